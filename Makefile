@@ -1,0 +1,56 @@
+# One command each; everything is installed into .venv beside this file.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+SHELL := /bin/bash
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo serve test fast check format protos clean
+help: ## shows this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.embedded: pyproject.toml hatch_build.py $(wildcard protos/askonce/v1/*.proto) | $(BIN)/python
+	@echo "installing what the embedded default needs (no torch) ..."
+	@$(PIP) --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.embedded
+	@echo "installing the tools and the extras that the tests need (with torch: several GB) ..."
+	@$(PIP) --editable '.[dev,clip,sbert,glm]'
+	@touch $@
+
+protos: $(VENV)/.embedded ## compiles the protos again
+	@$(PIP) grpcio-tools==1.85.1 mypy-protobuf==5.1.0 hatchling
+	@$(BIN)/python hatch_build.py
+
+demo: $(VENV)/.embedded ## starts the system, asks about the example pages, shows who answered
+	@$(BIN)/python -m compose.demo
+
+serve: $(VENV)/.embedded ## starts the system and keeps it running for your own client
+	@$(BIN)/python -m compose.local
+
+test: $(VENV)/.dev servers ## all tests
+	@$(BIN)/python -m pytest
+
+fast: $(VENV)/.dev ## the fast ring: under a minute
+	@$(BIN)/python -m pytest -m "not slow and not system"
+
+check: $(VENV)/.dev ## style, types, architecture, protos
+	@ruff check . && ruff format --check .
+	@mypy
+	@lint-imports
+	@.ci/protos
+
+format: $(VENV)/.dev ## formats the code
+	@ruff check --fix . ; ruff format .
+
+.PHONY: servers
+servers:
+	@.ci/servers
+
+clean: ## removes what was built and stored
+	@rm -rf $(VENV) var build dist

@@ -1,0 +1,211 @@
+"""The port that every inference engine implements, and the values that cross it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, Protocol
+
+
+class Role(Enum):
+    """Who spoke in a conversation."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One earlier message of a conversation."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate. The defaults are greedy decoding of at most 128 tokens."""
+
+    max_tokens: int = 128
+    """The most tokens to generate, 1 to the engine's limit."""
+    temperature: float = 0.0
+    """0 is greedy; up to 2."""
+    top_p: float = 1.0
+    """The share of probability kept, above 0 and up to 1."""
+    seed: int | None = None
+    """The seed of a sampled answer; None lets the engine choose."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer and are not part of it."""
+    thinking: bool = False
+    """Whether the model may think before it answers."""
+    max_pixels: int | None = None
+    """The most pixels of the image to look at; None means the engine's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to an engine, already validated."""
+
+    request_id: str
+    image: bytes
+    """The encoded file: JPEG, PNG or WebP."""
+    image_digest: bytes
+    """SHA-256 of `image`, 32 bytes: the key of per-image caches."""
+    question: str
+    history: tuple[Turn, ...] = ()
+    language: str = ""
+    """BCP 47 code of the language to answer in; empty leaves it to the engine."""
+    sampling: Sampling = field(default_factory=Sampling)
+    deadline: float | None = None
+    """The moment, on the clock of `time.monotonic`, after which nobody waits for the answer."""
+    background: bool = False
+    """Whether nobody waits: such work runs only when nothing else does."""
+
+
+class Finish(Enum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    FILTERED = "filtered"
+    UNANSWERABLE = "unanswerable"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer took; zero where an engine does not count."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Seconds per stage; None for a stage that did not run or is not known."""
+
+    queue: float | None = None
+    preprocess: float | None = None
+    vision: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next piece of an answer, or of the thinking before it."""
+
+    text: str
+    thinking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The end of an answer; the last item of every successful stream."""
+
+    text: str
+    finish: Finish
+    usage: Usage = field(default_factory=Usage)
+    times: StageTimes = field(default_factory=StageTimes)
+    thinking_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict on two questions about one unseen image."""
+
+    verdict: Literal["same", "different", "unsure"]
+    same_probability: float | None = None
+    """Probability that they always have the same answer, 0 to 1; None when the judge can't tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """The state of one per-image cache."""
+
+    name: str
+    bytes_used: int
+    bytes_limit: int
+    entries: int
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is and how it is doing."""
+
+    engine: str
+    model: str
+    revision: str = ""
+    dtype: str = ""
+    max_tokens_limit: int = 4096
+    max_pixels_limit: int = 4_816_896
+    caches: tuple[CacheState, ...] = ()
+    can_judge: bool = False
+    versions: tuple[str, ...] = ()
+
+
+class EngineError(Exception):
+    """An engine could not answer.
+
+    `reason` is a stable UPPER_SNAKE word; `retry_after` says in how many seconds it may work, if it may.
+    """
+
+    def __init__(self, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class EngineBusyError(EngineError):
+    """No place in the queue, or background work while the engine is busy."""
+
+
+class EngineUnavailableError(EngineError):
+    """The model or its upstream is not there at the moment."""
+
+
+class BadAskError(EngineError):
+    """The request itself can't be served: an unreadable image, too many image tokens, unsupported parameters."""
+
+
+class Engine(Protocol):
+    """Answers questions about images. Implementations never block the event loop.
+
+    An engine bounds its own concurrency through `capacity`; the admission queue in front of it holds what waits.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """Requests that the engine takes at once; at least 1. A batching engine states its largest batch, or more."""
+        ...
+
+    async def start(self) -> None:
+        """Loads and warms up. Raises EngineError when the model can't be loaded."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends running work and frees what was loaded. Safe to call twice."""
+        ...
+
+    def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
+        """Yields pieces and at last a Completed. Closing the iterator cancels the work. Raises EngineError."""
+        ...
+
+    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
+        """Judges pairs of questions, in order. An engine without judgement says unsure."""
+        ...
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        """Image tokens that a picture of this size takes under the default budget; None where there are none."""
+        ...
+
+    def info(self) -> EngineInfo:
+        """Describes the engine. Cheap: called by every info request."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the engine would take work now. False once its worker is stuck or dead."""
+        ...

@@ -1,0 +1,311 @@
+"""Runs one gRPC service: limits, health, reflection, faults, the canonical log line, signals, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from askonce import faults, telemetry
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for TLS; all empty for plain text."""
+
+    certificate: Path | None = None
+    """The server's certificate chain, PEM."""
+    key: Path | None = None
+    """The server's private key, PEM."""
+    client_ca: Path | None = None
+    """The authority that clients' certificates must come from, PEM. Set, it makes them mandatory (mTLS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a service listens and ends."""
+
+    listen: str = "127.0.0.1:0"
+    """The "host:port" to listen on. Port 0 takes a free one."""
+    port_file: Path | None = None
+    """A file that gets the bound "host:port" once the service listens; written in one step."""
+    max_message_bytes: int = 8 * MIB
+    """The largest message, both ways. Above the image limit, so that a too large image gets a clear error."""
+    drain_delay: float = 0.0
+    """Seconds between NOT_SERVING and refusing calls, for load balancers to notice."""
+    grace: float = 10.0
+    """Seconds that calls in flight may take to end."""
+    tls: Tls = field(default_factory=Tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One service of the process."""
+
+    name: str
+    """The full name, such as "askonce.v1.DedupService"."""
+    add: Callable[[grpc.aio.Server], None]
+    """Adds the servicer to the server."""
+
+
+class Server:
+    """A gRPC server whose health starts NOT_SERVING and whose end loses no call in flight."""
+
+    def __init__(self, service: str, settings: Serving, registrations: Sequence[Registration]) -> None:
+        self.service = service
+        self.settings = settings
+        self.registrations = tuple(registrations)
+        self.address = ""
+        self.health = health.aio.HealthServicer()
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger(service=service)
+        self.server = grpc.aio.server(
+            interceptors=[Requests(service, self.log)],
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ],
+        )
+        for registration in self.registrations:
+            registration.add(self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        names = [registration.name for registration in self.registrations]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self.server)
+
+    async def start(self) -> str:
+        """Listens, NOT_SERVING yet. Returns the bound address. Raises RuntimeError when the port is taken."""
+        await self.set_serving(False)
+        credentials = server_credentials(self.settings.tls)
+        listen = self.settings.listen
+        port = (
+            self.server.add_secure_port(listen, credentials) if credentials else self.server.add_insecure_port(listen)
+        )
+        if port == 0:
+            raise RuntimeError(f"can't listen on {listen}: is the port taken?")
+        await self.server.start()
+        self.address = f"{listen.rpartition(':')[0]}:{port}"
+        return self.address
+
+    async def set_serving(self, serving: bool, name: str | None = None) -> None:
+        """Sets the health of one service, or of all with the process itself."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        names = ["", *(each.name for each in self.registrations)] if name is None else [name]
+        for each in names:
+            await self.health.set(each, status)
+
+    async def announce(self) -> None:
+        """Tells the world that the service is ready: health, port file, log."""
+        await self.set_serving(True)
+        if self.settings.port_file is not None:
+            await asyncio.to_thread(write_whole, self.settings.port_file, self.address)
+        self.log.info("serving", address=self.address)
+
+    async def stop(self) -> None:
+        """Drains: NOT_SERVING, delay, refuse new calls, wait for those in flight up to the grace."""
+        await self.health.enter_graceful_shutdown()
+        if self.settings.drain_delay:
+            await asyncio.sleep(self.settings.drain_delay)
+        await self.server.stop(self.settings.grace)
+        self.log.info("stopped")
+
+
+async def run(
+    server: Server,
+    prepare: Callable[[AsyncExitStack], Awaitable[None]] | None = None,
+    watch: Callable[[], bool] | None = None,
+) -> None:
+    """Serves until SIGINT or SIGTERM, then stops in reverse order of starting.
+
+    `prepare` runs once the port is open and before the service is announced: load models there and push what must be
+    closed on the stack; the stack is unwound after the last call has ended. `watch`, asked every second, turns the
+    health NOT_SERVING while it returns False.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        await server.start()
+        stack.push_async_callback(server.server.stop, 0)
+        if prepare is not None:
+            preparing = asyncio.ensure_future(prepare(stack))
+            signalled = asyncio.ensure_future(stopping.wait())
+            await asyncio.wait({preparing, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+            if not preparing.done():
+                preparing.cancel()
+                await asyncio.gather(preparing, return_exceptions=True)
+                return
+            await preparing
+        await server.announce()
+        await until(stopping, server, watch)
+        await server.stop()
+
+
+async def until(stopping: asyncio.Event, server: Server, watch: Callable[[], bool] | None) -> None:
+    """Waits for the signal; meanwhile health follows `watch`."""
+    healthy = True
+    while not stopping.is_set():
+        try:
+            await asyncio.wait_for(stopping.wait(), timeout=1.0 if watch else None)
+        except TimeoutError:
+            if watch is not None and watch() != healthy:
+                healthy = not healthy
+                await server.set_serving(healthy)
+                server.log.warning("health", serving=healthy)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a small file so that readers see all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(path.suffix + ".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def server_credentials(tls: Tls) -> grpc.ServerCredentials | None:
+    """Credentials from files; None for plain text. Raises ValueError when only one of certificate and key is given."""
+    if tls.certificate is None and tls.key is None:
+        return None
+    if tls.certificate is None or tls.key is None:
+        raise ValueError("tls: set both certificate and key, or neither")
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    authority = tls.client_ca.read_bytes() if tls.client_ca else None
+    return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+
+
+class Requests(grpc.aio.ServerInterceptor):
+    """Gives every call a request id, a canonical log line, metrics, and a clear status for whatever it raises."""
+
+    def __init__(self, service: str, log: structlog.stdlib.BoundLogger) -> None:
+        self.service = service
+        self.log = log
+        self.inflight = telemetry.INFLIGHT.labels(service)
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        """Wraps our own handlers once per method; others (health, reflection) pass as they are."""
+        method = details.method
+        if not method.startswith("/askonce."):
+            return await continuation(details)
+        if method not in self.handlers:
+            self.handlers[method] = self.wrap(method.rpartition("/")[2], await continuation(details))
+        return self.handlers[method]
+
+    def wrap(self, method: str, handler: Any) -> Any:
+        """A handler that behaves like `handler` inside a request."""
+        if handler is None:
+            return None
+        if handler.request_streaming and handler.response_streaming:
+            raise TypeError("no method of askonce.v1 streams both ways")
+        if handler.response_streaming:
+            build, behaviour = grpc.unary_stream_rpc_method_handler, self.streaming(method, handler.unary_stream)
+        elif handler.request_streaming:
+            build, behaviour = grpc.stream_unary_rpc_method_handler, self.unary(method, handler.stream_unary)
+        else:
+            build, behaviour = grpc.unary_unary_rpc_method_handler, self.unary(method, handler.unary_unary)
+        return build(
+            behaviour,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def unary(self, method: str, behaviour: Any) -> Any:
+        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            started = time.perf_counter()
+            with telemetry.request(caller_request_id(context)) as line:
+                outcome: BaseException | None = None
+                self.inflight.inc()
+                try:
+                    return await behaviour(message, context)
+                except BaseException as error:
+                    outcome = error
+                    await self.fail(error, context)
+                    raise
+                finally:
+                    self.inflight.dec()
+                    self.conclude(method, started, line, outcome, context)
+
+        return call
+
+    def streaming(self, method: str, behaviour: Any) -> Any:
+        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            started = time.perf_counter()
+            with telemetry.request(caller_request_id(context)) as line:
+                outcome: BaseException | None = None
+                self.inflight.inc()
+                try:
+                    async for event in behaviour(message, context):
+                        yield event
+                except BaseException as error:
+                    outcome = error
+                    if not isinstance(error, GeneratorExit):
+                        await self.fail(error, context)
+                    raise
+                finally:
+                    self.inflight.dec()
+                    self.conclude(method, started, line, outcome, context)
+
+        return call
+
+    async def fail(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Ends the call with the status of a fault; an exception that nobody named becomes INTERNAL, its text kept."""
+        if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):
+            return
+        fault = error if isinstance(error, faults.Fault) else faults.Internal(telemetry.request_id())
+        await context.abort(fault.code, fault.message, faults.trailing_metadata(fault))
+
+    def conclude(
+        self,
+        method: str,
+        started: float,
+        line: dict[str, Any],
+        outcome: BaseException | None,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        """Writes the canonical line and the metrics of one call."""
+        duration = time.perf_counter() - started
+        code, reason = "OK", str(line.get("reason", ""))
+        if isinstance(outcome, faults.Fault):
+            code, reason = outcome.code.name, outcome.reason
+        elif isinstance(outcome, asyncio.CancelledError | GeneratorExit):
+            code = "CANCELLED"
+        elif isinstance(outcome, grpc.aio.AbortError):
+            code = str(context.code())
+        elif outcome is not None:
+            code, reason = "INTERNAL", "INTERNAL"
+            self.log.error("bug", request_id=telemetry.request_id(), method=method, exc_info=outcome)
+        line["reason"] = reason
+        telemetry.REQUESTS.labels(self.service, method, code, reason).inc()
+        telemetry.DURATIONS.labels(self.service, method).observe(duration)
+        self.log.info(
+            "request",
+            request_id=telemetry.request_id(),
+            method=method,
+            code=code,
+            duration_ms=round(duration * 1000, 3),
+            **line,
+        )
+
+
+def caller_request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The request id that the caller sent, or a new one."""
+    proposed: str | bytes | None = None
+    for key, value in context.invocation_metadata() or ():
+        if key == telemetry.REQUEST_ID:
+            proposed = value
+    return telemetry.accept_request_id(proposed)

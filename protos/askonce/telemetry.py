@@ -1,0 +1,123 @@
+"""Logs, request ids and metrics: one canonical line a request, the same words in every service."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import prometheus_client
+import structlog
+
+REQUEST_ID = "askonce-request-id"
+"""The metadata key that carries the request id from service to service."""
+
+SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+current_request: contextvars.ContextVar[str] = contextvars.ContextVar("askonce_request_id", default="")
+current_line: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("askonce_line", default=None)
+
+REQUESTS = prometheus_client.Counter(
+    "askonce_requests_total", "Finished calls.", ["service", "method", "code", "reason"]
+)
+DURATIONS = prometheus_client.Histogram(
+    "askonce_request_duration_seconds",
+    "Time from the arrival of a call to its end.",
+    ["service", "method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 1.8, 3.0, 5.0, 10.0, 30.0, 60.0),
+)
+INFLIGHT = prometheus_client.Gauge("askonce_requests_in_flight", "Calls under way.", ["service"])
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What is logged and measured, and where it can be read."""
+
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_format: str = "auto"
+    """json, console, or auto: console on a terminal, JSON elsewhere."""
+    metrics_listen: str = ""
+    """The "host:port" of the Prometheus endpoint; empty for none. Port 0 takes a free one."""
+
+
+def configure(service: str, telemetry: Telemetry) -> structlog.stdlib.BoundLogger:
+    """Sets the process's logging up and returns its logger. Raises ValueError for an unknown level or format."""
+    level = logging.getLevelNamesMapping().get(telemetry.log_level.upper())
+    if level is None:
+        raise ValueError(f"log_level: {telemetry.log_level!r} is not one of debug, info, warning, error")
+    if telemetry.log_format not in ("auto", "json", "console"):
+        raise ValueError(f"log_format: {telemetry.log_format!r} is not one of auto, json, console")
+    console = telemetry.log_format == "console" or (telemetry.log_format == "auto" and sys.stderr.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+            if not console
+            else structlog.processors.StackInfoRenderer(),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(service=service)
+    return logger
+
+
+def request_id() -> str:
+    """The id of the request under way; empty outside of one."""
+    return current_request.get()
+
+
+def accept_request_id(proposed: str | bytes | None) -> str:
+    """A caller's request id when it is safe to log, else a new one of 16 hexadecimal digits."""
+    if isinstance(proposed, str) and SAFE_ID.fullmatch(proposed):
+        return proposed
+    return secrets.token_hex(8)
+
+
+def outgoing() -> tuple[tuple[str, str], ...]:
+    """Metadata for a call to another service: the request id goes along."""
+    current = current_request.get()
+    return ((REQUEST_ID, current),) if current else ()
+
+
+def note(**fields: Any) -> None:
+    """Adds fields to the canonical line of the request under way; does nothing outside of one."""
+    line = current_line.get()
+    if line is not None:
+        line.update(fields)
+
+
+@contextmanager
+def request(identifier: str) -> Iterator[dict[str, Any]]:
+    """Makes `identifier` the request under way and yields the fields of its canonical line."""
+    line: dict[str, Any] = {}
+    id_token, line_token = current_request.set(identifier), current_line.set(line)
+    try:
+        yield line
+    finally:
+        current_line.reset(line_token)
+        current_request.reset(id_token)
+
+
+def start_metrics(listen: str) -> tuple[str, Any] | None:
+    """Serves Prometheus metrics in a thread. Returns the bound address and a handle with `shutdown`, or None for ""."""
+    if not listen:
+        return None
+    host, _, port = listen.rpartition(":")
+    server, _thread = prometheus_client.start_http_server(int(port), addr=host or "127.0.0.1")
+    bound: tuple[str, int] = server.server_address  # type: ignore[assignment]
+    return f"{bound[0]}:{bound[1]}", server
