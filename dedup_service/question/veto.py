@@ -1,0 +1,256 @@
+"""Vetoes: reasons why two questions can't be the same, however alike they look. Each names the two spans that differ.
+
+A veto is a hard no. It fires on what the word lists (`lexicon/`) know to exclude each other and on what no paraphrase
+changes: numbers, dates, quoted strings, names, negation, constraints on the answer. It stays silent on words that no list
+knows, because those may as well be synonyms.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import product
+
+from dedup_service.question.lexicon import Lexicon, shipped
+from dedup_service.question.normal import normalise
+from dedup_service.question.reading import Alignment, Reading, align, read
+from dedup_service.question.words import is_misspelling, is_word
+
+_QUOTED = re.compile(r'"([^"]+)"')
+_CAPITAL = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][A-Za-z]+\b")
+_DATE = re.compile(r"#?(?:(?:19|20)\d{2}|\d{1,4}[-/:]\d{1,2}(?:[-/:]\d{1,4})?)")
+_CODE = re.compile(r"(?=.*\d)(?=.*[a-z])[a-z0-9]{2,}")
+# A sense of these tables narrows the question down even if the other side says nothing of the kind.
+_NARROWING = frozenset({
+    "opposites/side", "opposites/depth", "opposites/extreme", "opposites/tax-side", "opposites/degree", "opposites/case",
+    "opposites/price", "opposites/time",
+    "formats/format", "formats/language", "units/date-weekday", "colours/colour",
+})  # fmt: skip
+_QUANTITIES = frozenset({"amount", "count", "number"})
+_DIGITS = frozenset({"amount", "code", "quantity", "date", "clock", "how-long"})
+_MOMENTS = frozenset({"when", "clock", "which-year", "which-month"})
+_TASKS = frozenset({"describe", "summarise", "translate", "transcribe", "explain", "compare"})
+# An open "what" may ask for a person, a place or a way; it never asks for a yes, a reason or a count.
+_NEVER_WHAT = frozenset({"yes-no", "count", "why", "translate", "summarise", "how-old", "how-often"})
+
+
+@dataclass(frozen=True)
+class Veto:
+    """Why two questions differ. ``kind`` is an UPPER_SNAKE reason; ``left`` and ``right`` are the words of the first and of
+    the second question that differ, empty on a side that has none."""
+
+    kind: str
+    left: str
+    right: str
+
+
+def vetoes(a: str, b: str, protected_terms: Sequence[str] = ()) -> tuple[Veto, ...]:
+    """Returns every reason why the questions can't be the same; none does not mean that they are.
+
+    ``protected_terms`` are the policy's own words that must not be exchanged: a term in one question only is a veto.
+    """
+    one, other = read(a), read(b)
+    if one.normal == other.normal:
+        return ()
+    return find(a, b, one, other, align(one, other), protected_terms, shipped())
+
+
+def find(
+    a: str, b: str, one: Reading, other: Reading, alignment: Alignment, protected_terms: Sequence[str], lexicon: Lexicon
+) -> tuple[Veto, ...]:
+    """As `vetoes`, on readings that are at hand already."""
+    found = [
+        *_protected(one, other, protected_terms),
+        *_quoted(one, other),
+        *_numbers(one, other, alignment),
+        *_negation(one, other),
+        *_clashes(one, other, alignment, lexicon),
+        *_characters(one, other, lexicon),
+        *_interrogatives(one, other),
+        *_entities(a, b, one, other, alignment, lexicon),
+        *_order(one, other, alignment),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _protected(one: Reading, other: Reading, terms: Sequence[str]) -> list[Veto]:
+    found = []
+    for term in terms:
+        form = normalise(term)
+        if not form:
+            continue
+        left, right = _mentions(one.normal, form), _mentions(other.normal, form)
+        if left != right:
+            found.append(Veto("PROTECTED_TERM", term if left else "", term if right else ""))
+    return found
+
+
+def _mentions(normal: str, term: str) -> bool:
+    if term.isascii():
+        return re.search(rf"(?<![a-z0-9]){re.escape(term)}(?![a-z0-9])", normal) is not None
+    return term in normal
+
+
+def _quoted(one: Reading, other: Reading) -> list[Veto]:
+    left, right = _QUOTED.findall(one.normal), _QUOTED.findall(other.normal)
+    only_left = [text for text in left if text not in right and text.casefold() not in other.normal.casefold()]
+    only_right = [text for text in right if text not in left and text.casefold() not in one.normal.casefold()]
+    cased = sorted(text for text in left if len(text) == 1) != sorted(text for text in right if len(text) == 1)
+    if only_left or only_right:
+        return [Veto("QUOTED", " ".join(only_left), " ".join(only_right))]
+    if left and right and cased:
+        return [Veto("QUOTED", " ".join(left), " ".join(right))]
+    return []
+
+
+def _numbers(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:
+    left, right = _numeric(alignment.left), _numeric(alignment.right)
+    if not left and not right:
+        return []
+    kind = "DATE" if any(_DATE.fullmatch(number) for number in left + right) or _dated(one, other) else "NUMBER"
+    return [Veto(kind, _span(one, left), _span(other, right))]
+
+
+def _numeric(tokens: Sequence[str]) -> list[str]:
+    return [token for token in tokens if token.lstrip("#")[:1].isdigit() and not _CODE.fullmatch(token)]
+
+
+def _dated(one: Reading, other: Reading) -> bool:
+    return any(set(reading.tokens) & {"年", "月", "日", "号"} for reading in (one, other))
+
+
+def _span(reading: Reading, tokens: Sequence[str]) -> str:
+    spans = dict(zip(reading.tokens, reading.spans, strict=True))
+    return " ".join(dict.fromkeys(spans.get(token, token) for token in tokens))
+
+
+def _negation(one: Reading, other: Reading) -> list[Veto]:
+    left, right = one.tokens.count("not"), other.tokens.count("not")
+    if left % 2 == right % 2:
+        return []
+    return [Veto("NEGATION", _span(one, ["not"] * min(left, 1)), _span(other, ["not"] * min(right, 1)))]
+
+
+def _clashes(one: Reading, other: Reading, alignment: Alignment, lexicon: Lexicon) -> list[Veto]:
+    left = [token for token in dict.fromkeys(alignment.left) if token in lexicon.senses and token not in other.tokens]
+    right = [token for token in dict.fromkeys(alignment.right) if token in lexicon.senses and token not in one.tokens]
+    found = []
+    for mine, theirs in product(left, right):
+        kind = lexicon.kind_of_clash(mine, theirs)
+        if kind:
+            found.append(Veto(kind, _span(one, [mine]), _span(other, [theirs])))
+    if not alignment.right:
+        found += _narrowed(alignment.left, one, lexicon, flip=False)
+    elif not alignment.left:
+        found += _narrowed(alignment.right, other, lexicon, flip=True)
+    return found
+
+
+def _narrowed(added: Sequence[str], reading: Reading, lexicon: Lexicon, flip: bool) -> list[Veto]:
+    """One question says all that the other says, and adds nothing but a side, an extreme, a colour, a form of answer."""
+    senses = [lexicon.senses.get(token) for token in added]
+    if not all(sense is not None and sense.set in _NARROWING for sense in senses):
+        return []
+    spans = [(sense.kind, _span(reading, [sense.name])) for sense in senses if sense is not None]
+    return [Veto(kind, "", span) if flip else Veto(kind, span, "") for kind, span in spans]
+
+
+def _characters(one: Reading, other: Reading, lexicon: Lexicon) -> list[Veto]:
+    """One character for its opposite in otherwise equal text: 收款/付款."""
+    if one.language != "zh" or other.language != "zh":
+        return []
+    a, b = one.surface, other.surface
+    if sorted(a) == sorted(b):
+        return []
+    found = []
+    for operation, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if operation != "replace":
+            continue
+        left, right = a[i:j], b[k:m]
+        for mine, theirs in zip(left, right, strict=False):
+            if len(left) == len(right) and frozenset((mine, theirs)) in lexicon.opposite_characters:
+                found.append(Veto("OPPOSITE", "".join(left), "".join(right)))
+                break
+    return found
+
+
+def _interrogatives(one: Reading, other: Reading) -> list[Veto]:
+    a, b = one.ask, other.ask
+    if one.expects and other.expects and not _may_meet(one.expects, other.expects):
+        return [Veto("ANSWER_KIND", _told(one), _told(other))]
+    if a == b or _compatible(a, b):
+        return []
+    if "what" in (a, b):
+        strong, weak = (a, other) if b == "what" else (b, one)
+        if strong not in _NEVER_WHAT or not weak.ask_span:
+            return []
+        if strong == "count" and "quantity" in weak.tokens:
+            return []
+    return [Veto("INTERROGATIVE", one.ask_span, other.ask_span)]
+
+
+def _may_meet(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Tells whether one answer could serve both kinds. A number may be anything that is written in digits."""
+    if one & other:
+        return True
+    return any("any-number" in kinds and others & _DIGITS for kinds, others in ((one, other), (other, one)))
+
+
+def _told(reading: Reading) -> str:
+    """The words that say what kind of answer is wanted."""
+    lexicon = shipped()
+    typed = [span for name, span in zip(reading.tokens, reading.spans, strict=True) if lexicon.type_of(name) in reading.expects]
+    return reading.ask_span if reading.ask_span and not typed else " ".join(dict.fromkeys(typed)) or reading.ask_span
+
+
+def _compatible(a: str, b: str) -> bool:
+    pair = {a, b}
+    return pair <= _QUANTITIES or pair <= _MOMENTS or pair <= {"describe", "what", "explain"} or "number" in pair
+
+
+def _entities(
+    a: str, b: str, one: Reading, other: Reading, alignment: Alignment, lexicon: Lexicon
+) -> list[Veto]:
+    left = [token for token in alignment.left if _is_name(token, a, one, lexicon)]
+    right = [token for token in alignment.right if _is_name(token, b, other, lexicon)]
+    if left and right and not any(is_misspelling(mine, theirs) for mine, theirs in product(left, right)):
+        return [Veto("ENTITY", " ".join(left), " ".join(right))]
+    codes_left = [token for token in alignment.left if _CODE.fullmatch(token)]
+    codes_right = [token for token in alignment.right if _CODE.fullmatch(token)]
+    if codes_left or codes_right:
+        return [Veto("ENTITY", " ".join(codes_left), " ".join(codes_right))]
+    return []
+
+
+def _is_name(token: str, text: str, reading: Reading, lexicon: Lexicon) -> bool:
+    """A word that names one thing: a code, a word no dictionary knows, Latin letters in a Chinese question, or a word that
+    is written with a capital in the middle of a sentence that is not all in capitals."""
+    if token in lexicon.senses or not token[:1].isalnum():
+        return False
+    if _CODE.fullmatch(token):
+        return True
+    if not token.isascii() or not token.isalpha() or len(token) < 2:
+        return False
+    if reading.language == "zh":
+        return True
+    if len(token) > 3 and not is_word(token):
+        return True
+    capitals = {word.casefold() for word in _CAPITAL.findall(text)} if not text.isupper() and not text.istitle() else set()
+    return any(word.startswith(token[:4]) for word in capitals)
+
+
+def _order(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:
+    """The same words with two of them exchanged: from A to B, from B to A."""
+    if alignment.left or alignment.right or alignment.order != "changed" or Counter(one.tokens) != Counter(other.tokens):
+        return []
+    moved = [at for at, (mine, theirs) in enumerate(zip(one.tokens, other.tokens, strict=True)) if mine != theirs]
+    if len(moved) == 2 and moved[1] - moved[0] > 1:
+        first, last = moved
+        return [Veto("WORD_ORDER", _between(one, first, last), _between(other, first, last))]
+    return []
+
+
+def _between(reading: Reading, first: int, last: int) -> str:
+    spans = reading.spans[first : last + 1]
+    return ("" if reading.language == "zh" else " ").join(spans)

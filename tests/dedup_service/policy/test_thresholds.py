@@ -1,0 +1,120 @@
+"""Thresholds learnt from labels, per kind of evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dedup_service.policy.policy import Policy
+from dedup_service.policy.thresholds import (
+    PRIOR,
+    Labelled,
+    Rule,
+    Thresholds,
+    from_json,
+    labels_needed_for,
+    latest_of_pair,
+    learn,
+    to_json,
+)
+
+
+def labelled(*strata: tuple[str, list[float], list[bool]]) -> Labelled:
+    """Labels of distinct pairs: name, risks and wrongs for each stratum."""
+    risk = np.concatenate([np.array(risks, float) for _, risks, _ in strata])
+    wrong = np.concatenate([np.array(wrongs, bool) for _, _, wrongs in strata])
+    codes = np.concatenate([np.full(len(risks), code, np.int32) for code, (_, risks, _) in enumerate(strata)])
+    names = tuple(name for name, _, _ in strata)
+    return Labelled(risk, wrong, codes, names, np.arange(len(risk), dtype=np.int64), np.arange(len(risk), dtype=float))
+
+
+def test_too_few_labels_leave_the_prior_and_say_how_many_are_missing() -> None:
+    """Below the least number of labels nothing is learnt, and the number still needed is stated."""
+    found = learn(labelled(("exact/scored", [0.001] * 100, [False] * 100)), Policy(), version=1, time=0.0)
+    bound = found.bounds["exact/scored"]
+    assert bound.rule is Rule.PRIOR
+    assert bound.max_risk == pytest.approx(0.01)
+    assert bound.needed == labels_needed_for(Policy()) - 100
+
+
+def test_enough_right_labels_open_a_stratum() -> None:
+    """A kind of evidence whose labels are right far beyond the prior's risk is served up to there."""
+    count = 2_000
+    found = learn(
+        labelled(("exact/known", list(np.linspace(0, 0.2, count)), [False] * count)), Policy(), version=3, time=5.0
+    )
+    bound = found.bounds["exact/known"]
+    assert bound.rule is Rule.LEARNT
+    assert bound.max_risk == pytest.approx(0.2)
+    assert bound.upper <= 0.01
+    assert (found.version, found.error_budget) == (3, 0.01)
+
+
+def test_wrong_labels_inside_the_prior_close_a_stratum() -> None:
+    """When even what the prior serves is shown to be wrong too often, nothing of that kind is served any more."""
+    found = learn(labelled(("copy/scored", [0.005] * 60, [True] * 6 + [False] * 54)), Policy(), version=1, time=0.0)
+    assert found.bounds["copy/scored"].rule is Rule.CLOSED
+    assert found.bound("copy/scored", Policy()).max_risk < 0
+    assert found.bound("copy/scored", Policy(error_budget=0.002)).rule is Rule.CLOSED
+    assert found.bound("copy/scored", Policy(error_budget=0.2)).rule is Rule.PRIOR
+
+
+def test_strata_do_not_lend_each_other_labels() -> None:
+    """Good labels of one kind of evidence open nothing for another."""
+    found = learn(
+        labelled(("exact/known", [0.05] * 2_000, [False] * 2_000), ("copy/scored", [0.05] * 50, [False] * 50)),
+        Policy(),
+        version=1,
+        time=0.0,
+    )
+    assert found.bounds["exact/known"].rule is Rule.LEARNT
+    assert found.bounds["copy/scored"].rule is Rule.PRIOR
+    assert found.bound("never/seen", Policy()).rule is Rule.PRIOR
+
+
+def test_one_pair_counts_once() -> None:
+    """A thousand labels of one pair are one piece of evidence: the latest."""
+    many = labelled(("exact/scored", [0.05] * 1_000, [False] * 999 + [True]))
+    same_pair = Labelled(many.risk, many.wrong, many.stratum, many.strata, np.zeros(1_000, np.int64), many.time)
+    assert list(latest_of_pair(same_pair)) == [999]
+    assert learn(same_pair, Policy(), version=1, time=0.0).bounds["exact/scored"].labels <= 1
+
+
+def test_closed_and_learnt_survive_storage() -> None:
+    """Thresholds come back from JSON as they were."""
+    found = learn(
+        labelled(
+            ("exact/known", [0.05] * 2_000, [False] * 2_000), ("copy/scored", [0.005] * 60, [True] * 30 + [False] * 30)
+        ),
+        Policy(),
+        version=7,
+        time=1.5,
+    )
+    assert from_json(to_json(found)) == found
+    assert from_json(to_json(PRIOR)) == PRIOR
+
+
+def test_no_labels_and_no_budget() -> None:
+    """Nothing labelled gives the prior; a budget of zero closes everything that is not exact."""
+    empty = Labelled(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int32), (), np.zeros(0, np.int64), np.zeros(0))
+    assert learn(empty, Policy(), version=1, time=0.0).bounds == {}
+    assert learn(empty, Policy(error_budget=0), version=1, time=0.0).bound("a/b", Policy(error_budget=0)).max_risk < 0
+
+
+def test_joint_confidence_over_strata() -> None:
+    """With two strata to test, each is tested at half the error probability: their bounds hold together."""
+    count = 450
+    one = learn(labelled(("a/a", [0.1] * count, [False] * count)), Policy(), version=1, time=0.0)
+    two = learn(
+        labelled(("a/a", [0.1] * count, [False] * count), ("b/b", [0.1] * count, [False] * count)),
+        Policy(),
+        version=1,
+        time=0.0,
+    )
+    assert one.bounds["a/a"].rule is Rule.LEARNT
+    assert two.bounds["a/a"].rule is Rule.PRIOR
+
+
+def test_default_thresholds_are_the_prior() -> None:
+    """A tenant without labels is under the prior with the budget as its greatest risk."""
+    assert Thresholds().bound("exact/known", Policy(error_budget=0.05)).max_risk == pytest.approx(0.05)
