@@ -17,7 +17,7 @@ from askonce import serving, settings, telemetry
 from askonce.v1 import dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from dedup_service.flights import Flights
 from dedup_service.forgetting import Forget
-from dedup_service.hot import ProcessHot
+from dedup_service.hot import Hot, NoHot, ProcessHot
 from dedup_service.image.encoder import load_image_encoder
 from dedup_service.learning import Allowance, Learn
 from dedup_service.ledger.database import open_database
@@ -39,6 +39,7 @@ from dedup_service.question.encoder import QuestionEncoder, load_question_encode
 from dedup_service.question.intents import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
 from dedup_service.recognising import Recogniser
+from dedup_service.redis_hot import RedisHot
 from dedup_service.remembering import Remember
 from dedup_service.service import DedupService
 from dedup_service.settings import Settings
@@ -97,7 +98,8 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(sweeper.stop)
 
         encoders = f"{image_encoder.identity} {question_encoder.identity}"
-        hot = ProcessHot(time.time, chosen.hot_keys)
+        hot = await asyncio.to_thread(open_hot, chosen)
+        stack.push_async_callback(hot.close)
         flights = Flights(time.time)
         tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
         recogniser = Recogniser(memory, image_encoder, threads)
@@ -145,6 +147,14 @@ def open_memory(chosen: Settings, image_identity: str, image_dimension: int, que
         question.dimension,
         timeout=chosen.store_timeout,
     )
+
+
+def open_hot(chosen: Settings) -> Hot:
+    """The hot tier that the settings name. Replicas must not keep one each: they would serve what another removed."""
+    kind = chosen.hot or ("process" if chosen.store == "edge" else "none")
+    if kind == "process":
+        return ProcessHot(time.time, chosen.hot_keys)
+    return NoHot() if kind == "none" else RedisHot.connect(kind)
 
 
 def default_policy(path: Path | None) -> Policy | None:

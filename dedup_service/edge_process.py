@@ -261,9 +261,7 @@ class Collection:
             answers = self.shard.query_batch(edge.QueryBatchRequest(requests))
         return [[found_of(record, record.score) for record in answer] for answer in answers]
 
-    def page(
-        self, where: Where, limit: int, after: str | None, fields: tuple[str, ...] | None, vectors: bool
-    ) -> Page:
+    def page(self, where: Where, limit: int, after: str | None, fields: tuple[str, ...] | None, vectors: bool) -> Page:
         """A run of points in the order of ids."""
         records, following = self.shard.scroll(
             edge.ScrollRequest(

@@ -18,7 +18,7 @@ class Forget:
     async def entry(self, tenant: str, entry: str) -> Deleted:
         """Forgets one entry."""
         deleted = await self.memory.delete(Selection(tenant, entries=(entry,)))
-        self.hot.drop(tenant, frozenset([entry]))
+        await self.hot.drop(tenant, frozenset([entry]))
         return deleted
 
     async def image(self, tenant: str, digest: str) -> Deleted:
@@ -28,7 +28,7 @@ class Forget:
             return Deleted()
         entries = await self.memory.entries_of(tenant, record.id)
         deleted = await self.memory.delete(Selection(tenant, images=(record.id,)))
-        self.hot.drop(tenant, frozenset(entry.id for entry in entries))
+        await self.hot.drop(tenant, frozenset(entry.id for entry in entries))
         return deleted
 
     async def alias(self, tenant: str, digest: str) -> Deleted:

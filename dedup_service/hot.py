@@ -1,4 +1,8 @@
-"""The hot tier: exact repeats answered without a search."""
+"""The hot tier: exact repeats answered without a search.
+
+A key leads to an entry's id and the id to the entry, so that removing an entry takes one step however many files and
+spellings lead to it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cachetools import TLRUCache
+from cachetools import LRUCache, TLRUCache
 
 from dedup_service.memory import Entry
 
@@ -22,49 +26,65 @@ class HotKey:
 
 
 class Hot(Protocol):
-    """Keeps entries under their exact keys until they cool down. Never blocks."""
+    """Keeps entries under their exact keys until they cool down."""
 
-    def get(self, key: HotKey) -> Entry | None:
-        """The entry, unless it has cooled down or was dropped."""
+    async def get(self, key: HotKey) -> Entry | None:
+        """The entry, unless it has cooled down or was dropped. A tier that is away has nothing."""
         ...
 
-    def put(self, key: HotKey, entry: Entry) -> None:
-        """Keeps an entry until its `hot_until`."""
+    async def put(self, key: HotKey, entry: Entry) -> None:
+        """Keeps an entry until its `hot_until`; best effort."""
         ...
 
-    def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
-        """Drops these entries of a tenant; all of the tenant's without a set."""
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
+        """Drops these entries of a tenant; all of the tenant's without a set. Raises MemoryUnavailableError when that
+        can't be made sure: a wrong answer must not stay."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of connections. Safe to call twice."""
         ...
 
 
 class ProcessHot:
-    """A hot tier in this process, bounded by a number of keys; least recently used out."""
+    """A hot tier in this process, for a service without replicas; bounded, least recently used out."""
 
     def __init__(self, clock: Callable[[], float], keys: int = 50_000) -> None:
-        """`clock` returns seconds since the epoch; `keys` is the most keys kept."""
-        self.cache: TLRUCache[HotKey, Entry] = TLRUCache(
-            maxsize=keys,
-            ttu=lambda _key, entry, _now: entry.hot_until,
-            timer=clock,
+        """`clock` returns seconds since the epoch; `keys` is the most keys kept, and the most entries."""
+        self.ids: LRUCache[HotKey, str] = LRUCache(keys)
+        self.entries: TLRUCache[tuple[str, str], Entry] = TLRUCache(
+            maxsize=keys, ttu=lambda _key, entry, _now: entry.hot_until, timer=clock
         )
-        self.keys_of: dict[str, set[HotKey]] = {}
 
-    def get(self, key: HotKey) -> Entry | None:
-        return self.cache.get(key)
+    async def get(self, key: HotKey) -> Entry | None:
+        found = self.ids.get(key)
+        return self.entries.get((key.tenant, found)) if found is not None else None
 
-    def put(self, key: HotKey, entry: Entry) -> None:
-        self.cache[key] = entry
-        self.keys_of.setdefault(entry.id, set()).add(key)
-        if len(self.keys_of) > 2 * self.cache.maxsize:
-            self.keys_of = {}
-            for kept, value in list(self.cache.items()):
-                self.keys_of.setdefault(value.id, set()).add(kept)
+    async def put(self, key: HotKey, entry: Entry) -> None:
+        self.ids[key] = entry.id
+        self.entries[(key.tenant, entry.id)] = entry
 
-    def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
         if entries is None:
-            doomed = {key for key in list(self.cache) if key.tenant == tenant}
-        else:
-            doomed = set().union(*(self.keys_of.pop(entry, set()) for entry in entries))
-        for key in doomed:
-            if key.tenant == tenant:
-                self.cache.pop(key, None)
+            entries = frozenset(entry for owner, entry in list(self.entries) if owner == tenant)
+        for entry in entries:
+            self.entries.pop((tenant, entry), None)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class NoHot:
+    """No hot tier: every look-up goes to the store. Right for replicas that share a store and no Redis."""
+
+    async def get(self, key: HotKey) -> Entry | None:
+        return None
+
+    async def put(self, key: HotKey, entry: Entry) -> None:
+        """Keeps nothing."""
+
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
+        """There is nothing to drop."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

@@ -179,7 +179,7 @@ class Learn:
     async def remove(self, tenant: str, entry: str) -> int:
         """Removes one entry everywhere."""
         deleted = await self.memory.delete(Selection(tenant, entries=(entry,)))
-        self.hot.drop(tenant, frozenset([entry]))
+        await self.hot.drop(tenant, frozenset([entry]))
         return deleted.entries
 
     async def undo(self, about: Decision) -> None:

@@ -120,8 +120,8 @@ class Lookup:
         policy = tighten(revision.policy, query.limits)
         if policy.mode is Mode.OFF:
             return self.missed_off(query, revision)
-        if (entry := self.repeated(query, policy)) is not None:
-            return self.found_hot(query, revision, policy, entry, started)
+        if (entry := await self.repeated(query, policy)) is not None:
+            return await self.found_hot(query, revision, policy, entry, started)
         recognition = await self.recogniser.known(query.tenant, query.byte_digest)
         if recognition is None:
             if query.content is None:
@@ -136,14 +136,14 @@ class Lookup:
             "match": (time.perf_counter() - recognised) * 1e3,
         }
         if reuse.hit and query.mode.reads and match is not None:
-            return self.found(query, findings, match, policy, timings)
+            return await self.found(query, findings, match, policy, timings)
         return await self.missed(query, findings, matching, policy, timings)
 
-    def repeated(self, query: Query, policy: Policy) -> Entry | None:
+    async def repeated(self, query: Query, policy: Policy) -> Entry | None:
         """The answer from the hot tier to an exact repeat."""
         if not query.mode.reads or policy.mode is Mode.SHADOW or policy.hot_ttl == 0:
             return None
-        entry = self.hot.get(hot_key(query))
+        entry = await self.hot.get(hot_key(query))
         return entry if entry is not None and self.usable(query, entry) else None
 
     def usable(self, query: Query, entry: Entry) -> bool:
@@ -209,7 +209,7 @@ class Lookup:
         """The verdict on the question that the decision was about."""
         return match.side if match is not None else matching.side
 
-    def found_hot(self, query: Query, revision: Revision, policy: Policy, entry: Entry, started: float) -> Found:
+    async def found_hot(self, query: Query, revision: Revision, policy: Policy, entry: Entry, started: float) -> Found:
         """The outcome for an exact repeat."""
         image = Side("SAME", "BYTES", 1.0, "SAME_BYTES")
         tier = "EXACT" if entry.question == query.question else "NORMALISED"
@@ -222,16 +222,18 @@ class Lookup:
             match.side,
             Reuse(True, tier, 0.0, "exact/exact", True),
         )
-        return self.found(query, findings, match, policy, {"hot": (time.perf_counter() - started) * 1e3})
+        return await self.found(query, findings, match, policy, {"hot": (time.perf_counter() - started) * 1e3})
 
-    def found(self, query: Query, findings: Findings, match: Match, policy: Policy, timings: dict[str, float]) -> Found:
+    async def found(
+        self, query: Query, findings: Findings, match: Match, policy: Policy, timings: dict[str, float]
+    ) -> Found:
         """Records a hit, keeps the entry warm, and draws it for verification or not."""
         now = self.clock()
         self.account.settle(query.tenant, findings.reuse.cost, policy.error_budget)
         explore = policy.exploration_rate > 0 and explored(findings.decision, policy.exploration_rate)
         entry = self.touches.use(match.entry, policy, now)
         if findings.reuse.stratum == "exact/exact" and policy.hot_ttl > 0:
-            self.hot.put(hot_key(query), entry)
+            await self.hot.put(hot_key(query), entry)
         self.record(query, findings, policy, timings, hit=True, explore=explore)
         return Found(findings, entry, explore)
 

@@ -113,9 +113,7 @@ class PointMemory:
 
     async def fingerprint(self, tenant: str, image: str) -> bytes | None:
         """The stored fingerprint of an image."""
-        found, content = await asyncio.gather(
-            self.own(Shelf.IMAGES, tenant, [image]), self.points.fingerprint(image)
-        )
+        found, content = await asyncio.gather(self.own(Shelf.IMAGES, tenant, [image]), self.points.fingerprint(image))
         return content if found else None
 
     async def put_image(self, image: ImageRecord, vector: Vector, fingerprint: bytes) -> None:
@@ -183,9 +181,7 @@ class PointMemory:
             if await self.points.count(Shelf.ENTRIES, where) <= max(1, keep):
                 return []
             fields = ("last_use", "expire_time")
-            others = [
-                found async for found in self.every(Shelf.ENTRIES, where, fields=fields) if found.id != entry.id
-            ]
+            others = [found async for found in self.every(Shelf.ENTRIES, where, fields=fields) if found.id != entry.id]
             now = self.clock()
             others.sort(key=lambda found: (found.payload["expire_time"] > now, found.payload["last_use"], found.id))
             evicted = [found.id for found in others[: len(others) + 1 - max(1, keep)]]

