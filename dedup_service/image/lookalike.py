@@ -6,22 +6,81 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from dedup_service.image.difference import Difference, find_difference, match_blur
+from dedup_service.image.difference import (
+    Peak,
+    colour_difference,
+    level_difference,
+    match_blur,
+    match_tone,
+    shape_difference,
+)
 from dedup_service.image.fingerprint import Fingerprint
 from dedup_service.image.legibility import characters, text_height
+from dedup_service.image.margin import Margins, margins
 from dedup_service.image.picture import fit_within
-from dedup_service.image.registration import Alignment, Features, align, scale_of
+from dedup_service.image.registration import Alignment, Features, align, scale_of, warp
 
-# Thresholds; `python -m benchmarks.images` shows what they accept.
-MAX_FINE = 0.20
-MAX_COARSE = 0.14
-MAX_COLOUR = 32.0
-MIN_TEXT = 5.0
-MIN_STORED_OVERLAP = 0.75
-MIN_QUERY_OVERLAP = 0.40
-MAX_RMS = 0.5
-MAX_BLUR = 1.3
+# Grey levels squared that `shape_difference` forgives: 14 levels RMS, and 6 for print that is hardly darker than its paper.
+SHAPE_FLOOR = 200.0
+FAINT_FLOOR = 40.0
+
+Verdict = Literal["same", "different", "unsure"]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a copy may differ by. The defaults were fitted on one half of the development images and scored on the other.
+
+    Attributes:
+        shape: highest `shape_difference`.
+        faint: highest `shape_difference` with a low floor, which sees faint print.
+        level: highest `level_difference`, grey levels.
+        colour: highest `colour_difference`, levels.
+        moved: most textured cells that moved together against the rest.
+        text: least text height in the smaller image, pixels.
+        stored_overlap: least share of the stored image that the query shows.
+        query_overlap: least share of the query that the stored image shows.
+        rms: worst fit of the registration, pixels.
+        blur: most blur of one against the other, sigma in pixels.
+        stored_characters: most characters of the stored image that the query may lack, at its very edge.
+        query_characters: most characters of the query that the stored image may lack.
+    """
+
+    shape: float = 0.40
+    faint: float = 0.60
+    level: float = 18.0
+    colour: float = 16.0
+    moved: int = 3
+    text: float = 5.0
+    stored_overlap: float = 0.75
+    query_overlap: float = 0.40
+    rms: float = 0.5
+    blur: float = 1.3
+    stored_characters: int = 5
+    query_characters: int = 2
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured on two registered images, before anything is decided. Sizes in pixels of the coarser image."""
+
+    turn: int
+    text: float
+    rms: float
+    margins: Margins
+    blur: float
+    shape: float
+    faint: float
+    level: float
+    colour: float
+    moved: int
+    boxes: tuple[Box, Box, Box, Box]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +91,7 @@ class ImageVerdict:
         verdict: "same": a copy; "different": a local or global difference was found; "unsure": it can't be told.
         score: strongest evidence of a difference, in multiples of what is allowed: 0 a perfect copy, 1 the limit.
             Infinite when the images could not be compared.
-        same_probability: 0..1, monotone in the score; under 0.5 for anything but "same".
+        same_probability: 0..1, falling with the score; 0 for anything but "same".
         reason: COPY, LOCAL_DIFFERENCE, COLOUR_DIFFERENCE, PART_MOVED, NOT_REGISTERED, TEXT_TOO_SMALL,
             OVERLAP_TOO_SMALL, CONTENT_OUTSIDE, POORLY_ALIGNED or TOO_BLURRED.
         box: x, y, width, height in 0..1 of the stored image: the place that differs; None where there is none.
@@ -40,75 +99,93 @@ class ImageVerdict:
         ms: wall time of the comparison, milliseconds.
     """
 
-    verdict: Literal["same", "different", "unsure"]
+    verdict: Verdict
     score: float
     same_probability: float
     reason: str
-    box: tuple[float, float, float, float] | None
+    box: Box | None
     turn: int
     ms: float
 
 
-def compare(stored: Fingerprint, query: Fingerprint) -> ImageVerdict:
-    """Decide whether `query` is a copy of `stored`. Deterministic; about 60 to 120 ms on one core; 40 MB of memory."""
+def compare(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS) -> ImageVerdict:
+    """Decide whether `query` is a copy of `stored`. Deterministic; no more than about 60 MB beside the arguments."""
     start = time.perf_counter()
-    verdict, score, reason, box, turn = _judge(stored, query)
-    probability = 0.0 if verdict != "same" else float(1 / (1 + np.exp(6 * (score - 1))))
+    evidence = measure(stored, query, limits)
+    verdict, score, reason, box, turn = judge(evidence, limits)
+    # Fitted on the development halves, see docs/tune.md: copies lie near 0.4, look-alikes beyond 1.4.
+    probability = float(1 / (1 + np.exp(8 * (score - 1)))) if verdict == "same" else 0.0
     return ImageVerdict(verdict, score, probability, reason, box, turn, (time.perf_counter() - start) * 1e3)
 
 
-_Finding = tuple[Literal["same", "different", "unsure"], float, str, tuple[float, float, float, float] | None, int]
-
-
-def _judge(stored: Fingerprint, query: Fingerprint) -> _Finding:
-    stored_grey = cv2.cvtColor(stored.rgb, cv2.COLOR_RGB2GRAY)
-    query_grey = cv2.cvtColor(query.rgb, cv2.COLOR_RGB2GRAY)
-    cv2.setRNGSeed(7)
+def measure(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS) -> Evidence | None:
+    """Register the two and measure every kind of difference; None when they can't be registered."""
+    stored_grey = _grey(stored.rgb)
+    query_grey = _grey(query.rgb)
+    cv2.setRNGSeed(7)  # RANSAC draws from OpenCV's generator: the same pair must get the same verdict
     alignment = align(Features(stored_grey), Features(query_grey))
     if alignment is None:
-        return "different", np.inf, "NOT_REGISTERED", None, 0
-    turn = round(np.degrees(np.arctan2(-alignment.matrix[1, 0], alignment.matrix[0, 0])) / 90) * 90 % 360
+        return None
+    turn = int(round(np.degrees(np.arctan2(-alignment.matrix[1, 0], alignment.matrix[0, 0])) / 90) * 90 % 360)
     scale = scale_of(alignment.matrix)
-    boxes = characters(stored_grey)
-    height = text_height(boxes) * min(1.0, scale)
-    if 0 < height < MIN_TEXT:
-        return "unsure", np.inf, "TEXT_TOO_SMALL", None, turn
-    if alignment.rms > MAX_RMS:
-        return "unsure", np.inf, "POORLY_ALIGNED", None, turn
-    in_frame = float((alignment.valid > 0).mean())
-    moved_area = query_grey.size if alignment.stored_is_reference else stored_grey.size
-    of_moved = float((alignment.valid > 0).sum()) / (moved_area * scale_of(alignment.to_reference) ** 2)
-    of_stored, of_query = (in_frame, of_moved) if alignment.stored_is_reference else (of_moved, in_frame)
-    if of_stored < MIN_STORED_OVERLAP or of_query < MIN_QUERY_OVERLAP:
-        return "unsure", np.inf, "OVERLAP_TOO_SMALL", None, turn
+    stored_boxes = characters(stored_grey)
+    text = text_height(stored_boxes) * min(1.0, scale)
+    outside = margins(alignment.matrix, stored_grey, query_grey, stored_boxes, (stored.rgb, query.rgb))
     inside = cv2.erode(alignment.valid, np.ones((7, 7), np.uint8)) > 0
-    inside[:3] = inside[-3:] = False
-    inside[:, :3] = inside[:, -3:] = False
-    a = alignment.moved.astype(np.float32)
-    b = alignment.reference.astype(np.float32)
+    inside[:3] = False
+    inside[-3:] = False
+    inside[:, :3] = False
+    inside[:, -3:] = False
+    moved, reference = (query.rgb, stored.rgb) if alignment.stored_is_reference else (stored.rgb, query.rgb)
+    colour = _colour(moved, reference, alignment, inside, text)
+    a, b = match_tone(alignment.moved, alignment.reference, inside)
     a[~inside] = b[~inside]
-    side = 4 * (int(np.clip(round(height if height > 0 else 11), 7, 25)) | 1) + 1
-    a, b, blur = match_blur(a, b, inside, side)
-    if blur > MAX_BLUR:
+    a, b, blur = match_blur(a, b, inside, text)
+    peaks = (
+        *shape_difference(a, b, inside, text, (SHAPE_FLOOR, FAINT_FLOOR)),
+        level_difference(a, b, inside, text),
+        colour,
+    )
+    boxes = tuple(_box(alignment, peak, stored_grey.shape) for peak in peaks)
+    shape, faint, level, tint = (peak.value for peak in peaks)
+    return Evidence(
+        turn=turn, text=text, rms=alignment.rms, margins=outside, blur=blur, shape=shape, faint=faint, level=level,
+        colour=tint, moved=_moved_together(alignment.cells), boxes=(boxes[0], boxes[1], boxes[2], boxes[3]),
+    )
+
+
+def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[Verdict, float, str, Box | None, int]:
+    """Verdict, score, reason, box and turn for what was measured."""
+    if evidence is None:
+        return "different", np.inf, "NOT_REGISTERED", None, 0
+    turn = evidence.turn
+    if 0 < evidence.text < limits.text:
+        return "unsure", np.inf, "TEXT_TOO_SMALL", None, turn
+    if evidence.rms > limits.rms:
+        return "unsure", np.inf, "POORLY_ALIGNED", None, turn
+    shares = evidence.margins
+    if shares.of_stored < limits.stored_overlap or shares.of_query < limits.query_overlap:
+        return "unsure", np.inf, "OVERLAP_TOO_SMALL", None, turn
+    if evidence.blur > limits.blur:
         return "unsure", np.inf, "TOO_BLURRED", None, turn
-    difference = find_difference(a, b, inside, height)
-    score = max(difference.fine / MAX_FINE, difference.coarse / MAX_COARSE)
-    box = _box(alignment, difference, stored_grey.shape)
+    shape = evidence.shape / limits.shape
+    faint = evidence.faint / limits.faint
+    level = evidence.level / limits.level
+    colour = evidence.colour / limits.colour
+    score = max(shape, faint, level, colour)
     if score >= 1:
-        return "different", score, "LOCAL_DIFFERENCE", box, turn
+        worst = int(np.argmax((shape, faint, level, colour)))
+        reason = "COLOUR_DIFFERENCE" if worst >= 2 else "LOCAL_DIFFERENCE"
+        return "different", score, reason, evidence.boxes[worst], turn
+    if evidence.moved >= limits.moved:
+        return "different", 1.0, "PART_MOVED", None, turn
+    if (
+        shares.lost_content
+        or shares.stored_characters > limits.stored_characters
+        or shares.query_characters > limits.query_characters
+    ):
+        return "unsure", score, "CONTENT_OUTSIDE", None, turn
     return "same", score, "COPY", None, turn
-
-
-def _box(alignment: Alignment, difference: Difference, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
-    x, y = difference.place
-    reach = 1.5 * difference.window
-    corners = np.array([[x - reach, y - reach, 1], [x + reach, y - reach, 1], [x - reach, y + reach, 1], [x + reach, y + reach, 1]])
-    back = np.eye(3) if alignment.stored_is_reference else np.linalg.inv(alignment.to_reference)
-    at = (corners @ back.T)[:, :2]
-    height, width = shape[:2]
-    left, top = np.clip(at.min(axis=0) / (width, height), 0, 1)
-    right, bottom = np.clip(at.max(axis=0) / (width, height), 0, 1)
-    return float(left), float(top), float(right - left), float(bottom - top)
 
 
 def thumbnail(fingerprint: Fingerprint, side: int = 256) -> bytes:
@@ -116,3 +193,48 @@ def thumbnail(fingerprint: Fingerprint, side: int = 256) -> bytes:
     small = fit_within(fingerprint.rgb, side=side)
     _, packed = cv2.imencode(".webp", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 80])
     return packed.tobytes()
+
+
+def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _colour(
+    moved: NDArray[np.uint8], reference: NDArray[np.uint8], alignment: Alignment, inside: NDArray[np.bool_], text: float
+) -> Peak:
+    """Colour compared at half the frame's size, which is all that codecs keep of it; place in the frame's pixels."""
+    height, width = inside.shape
+    size = (max(1, width // 2), max(1, height // 2))
+    halve = np.array([[size[0] / width, 0, 0], [0, size[1] / height, 0], [0, 0, 1.0]])
+    halve[0, 2], halve[1, 2] = 0.5 * halve[0, 0] - 0.5, 0.5 * halve[1, 1] - 0.5
+    there = cv2.resize(reference, size, interpolation=cv2.INTER_AREA)
+    here = warp(moved, halve @ alignment.to_reference, (size[1], size[0]))
+    planes = [cv2.cvtColor(one, cv2.COLOR_RGB2YCrCb).astype(np.float32)[:, :, 1:] for one in (here, there)]
+    both = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    peak = colour_difference(planes[0], planes[1], both, text / 2)
+    return Peak(peak.value, (2 * peak.place[0], 2 * peak.place[1]), 2 * peak.window)
+
+
+def _moved_together(cells: NDArray[np.float32]) -> int:
+    """How many well-matched cells strayed from the fit together with two others near by."""
+    sure = cells[cells[:, 4] > 0.8]
+    strayed = sure[np.hypot(sure[:, 2], sure[:, 3]) > 0.7]
+    if len(strayed) < 3:
+        return 0
+    span = np.sqrt(np.ptp(cells[:, 0]) * np.ptp(cells[:, 1]) / len(cells)) + 1.0
+    far = np.hypot(*(strayed[:, None, :2] - strayed[None, :, :2]).transpose(2, 0, 1))
+    unlike = np.hypot(*(strayed[:, None, 2:4] - strayed[None, :, 2:4]).transpose(2, 0, 1))
+    together = ((far < 2.5 * span) & (unlike < 0.6)).sum(axis=1) - 1
+    return int((together >= 2).sum())
+
+
+def _box(alignment: Alignment, peak: Peak, shape: tuple[int, ...]) -> Box:
+    x, y = peak.place
+    reach = 1.5 * peak.window
+    corners = np.array([[x + i * reach, y + j * reach, 1] for i in (-1, 1) for j in (-1, 1)])
+    back = np.eye(3) if alignment.stored_is_reference else np.linalg.inv(alignment.to_reference)
+    at = (corners @ back.T)[:, :2]
+    height, width = shape[:2]
+    left, top = np.clip(at.min(axis=0) / (width, height), 0, 1)
+    right, bottom = np.clip(at.max(axis=0) / (width, height), 0, 1)
+    return float(left), float(top), float(right - left), float(bottom - top)

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup_service.image.picture import fit_within
+
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
@@ -113,11 +115,12 @@ def _whole_frames(stored: Grey, query: Grey) -> list[Matrix]:
     found: list[tuple[float, Matrix]] = []
     height, width = query.shape
     target = _thumbnail(query)
+    small = fit_within(stored, side=192)
     for turn in range(4):
         h, w = stored.shape if turn % 2 == 0 else stored.shape[::-1]
         if abs(np.log((w / h) / (width / height))) > 0.02:
             continue
-        likeness = float((_thumbnail(np.rot90(stored, turn)) * target).mean())
+        likeness = float((_thumbnail(np.rot90(small, turn)) * target).mean())
         if likeness > 0.8:
             found.append((likeness, _centred(width / w, height / h) @ _turned(stored.shape, turn)))
     found.sort(key=lambda pair: -pair[0])
@@ -201,8 +204,8 @@ def _square(affine: np.ndarray) -> Matrix:
     return np.vstack([np.asarray(affine, dtype=np.float64), [0.0, 0.0, 1.0]])
 
 
-def warp(image: np.ndarray, matrix: Matrix, shape: tuple[int, int]) -> np.ndarray:
-    """`image` moved by `matrix` into a frame of `shape` (H, W), averaged before it is shrunk."""
+def warp(image: np.ndarray, matrix: Matrix, shape: tuple[int, int], *, fast: bool = False) -> np.ndarray:
+    """`image` moved by `matrix` into a frame of `shape` (H, W), averaged before it is shrunk; `fast` softens a little."""
     scale = scale_of(matrix)
     if scale < 0.95:
         height, width = image.shape[:2]
@@ -211,7 +214,11 @@ def warp(image: np.ndarray, matrix: Matrix, shape: tuple[int, int]) -> np.ndarra
         matrix = matrix @ np.linalg.inv(_centred(size[0] / width, size[1] / height))
     return np.asarray(
         cv2.warpAffine(
-            image, matrix[:2], (shape[1], shape[0]), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            image,
+            matrix[:2],
+            (shape[1], shape[0]),
+            flags=cv2.INTER_LINEAR if fast else cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
         )
     )
 
@@ -230,12 +237,15 @@ def _refine(stored: Grey, query: Grey, matrix: Matrix) -> Alignment | None:
     reference, other = (stored, query) if stored_is_reference else (query, stored)
     to_reference = np.linalg.inv(matrix) if stored_is_reference else matrix
     shape = (reference.shape[0], reference.shape[1])
-    moved = warp(other, to_reference, shape)
-    valid = covered(other.shape, to_reference, shape)
     rms = np.inf
     cells = np.zeros((0, 5), np.float32)
+    spots: NDArray[np.int32] | None = None
     for cell, search, tolerance in ((48, 10, 1.0), (40, 4, 0.5), (40, 3, 0.5)):
-        cells = displacements(moved, reference, valid, min(cell, max(16, min(shape) // 6)), search)
+        side = min(cell, max(16, min(shape) // 6))
+        moved = np.asarray(warp(other, to_reference, shape, fast=True), dtype=np.uint8)
+        if spots is None:
+            spots = detailed(moved, covered(other.shape, to_reference, shape), side, search)
+        cells = displacements(moved, reference, spots, side, search)
         if len(cells) < 6:
             return None
         source = np.ascontiguousarray(cells[:, :2])
@@ -252,8 +262,6 @@ def _refine(stored: Grey, query: Grey, matrix: Matrix) -> Alignment | None:
         to_reference = step @ to_reference
         if not _plausible(to_reference):
             return None
-        moved = warp(other, to_reference, shape)
-        valid = covered(other.shape, to_reference, shape)
         cells = cells.copy()
         cells[:, 2:4] = left
         if np.abs(target - source)[agreed].max() < 0.35:
@@ -262,54 +270,65 @@ def _refine(stored: Grey, query: Grey, matrix: Matrix) -> Alignment | None:
         matrix=np.linalg.inv(to_reference) if stored_is_reference else to_reference,
         stored_is_reference=stored_is_reference,
         reference=reference,
-        moved=np.asarray(moved, dtype=np.uint8),
-        valid=valid,
+        moved=np.asarray(warp(other, to_reference, shape), dtype=np.uint8),
+        valid=covered(other.shape, to_reference, shape),
         to_reference=to_reference,
         rms=rms,
         cells=cells,
     )
 
 
-def displacements(
-    moved: Grey, reference: Grey, valid: Grey, cell: int, search: int, most: int = 110
-) -> NDArray[np.float32]:
-    """Where cells of `moved` lie in `reference`.
+def detailed(grey: Grey, valid: Grey, cell: int, search: int, most: int = 110) -> NDArray[np.int32]:
+    """Corners of up to about `most` square cells of `grey` by which it can be placed, at most one per tile of an even grid.
 
-    Only cells with detail in both directions are asked (the smaller eigenvalue of their structure tensor), at most one
-    per tile of an even grid: along a lone straight line any shift would do.
+    A cell needs detail in both directions (the smaller eigenvalue of its structure tensor): along a lone straight line
+    any shift would do. Judged at half size.
 
     Returns:
-        (N, 5) float32: centre x, y, shift dx, dy (a fraction of a pixel, by a parabola through the peak), correlation.
+        (N, 2) int32: left, top; each with room for `search` on all sides.
     """
-    height, width = moved.shape
-    pad = search + 1
+    height, width = grey.shape
+    pad = search + 2
     if min(height, width) < cell + 2 * pad + 2:
-        return np.zeros((0, 5), np.float32)
-    strength = cv2.cornerMinEigenVal(moved, 3)
-    detail = cv2.boxFilter(strength, cv2.CV_32F, (cell, cell), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
-    whole = cv2.erode(valid, np.ones((cell + 2 * pad, cell + 2 * pad), np.uint8), anchor=(pad, pad))
+        return np.zeros((0, 2), np.int32)
+    half = (width // 2, height // 2)
+    strength = cv2.cornerMinEigenVal(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), 3)
+    side = (cell // 2, cell // 2)
+    detail = cv2.boxFilter(strength, cv2.CV_32F, side, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    reach = (cell + 2 * pad) // 2
+    whole = cv2.erode(
+        cv2.resize(valid, half, interpolation=cv2.INTER_NEAREST), np.ones((reach, reach), np.uint8), anchor=(pad // 2, pad // 2)
+    )
     detail[whole == 0] = 0
-    detail[: pad, :] = 0
-    detail[:, : pad] = 0
-    detail[height - cell - pad :, :] = 0
-    detail[:, width - cell - pad :] = 0
-    tile = max(cell // 2, int(np.sqrt(height * width / most)))
+    low, high_x, high_y = pad // 2 + 1, (width - cell - pad) // 2, (height - cell - pad) // 2
+    tile = max(cell // 4, int(np.sqrt(height * width / most) / 2))
     found = []
-    for top in range(0, height - cell, tile):
-        for left in range(0, width - cell, tile):
-            patch = detail[top : top + tile, left : left + tile]
+    for top in range(low, high_y, tile):
+        for left in range(low, high_x, tile):
+            patch = detail[top : min(top + tile, high_y), left : min(left + tile, high_x)]
             _, best, _, (dx, dy) = cv2.minMaxLoc(patch)
-            if best < 2e-6:
-                continue
-            x, y = left + dx, top + dy
-            where = reference[y - search : y + cell + search, x - search : x + cell + search]
-            match = cv2.matchTemplate(where, moved[y : y + cell, x : x + cell], cv2.TM_CCOEFF_NORMED)
-            _, likeness, _, (mx, my) = cv2.minMaxLoc(match)
-            if likeness < 0.6 or mx in (0, 2 * search) or my in (0, 2 * search):
-                continue
-            sx = mx - search + _peak(match[my, mx - 1], match[my, mx], match[my, mx + 1])
-            sy = my - search + _peak(match[my - 1, mx], match[my, mx], match[my + 1, mx])
-            found.append((x + cell / 2, y + cell / 2, sx, sy, likeness))
+            if best > 2e-6:
+                found.append((2 * (left + dx), 2 * (top + dy)))
+    return np.array(found, np.int32).reshape(-1, 2)
+
+
+def displacements(moved: Grey, reference: Grey, spots: NDArray[np.int32], cell: int, search: int) -> NDArray[np.float32]:
+    """Where the cells of `moved` at `spots` lie in `reference`, at most `search` pixels away.
+
+    Returns:
+        (N, 5) float32: centre x, y, shift dx, dy (a fraction of a pixel, by a parabola through the peak), correlation;
+        only of cells that are found.
+    """
+    found = []
+    for x, y in spots.tolist():
+        where = reference[y - search : y + cell + search, x - search : x + cell + search]
+        match = cv2.matchTemplate(where, moved[y : y + cell, x : x + cell], cv2.TM_CCOEFF_NORMED)
+        _, likeness, _, (mx, my) = cv2.minMaxLoc(match)
+        if likeness < 0.6 or mx in (0, 2 * search) or my in (0, 2 * search):
+            continue
+        sx = mx - search + _peak(match[my, mx - 1], match[my, mx], match[my, mx + 1])
+        sy = my - search + _peak(match[my - 1, mx], match[my, mx], match[my + 1, mx])
+        found.append((x + cell / 2, y + cell / 2, sx, sy, likeness))
     return np.array(found, np.float32).reshape(-1, 5)
 
 

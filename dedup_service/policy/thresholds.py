@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup_service.policy.account import SPENT
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.risk import SLACK, STARTS, labels_needed, learn_then_test, lower_bound, upper_bound
 
@@ -26,7 +27,7 @@ class Rule(StrEnum):
 
 
 PRIOR_FACTOR = 5.0
-"""How many budgets one reuse may risk before there are labels. Such a hit then needs four exact repeats beside it,
+"""How many budgets one reuse may risk before there are labels. Such a hit then needs nine exact repeats beside it,
 whose risk is nil, and the account (see `account`) makes sure of that instead of hoping for it."""
 PRIOR_MOST = 0.1
 """Greatest estimated risk that is believed before there are labels, whatever the budget: a calibration is least
@@ -56,11 +57,11 @@ class Bound:
     def cost(self, risk: float) -> float:
         """The expected wrong answers, 0 to 1, that serving a candidate of this estimated risk costs.
 
-        Below a learnt threshold every candidate costs the bound of their mean. Before that, each costs its own
-        calibrated risk, corrected by what labels have shown so far.
+        Below a learnt threshold every candidate costs its share of the bound of their rate, and pays for itself.
+        Before that, each costs its own calibrated risk, corrected by what labels have shown so far.
         """
         if self.rule is Rule.LEARNT:
-            return self.upper
+            return SPENT * self.upper
         return 1.0 if self.rule is Rule.CLOSED else min(1.0, risk * self.price)
 
 

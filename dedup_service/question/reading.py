@@ -65,6 +65,8 @@ _EXPECTED = {
     "count": frozenset({"quantity"}), "yes-no": frozenset({"yes-no"}), "how-long": frozenset({"how-long"}),
     "how-old": frozenset({"quantity"}),
 }  # fmt: skip
+# "What did the customer pay": the noun that follows is who does it, not what is asked for.
+_ASKS_ABOUT_DEEDS = frozenset({("what", "do"), ("which", "do")})
 _QUANTITIES = frozenset({"amount", "count", "number"})
 # What stands before or after the name of the image as a whole, and marks it as such.
 _POINTING = frozenset("the this that these those 这 张 该 此 本 份 在 幅 页".split())
@@ -138,7 +140,7 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     if _V_NOT_V.search(normal):
         asks.append(("yes-no", "是否"))
     ask, ask_span = min(asks, key=lambda pair: _ASKS.index(pair[0]), default=("what", ""))
-    if ask == "yes-no" and any(name in ("or", "还") for name, _ in found):
+    if ask == "yes-no" and any(name == "or" for name, _ in found):
         ask = "what"
     if ask in _QUANTITIES and any(lexicon.senses[name].set.startswith("units/") for name, _ in found if name in lexicon.senses):
         ask = "number"
@@ -156,16 +158,33 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     if any(name not in _DEIXIS for name, _ in content):
         content = _without_deixis(content)
     names = [name for name, _ in content]
-    expects = _EXPECTED.get(ask) or frozenset(lexicon.type_of(name) for name in names) - {""}
+    expects = _expects(ask, ask_span, [name for name in names if name not in plural], lexicon)
+    if ask == "what" and any(pair in _ASKS_ABOUT_DEEDS for pair in zip(words, words[1:], strict=False)):
+        expects = frozenset()
     if any(lexicon.type_of(name) in _ABSORBED.get(ask, ()) for name in names):
         ask = "what"
-    elif ask == "amount" and set(names) <= {"altogether"}:
+    elif ask in ("amount", "number") and set(names) <= {"altogether", "cost"}:
         content, ask = [("total", ask_span)], "what"
     elif ask == "list":
         ask = "what"
     tokens = tuple(name for name, _ in content)
     spans = tuple(span for _, span in content)
     return Reading(normal, detect_language(normal), tokens, spans, ask, ask_span, deixis, plural, surface, senses, expects)
+
+
+def _expects(ask: str, ask_span: str, names: Sequence[str], lexicon: Lexicon) -> frozenset[str]:
+    """The kinds of answer that would do. A superlative hides what is asked for ("the highest value", "the category with the
+    highest value"), and "how much" asks for money as well as for sugar."""
+    if ask == "amount" and ask_span == "how much":
+        return frozenset({"amount", "quantity"})
+    if ask in _EXPECTED:
+        return _EXPECTED[ask]
+    if any(sense.set == "opposites/extreme" for sense in map(lexicon.senses.get, names) if sense is not None):
+        return frozenset()
+    types = frozenset(lexicon.type_of(name) for name in names) - {""}
+    if ask == "number":
+        return types & _ABSORBED["number"] or frozenset({"any-number"})
+    return types
 
 
 def _alternation(match: re.Match[str]) -> str:
@@ -216,6 +235,12 @@ def _tokens(
     helped = False
     at = 0
     while at < len(words):
+        if words[at] == "number" and tuple(words[at + 1 : at + 2]) == ("of",):
+            counted = next((place for place in range(at + 2, len(words)) if words[place] not in ("the", "all", "different")), at)
+            if is_plural(surface[counted]):
+                asks.append(("count", "number of"))
+                at += 2
+                continue
         for length in range(min(lexicon.longest, len(words) - at), 0, -1):
             meaning = lexicon.phrases.get(tuple(words[at : at + length]))
             if meaning is None and length == 1:

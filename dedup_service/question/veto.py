@@ -27,10 +27,12 @@ _NARROWING = frozenset({
     "opposites/price", "opposites/time",
     "formats/format", "formats/language", "units/date-weekday", "colours/colour",
 })  # fmt: skip
+_PEOPLE = frozenset({"objects/person", "opposites/sex"})
 _QUANTITIES = frozenset({"amount", "count", "number"})
 _DIGITS = frozenset({"amount", "code", "quantity", "date", "clock", "how-long"})
 _MOMENTS = frozenset({"when", "clock", "which-year", "which-month"})
-_TASKS = frozenset({"describe", "summarise", "translate", "transcribe", "explain", "compare"})
+_ALIKE = ({"who", "whose"}, {"why", "wrong"}, {"yes-no", "how-like"})
+_OPEN = frozenset({"describe", "what", "explain", "how", "how-like"})
 # An open "what" may ask for a person, a place or a way; it never asks for a yes, a reason or a count.
 _NEVER_WHAT = frozenset({"yes-no", "count", "why", "translate", "summarise", "how-old", "how-often"})
 
@@ -126,10 +128,15 @@ def _span(reading: Reading, tokens: Sequence[str]) -> str:
 
 
 def _negation(one: Reading, other: Reading) -> list[Veto]:
-    left, right = one.tokens.count("not"), other.tokens.count("not")
+    left, right = _negations(one), _negations(other)
     if left % 2 == right % 2:
         return []
-    return [Veto("NEGATION", _span(one, ["not"] * min(left, 1)), _span(other, ["not"] * min(right, 1)))]
+    return [Veto("NEGATION", _span(one, ["not"] * left), _span(other, ["not"] * right))]
+
+
+def _negations(reading: Reading) -> int:
+    """How often a question negates; "without" leaves something out, and negates a yes-no question only."""
+    return reading.tokens.count("not") + (reading.tokens.count("excluding") if reading.ask == "yes-no" else 0)
 
 
 def _clashes(one: Reading, other: Reading, alignment: Alignment, lexicon: Lexicon) -> list[Veto]:
@@ -140,11 +147,21 @@ def _clashes(one: Reading, other: Reading, alignment: Alignment, lexicon: Lexico
         kind = lexicon.kind_of_clash(mine, theirs)
         if kind:
             found.append(Veto(kind, _span(one, [mine]), _span(other, [theirs])))
+    if not found and len(alignment.left) == len(alignment.right) == 1:
+        found += _exchanged(alignment.left[0], alignment.right[0], one, other, lexicon)
     if not alignment.right:
         found += _narrowed(alignment.left, one, lexicon, flip=False)
     elif not alignment.left:
         found += _narrowed(alignment.right, other, lexicon, flip=True)
     return found
+
+
+def _exchanged(mine: str, theirs: str, one: Reading, other: Reading, lexicon: Lexicon) -> list[Veto]:
+    """All else being equal, one sort of people for another: people for women, a man for a child."""
+    senses = [lexicon.senses.get(token) for token in (mine, theirs)]
+    if all(sense is not None and sense.set in _PEOPLE for sense in senses):
+        return [Veto("OBJECT", _span(one, [mine]), _span(other, [theirs]))]
+    return []
 
 
 def _narrowed(added: Sequence[str], reading: Reading, lexicon: Lexicon, flip: bool) -> list[Veto]:
@@ -192,7 +209,7 @@ def _interrogatives(one: Reading, other: Reading) -> list[Veto]:
 
 def _may_meet(one: frozenset[str], other: frozenset[str]) -> bool:
     """Tells whether one answer could serve both kinds. A number may be anything that is written in digits."""
-    if one & other:
+    if one & other or (one | other) == {"where", "control"}:
         return True
     return any("any-number" in kinds and others & _DIGITS for kinds, others in ((one, other), (other, one)))
 
@@ -206,7 +223,7 @@ def _told(reading: Reading) -> str:
 
 def _compatible(a: str, b: str) -> bool:
     pair = {a, b}
-    return pair <= _QUANTITIES or pair <= _MOMENTS or pair <= {"describe", "what", "explain"} or "number" in pair
+    return pair <= _QUANTITIES or pair <= _MOMENTS or pair <= _OPEN or pair in _ALIKE or "number" in pair
 
 
 def _entities(
@@ -214,13 +231,20 @@ def _entities(
 ) -> list[Veto]:
     left = [token for token in alignment.left if _is_name(token, a, one, lexicon)]
     right = [token for token in alignment.right if _is_name(token, b, other, lexicon)]
-    if left and right and not any(is_misspelling(mine, theirs) for mine, theirs in product(left, right)):
+    if left and right and not any(_one_name(mine, theirs) for mine, theirs in product(left, right)):
         return [Veto("ENTITY", " ".join(left), " ".join(right))]
     codes_left = [token for token in alignment.left if _CODE.fullmatch(token)]
     codes_right = [token for token in alignment.right if _CODE.fullmatch(token)]
     if codes_left or codes_right:
         return [Veto("ENTITY", " ".join(codes_left), " ".join(codes_right))]
     return []
+
+
+def _one_name(mine: str, theirs: str) -> bool:
+    """Tells whether two names may be one: misspelt, or one the beginning of the other (Olympic, Olympics)."""
+    return is_misspelling(mine, theirs) or (
+        min(len(mine), len(theirs)) >= 4 and (mine.startswith(theirs) or theirs.startswith(mine))
+    )
 
 
 def _is_name(token: str, text: str, reading: Reading, lexicon: Lexicon) -> bool:
@@ -234,10 +258,10 @@ def _is_name(token: str, text: str, reading: Reading, lexicon: Lexicon) -> bool:
         return False
     if reading.language == "zh":
         return True
-    if len(token) > 3 and not is_word(token):
-        return True
     capitals = {word.casefold() for word in _CAPITAL.findall(text)} if not text.isupper() and not text.istitle() else set()
-    return any(word.startswith(token[:4]) for word in capitals)
+    if any(word.startswith(token[:4]) for word in capitals):
+        return True
+    return len(token) > 3 and text.islower() and not is_word(token)
 
 
 def _order(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:

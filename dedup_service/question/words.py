@@ -67,10 +67,22 @@ def is_plural(word: str) -> bool:
     return any(form != word for form in getAllLemmas(word).get("NOUN", ()))
 
 
+# Words of the grammar, which a dictionary of inflections leaves out.
+_GRAMMAR = frozenset(
+    "about above across after against along among around at because before behind below beneath beside between beyond but by"
+    " despite down during for from in inside into like near of off on onto or out over per since than though through to toward"
+    " towards under until up upon via versus with within without although if unless while whereas whether that this these those"
+    " what which who whom whose when where why how and nor yet so he she it they we you i me him her us them my your his its our"
+    " their mine yours ours theirs myself yourself himself herself itself themselves each every either neither both all any some"
+    " none anything something everything nothing anyone someone everyone nobody another such same other else ever never always"
+    " also just only even still already too very must shall should could would might ought".split()
+)
+
+
 @lru_cache(maxsize=65536)
 def is_word(word: str) -> bool:
     """Tells whether the dictionary knows a lower-case English word."""
-    return word in FUNCTION or bool(getAllLemmas(word))
+    return word in FUNCTION or word in _GRAMMAR or bool(getAllLemmas(word))
 
 
 @lru_cache(maxsize=65536)

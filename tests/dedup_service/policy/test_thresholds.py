@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dedup_service.policy.account import SPENT
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.thresholds import (
     PRIOR,
@@ -33,7 +34,7 @@ def test_too_few_labels_leave_the_prior_and_say_how_many_are_missing() -> None:
     found = learn(labelled(("exact/scored", [0.001] * 100, [False] * 100)), Policy(), version=1, time=0.0)
     bound = found.bounds["exact/scored"]
     assert bound.rule is Rule.PRIOR
-    assert bound.max_risk == pytest.approx(0.01)
+    assert bound.max_risk == pytest.approx(0.05)
     assert bound.needed == labels_needed_for(Policy()) - 100
 
 
@@ -51,12 +52,34 @@ def test_enough_right_labels_open_a_stratum() -> None:
 
 
 def test_wrong_labels_inside_the_prior_close_a_stratum() -> None:
-    """When even what the prior serves is shown to be wrong too often, nothing of that kind is served any more."""
-    found = learn(labelled(("copy/scored", [0.005] * 60, [True] * 6 + [False] * 54)), Policy(), version=1, time=0.0)
+    """When a tenth and more of what the prior serves is shown to be wrong, nothing of that kind is served any more,
+    under any budget."""
+    found = learn(labelled(("copy/scored", [0.005] * 60, [True] * 20 + [False] * 40)), Policy(), version=1, time=0.0)
     assert found.bounds["copy/scored"].rule is Rule.CLOSED
-    assert found.bound("copy/scored", Policy()).max_risk < 0
-    assert found.bound("copy/scored", Policy(error_budget=0.002)).rule is Rule.CLOSED
-    assert found.bound("copy/scored", Policy(error_budget=0.2)).rule is Rule.PRIOR
+    for budget in (0.002, 0.01, 0.2):
+        assert found.bound("copy/scored", Policy(error_budget=budget)).max_risk < 0
+
+
+def test_labels_correct_the_price() -> None:
+    """Twice as many wrong labels as predicted make a kind of evidence about twice as dear, none make it cheaper, and
+    few labels change little. The price holds under another budget too."""
+    risks = [0.02] * 400
+    dear = learn(labelled(("a/b", risks, [True] * 16 + [False] * 384)), Policy(), version=1, time=0.0)
+    assert dear.bounds["a/b"].price == pytest.approx(17 / 9)
+    assert dear.bound("a/b", Policy(error_budget=0.05)).cost(0.02) == pytest.approx(0.02 * 17 / 9)
+    cheap = learn(labelled(("a/b", risks[:250], [False] * 250)), Policy(), version=1, time=0.0)
+    assert cheap.bounds["a/b"].price == pytest.approx(1 / 6)
+    few = learn(labelled(("a/b", risks[:5], [False] * 5)), Policy(), version=1, time=0.0)
+    assert 0.9 < few.bounds["a/b"].price < 1
+    assert dear.bound("never/seen", Policy()).cost(0.02) == 0.02
+
+
+def test_what_is_learnt_costs_its_bound() -> None:
+    """Below a learnt threshold every hit costs the bound of their rate, which is within the budget: it pays for
+    itself."""
+    count = 2_000
+    found = learn(labelled(("a/b", [0.2] * count, [False] * count)), Policy(), version=1, time=0.0).bounds["a/b"]
+    assert found.cost(0.2) == SPENT * found.upper <= SPENT * 0.01
 
 
 def test_strata_do_not_lend_each_other_labels() -> None:
@@ -116,5 +139,6 @@ def test_joint_confidence_over_strata() -> None:
 
 
 def test_default_thresholds_are_the_prior() -> None:
-    """A tenant without labels is under the prior with the budget as its greatest risk."""
-    assert Thresholds().bound("exact/known", Policy(error_budget=0.05)).max_risk == pytest.approx(0.05)
+    """A tenant without labels is under the prior: five budgets at the most, and never more than a tenth."""
+    assert Thresholds().bound("exact/known", Policy(error_budget=0.002)).max_risk == pytest.approx(0.01)
+    assert Thresholds().bound("exact/known", Policy(error_budget=0.05)).max_risk == pytest.approx(0.1)

@@ -1,0 +1,154 @@
+"""What to do next, in order: safety first, then knowledge, then more hits. Pure."""
+
+from __future__ import annotations
+
+from dedup_service.audit.report import Advice, Report
+from dedup_service.audit.sampling import gate
+from dedup_service.policy.risk import labels_needed
+
+SURE = frozenset({"LABELLED_WRONG", "CLIENT_SAID_WRONG", "ENTRY_WRONG_ELSEWHERE", "VETO_NOW"})
+"""Signs that need no second look."""
+
+
+def advise(report: Report) -> tuple[Advice, ...]:
+    """What the report's reader should do, the most urgent first."""
+    if report.requests == 0:
+        return (
+            Advice("Send traffic, or widen the span", "Nothing was decided in this time.", "askonce audit --since 30d"),
+        )
+    return (*safety(report), *knowledge(report), *gains(report), *housekeeping(report)) or (
+        Advice("Nothing", "The bound holds, there are labels enough, and no threshold does better."),
+    )
+
+
+def safety(report: Report) -> list[Advice]:
+    """What keeps wrong answers away."""
+    found = []
+    accuracy = report.accuracy
+    _, verdict = gate(accuracy, report.budget)
+    if verdict == "BOUND_BROKEN":
+        found.append(
+            Advice(
+                "Tighten reuse now",
+                f"Up to {accuracy.upper:.2%} of the hits are wrong, and {report.budget:.2%} is allowed. VERIFIED mode "
+                "closes the kinds of evidence that break the budget; STATIC mode needs higher thresholds.",
+                "askonce policy set mode=VERIFIED",
+            )
+        )
+    wrong = [shown for shown in report.suspicious if SURE & set(shown.signs)]
+    if wrong:
+        first = wrong[0]
+        found.append(
+            Advice(
+                f"Remove {len(wrong)} stored {'answer' if len(wrong) == 1 else 'answers'} known or shown to be wrong",
+                "They are listed first under “Most suspicious reuses”. Feedback removes an entry and parts the pair "
+                "that let it be served.",
+                f"askonce feedback tenants/{first.tenant}/decisions/{first.decision} wrong",
+            )
+        )
+    contradictory = len(report.intents_contradictory)
+    if contradictory:
+        found.append(
+            Advice(
+                f"Look at {contradictory} contradictory {'intent' if contradictory == 1 else 'intents'}",
+                "Questions were served for each other that also got different answers. A protected term keeps them apart.",
+                'askonce policy set protected_terms="税前,税后"',
+            )
+        )
+    served = sum(1 for cluster in report.lookalikes if cluster.contradictions)
+    if served:
+        found.append(
+            Advice(
+                f"Check {served} look-alike {'group' if served == 1 else 'groups'} between whose images answers were served",
+                "The same images were told apart in other requests. A higher image floor keeps them apart for good.",
+                "askonce policy set image_floor=0.999",
+            )
+        )
+    return found
+
+
+def knowledge(report: Report) -> list[Advice]:
+    """What makes the estimate sharper."""
+    found = []
+    accuracy = report.accuracy
+    code, _ = gate(accuracy, report.budget)
+    if code == 3 and report.hits:
+        needed = labels_needed(report.budget, accuracy.confidence) if report.budget > 0 else 0
+        missing = max(1, needed - accuracy.verified)
+        found.append(
+            Advice(
+                f"Label at least {missing:,} hits" if needed else "Set an error budget above zero",
+                f"{accuracy.verified:,} of {accuracy.hits:,} hits were verified; {needed:,} without a wrong one can show "
+                f"that at most {report.budget:.2%} are wrong. A higher exploration rate does it without anybody's time.",
+                "askonce audit label",
+            )
+        )
+    elif accuracy.unsure > 0.2 * max(1, accuracy.verified):
+        found.append(
+            Advice(
+                f"Judge the {accuracy.unsure:,} comparisons that came to no verdict",
+                "They count as right for one end of the interval and as wrong for the other.",
+                "askonce audit label",
+            )
+        )
+    for change in report.drift:
+        if change.drifted:
+            found.append(
+                Advice(
+                    f"Find out why the {change.score} scores moved",
+                    f"They differ from the period before (distance {change.distance:.2f}; median {change.median_now:.3f}, "
+                    f"before {change.median_before:.3f}). New kinds of images or questions, or another encoder?",
+                )
+            )
+    if not report.texts_kept and report.hits:
+        found.append(
+            Advice(
+                "Keep question texts, if you may",
+                "Without texts, findings can't be read and people can't label them.",
+                "askonce policy set keep_question_text=true",
+            )
+        )
+    return found
+
+
+def gains(report: Report) -> list[Advice]:
+    """What brings more hits."""
+    found = []
+    for suggested in report.suggested:
+        better = suggested.hit_rate_then - suggested.hit_rate_now
+        if suggested.reason == "SUGGESTED" and better > 0.002:
+            found.append(
+                Advice(
+                    f"Try the suggested thresholds for {suggested.tenant}",
+                    f"On record they would have served {suggested.hit_rate_then:.1%} instead of "
+                    f"{suggested.hit_rate_now:.1%}, at most {suggested.upper:.2%} of it wrong.",
+                    f"askonce policy set --tenant {suggested.tenant} mode=STATIC "
+                    f"image_threshold={suggested.image_threshold:g} question_threshold={suggested.question_threshold:g}",
+                )
+            )
+    right = [shown for shown in report.promising if "LABELLED_RIGHT" in shown.signs]
+    if right:
+        calls = sum(shown.score for shown in right)
+        found.append(
+            Advice(
+                f"Win back about {calls:,.0f} model calls",
+                "These misses had a right answer in store; see “Most promising misses” for what held them back. The judge "
+                "settles such pairs once for all images.",
+                "askonce policy set judge=BACKGROUND",
+            )
+        )
+    return found
+
+
+def housekeeping(report: Report) -> list[Advice]:
+    """What keeps the store small."""
+    unused = report.never_hit
+    if unused is not None and unused.entries >= 100 and unused.never > 0.8 * unused.entries:
+        return [
+            Advice(
+                "Keep answers for a shorter time",
+                f"{unused.never:,} of {unused.entries:,} stored answers were never served.",
+                "askonce policy set archive_ttl=259200",
+            )
+        ]
+    return []

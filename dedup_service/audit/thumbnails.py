@@ -1,0 +1,104 @@
+"""Small pictures for audit reports: kept only where a tenant's policy allows it, bounded, deletable."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import BigInteger, Column, Double, Engine, Index, LargeBinary, MetaData, Table, Text, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+SIDE = 192
+"""Longest side of a thumbnail in pixels: enough to tell two receipts apart, too little to read one."""
+QUALITIES = (70, 50, 30)
+MOST_BYTES = 6_144
+"""Most bytes of one; a picture that does not fit at the least quality is not kept."""
+MOST = 20_000
+"""Most thumbnails kept, about 80 MB; the oldest go first."""
+
+METADATA = MetaData()
+THUMBNAILS = Table(
+    "thumbnails",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("image", Text, primary_key=True),
+    Column("time", Double, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("webp", LargeBinary, nullable=False),
+    Index("thumbnails_by_time", "time"),
+)
+
+
+def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes | None:
+    """A WebP of an upright picture (H, W, 3), at most `SIDE` pixels a side and `MOST_BYTES` bytes; None when it can't be
+    made that small."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    bgr = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    for quality in QUALITIES:
+        done, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+        if done and len(packed) <= MOST_BYTES:
+            return packed.tobytes()
+    return None
+
+
+class Thumbnails:
+    """Keeps thumbnails in the ledger's database, in a table of its own. Every method blocks.
+
+    They are named by tenant and by the id of the image record that the file founds or would found (`memory.image_id`),
+    so that a request's image and a stored one are found alike.
+    """
+
+    def __init__(self, engine: Engine, *, most: int = MOST) -> None:
+        self.engine = engine
+        self.most = most
+
+    def start(self) -> None:
+        """Makes the table where there is none."""
+        with self.engine.execution_options(writes=True).begin() as connection:
+            METADATA.create_all(connection)
+
+    def put(self, tenant: str, image: str, webp: bytes) -> None:
+        """Keeps one; one that is there already stays."""
+        row = {"tenant": tenant, "image": image, "time": clock.time(), "size": len(webp), "webp": webp}
+        with self.engine.execution_options(writes=True).begin() as connection:
+            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            connection.execute(insert(THUMBNAILS).values(row).on_conflict_do_nothing())
+
+    def get(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Those that are kept of the given (tenant, image) keys; none when there is no table."""
+        found: dict[tuple[str, str], bytes] = {}
+        with self.engine.connect() as connection:
+            if not connection.dialect.has_table(connection, THUMBNAILS.name):
+                return found
+            for tenant in {tenant for tenant, _ in keys}:
+                images = sorted({image for owner, image in keys if owner == tenant and image})
+                for start in range(0, len(images), 500):
+                    part = THUMBNAILS.c.image.in_(images[start : start + 500])
+                    query = select(THUMBNAILS.c.image, THUMBNAILS.c.webp).where(THUMBNAILS.c.tenant == tenant, part)
+                    found.update({(tenant, image): webp for image, webp in connection.execute(query)})
+        return found
+
+    def delete(self, tenant: str, images: Sequence[str] | None = None) -> int:
+        """Deletes those of some images, or all of a tenant's. Returns how many there were."""
+        query = delete(THUMBNAILS).where(THUMBNAILS.c.tenant == tenant)
+        if images is not None:
+            query = query.where(THUMBNAILS.c.image.in_(list(images)))
+        with self.engine.execution_options(writes=True).begin() as connection:
+            return int(connection.execute(query).rowcount)
+
+    def sweep(self, limit: int = 500) -> int:
+        """Deletes up to `limit` of the oldest beyond the most that are kept. Returns how many."""
+        with self.engine.execution_options(writes=True).begin() as connection:
+            excess = int(connection.execute(select(func.count()).select_from(THUMBNAILS)).scalar_one()) - self.most
+            if excess <= 0:
+                return 0
+            keys = (THUMBNAILS.c.tenant, THUMBNAILS.c.image)
+            oldest = connection.execute(select(*keys).order_by(THUMBNAILS.c.time).limit(min(limit, excess))).all()
+            for tenant, image in oldest:
+                connection.execute(delete(THUMBNAILS).where(keys[0] == tenant, keys[1] == image))
+            return len(oldest)

@@ -1,0 +1,123 @@
+"""What does each image show that the other does not?"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup_service.image.legibility import characters
+
+# Uncovered shares up to this are rounding at the edges.
+_EDGE = 0.012
+# A strip is plain when its grey levels span no more than this (5th to 95th percentile).
+_PLAIN = 20.0
+# The frame of a screenshot is known by a step of at least this many grey levels along the image's edge.
+_SEAM = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """What lies outside the area that both images show.
+
+    Attributes:
+        of_stored: share of the stored image that the query shows, 0..1.
+        of_query: share of the query that the stored image shows, 0..1.
+        stored_characters: characters of the stored image that the query does not show.
+        query_characters: characters of the query outside the stored image, those in a frame around it not counted.
+        lost_content: each image shows something (not plain paper) that the other does not: two views, not a copy.
+    """
+
+    of_stored: float
+    of_query: float
+    stored_characters: int
+    query_characters: int
+    lost_content: bool
+
+
+def margins(
+    matrix: NDArray[np.float64],
+    stored: NDArray[np.uint8],
+    query: NDArray[np.uint8],
+    stored_boxes: NDArray[np.int32],
+    colours: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+) -> Margins:
+    """Measure the margins.
+
+    Args:
+        matrix: 3 x 3, stored pixel coordinates to the query's.
+        stored, query: (H, W) uint8 grey.
+        stored_boxes: the stored image's `characters`.
+        colours: (H, W, 3) uint8 of the two.
+    """
+    if not _anything(stored.shape, query.shape, matrix):
+        return Margins(1.0, 1.0, 0, 0, False)
+    shown = _covered(query.shape, np.linalg.inv(matrix), stored.shape)
+    known = _covered(stored.shape, matrix, query.shape)
+    of_stored, of_query = float(shown.mean()), float(known.mean())
+    lost = _outside(stored_boxes, shown) if of_stored < 1 - _EDGE / 4 else 0
+    extra = 0
+    if of_query < 1 - _EDGE / 4:
+        extra = _outside(characters(query), known)
+        if extra and of_stored > 1 - _EDGE and _framed(query, known):
+            extra = 0
+    both = (
+        of_stored < 1 - _EDGE
+        and of_query < 1 - _EDGE
+        and not _plain(colours[0], ~shown)
+        and not _plain(colours[1], ~known)
+    )
+    return Margins(of_stored, of_query, lost, extra, both)
+
+
+def _anything(stored: tuple[int, ...], query: tuple[int, ...], matrix: NDArray[np.float64]) -> bool:
+    """Whether the corners of the two differ by more than rounding."""
+    height, width = stored[:2]
+    corners = np.array([[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [-0.5, height - 0.5, 1], [width - 0.5, height - 0.5, 1]])
+    at = (corners @ matrix.T)[:, :2] + 0.5
+    size = np.array([query[1], query[0]])
+    off = np.minimum(np.abs(at), np.abs(at - size)) / size
+    return bool(off.max() > _EDGE / 4)
+
+
+def _covered(
+    shape: tuple[int, ...], matrix: NDArray[np.float64], frame: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    full = np.full(shape[:2], 255, np.uint8)
+    size = (frame[1], frame[0])
+    return np.asarray(cv2.warpAffine(full, matrix[:2], size, flags=cv2.INTER_LINEAR, borderValue=0)) > 127
+
+
+def _outside(boxes: NDArray[np.int32], covered: NDArray[np.bool_]) -> int:
+    if len(boxes) == 0:
+        return 0
+    x = np.clip(boxes[:, 0] + boxes[:, 2] // 2, 0, covered.shape[1] - 1)
+    y = np.clip(boxes[:, 1] + boxes[:, 3] // 2, 0, covered.shape[0] - 1)
+    return int((~covered[y, x]).sum())
+
+
+def _plain(rgb: NDArray[np.uint8], where: NDArray[np.bool_]) -> bool:
+    # Pixels at the seam itself mix both sides.
+    inner = cv2.erode(where.astype(np.uint8), np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
+    values = rgb[inner if inner.sum() > 50 else where]
+    if len(values) == 0:
+        return True
+    low, high = np.percentile(values, (5, 95), axis=0)
+    return bool((high - low).max() <= _PLAIN)
+
+
+def _framed(query: NDArray[np.uint8], known: NDArray[np.bool_]) -> bool:
+    """Whether every side of the known area that has something beyond it shows an edge all along."""
+    rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+    grey = query.astype(np.int16)
+    height, width = grey.shape
+    reach = 4
+    sides = (
+        (top, grey[max(0, top - reach), left:right], grey[min(height - 1, top + reach), left:right]),
+        (height - 1 - bottom, grey[min(height - 1, bottom + reach), left:right], grey[max(0, bottom - reach), left:right]),
+        (left, grey[top:bottom, max(0, left - reach)], grey[top:bottom, min(width - 1, left + reach)]),
+        (width - 1 - right, grey[top:bottom, min(width - 1, right + reach)], grey[top:bottom, max(0, right - reach)]),
+    )
+    steps = [float(np.median(np.abs(beyond - within))) for room, beyond, within in sides if room > 2 * reach]
+    return bool(steps) and min(steps) >= _SEAM

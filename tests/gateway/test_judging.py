@@ -1,0 +1,104 @@
+"""The judge asks each pair once, whoever comes with it, and a judge that fails changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from askonce.faults import Exhausted, Unreachable
+from askonce.v1 import dedup_pb2, inference_pb2
+from gateway.exploring import Doubt
+from gateway.judging import Judge
+from tests.gateway.doubles import Running, until
+
+
+def pair(left: str, right: str) -> dedup_pb2.QuestionPairRef:
+    """A pair as a miss carries it."""
+    return dedup_pb2.QuestionPairRef(left=left, right=right)
+
+
+async def test_second_tenant_is_told_without_asking_again(system: Running) -> None:
+    """A verdict holds for every tenant: the model is asked once, each tenant's memory is told."""
+    judge = system.gateway.judge
+    assert judge.offer("tenants/a", pair("x", "y"))
+    await until(lambda: len(system.memory.lessons) == 1)
+    assert judge.offer("tenants/b", pair("y", "x"))
+    await until(lambda: len(system.memory.lessons) == 2)
+    assert [each.parent for each in system.memory.lessons] == ["tenants/a", "tenants/b"]
+    assert system.model.compared == [("x", "y")]
+
+
+async def test_a_pair_is_queued_once(system: Running) -> None:
+    """Neither the same pair nor its mirror image is taken twice for a tenant."""
+    judge = system.gateway.judge
+    assert judge.offer("tenants/a", pair("x", "y"))
+    assert not judge.offer("tenants/a", pair("x", "y"))
+    assert not judge.offer("tenants/a", pair("y", "x"))
+
+
+async def test_queue_is_bounded(system: Running) -> None:
+    """A full queue drops pairs; a dropped one may come again."""
+    judge = Judge(system.gateway.answering.inference, system.gateway.answering.dedup, system.gateway.hosted, 2, 1.0)
+    assert [judge.offer("tenants/a", pair("x", str(number))) for number in range(3)] == [True, True, False]
+    judge.queue.get_nowait()
+    assert judge.offer("tenants/a", pair("x", "2"))
+
+
+async def test_failed_judgement_may_be_asked_again(system: Running) -> None:
+    """A judge that is down loses the pair and nothing else; the next near-miss brings it again."""
+    judge = system.gateway.judge
+    system.model.fault = Unreachable("MODEL_DOWN", "down")
+    assert judge.offer("tenants/a", pair("x", "y"))
+    await until(lambda: ("tenants/a", "x", "y") not in judge.reported)
+    system.model.fault = None
+    assert judge.offer("tenants/a", pair("x", "y"))
+    await until(lambda: len(system.memory.lessons) == 1)
+
+
+async def test_unsure_is_reported_without_a_probability(system: Running) -> None:
+    """A judge that can't tell says so, and dedup learns that it was asked."""
+    system.model.probability = None
+    system.gateway.judge.offer("tenants/a", pair("x", "y"))
+    await until(lambda: len(system.memory.lessons) == 1)
+    assert not system.memory.lessons[0].judged.HasField("same_probability")
+
+
+async def test_model_that_cannot_judge_is_not_asked(system: Running) -> None:
+    """An engine without judgement gets no pairs, and look-ups are told so."""
+    system.model.can_judge = False
+    await system.gateway.hosted.refresh()
+    assert not system.gateway.judge.available
+    assert not system.gateway.judge.offer("tenants/a", pair("x", "y"))
+    assert await system.gateway.judge.decide(pair("x", "y"), 1.0) is None
+
+
+async def test_inline_verdict_is_kept(system: Running) -> None:
+    """A pair judged inline is not judged again."""
+    judge = system.gateway.judge
+    for _ in range(2):
+        verdict = await judge.decide(pair("x", "y"), 1.0)
+        assert verdict is not None
+        assert verdict.same_probability == pytest.approx(0.97)
+    assert system.model.compared == [("x", "y")]
+
+
+async def test_busy_engine_drops_explorations(system: Running) -> None:
+    """Verification never insists: an engine that is busy ends it, and the explorer goes on."""
+    explorer = system.gateway.explorer
+    system.model.fault = Exhausted("BUSY", "busy")
+    assert explorer.offer(Doubt("tenants/a", "tenants/a/decisions/1", inference_pb2.GenerateRequest()))
+    await until(lambda: len(system.model.requests) == 1)
+    system.model.fault = None
+    assert explorer.offer(Doubt("tenants/a", "tenants/a/decisions/2", inference_pb2.GenerateRequest()))
+    await until(lambda: len(system.memory.lessons) == 1)
+    assert system.memory.lessons[0].fresh_answer.decision == "tenants/a/decisions/2"
+
+
+async def test_explorations_are_bounded(system: Running) -> None:
+    """Hits beyond the queue are not verified; each would hold an image."""
+    system.model.gate.clear()
+    offers = [
+        system.gateway.explorer.offer(Doubt("tenants/a", f"tenants/a/decisions/{n}", inference_pb2.GenerateRequest()))
+        for n in range(20)
+    ]
+    assert offers.count(True) == 16
+    system.model.gate.set()
