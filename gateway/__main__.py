@@ -1,0 +1,127 @@
+"""Starts the gateway: settings, adapters, use case, servicer, and their end in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+
+from askonce import serving, telemetry
+from askonce.dialing import dial
+from askonce.serving import Registration, Server
+from askonce.settings import SettingsError, load
+from gateway.admitting import Admission
+from gateway.answering import Answering
+from gateway.background import Background
+from gateway.edge import HttpServer, Routes
+from gateway.exploring import Explorer
+from gateway.feedback import Feedback
+from gateway.fetching import Fetcher
+from gateway.hosting import Hosted, Model
+from gateway.identities import Identities, from_settings
+from gateway.images import Inspector
+from gateway.judging import Judge
+from gateway.peers import Dedup, Inference
+from gateway.rates import Rate
+from gateway.screening import BuiltIn, read_terms
+from gateway.service import NAME, AnswerService
+from gateway.settings import Settings
+
+
+class Gateway:
+    """The parts of a running gateway."""
+
+    def __init__(self, settings: Settings, identities: Identities, terms: list[str]) -> None:
+        bounds, timeouts = settings.bounds, settings.timeouts
+        self.settings = settings
+        self.dedup_channel = dial(settings.dedup, retried=("askonce.v1.DedupService",))
+        self.inference_channel = dial(settings.inference)
+        dedup, inference = Dedup(self.dedup_channel), Inference(self.inference_channel)
+        pinned = Model(settings.model, settings.model_revision) if settings.model else None
+        self.hosted = Hosted(inference, pinned)
+        self.inspector = Inspector(settings.images)
+        self.fetcher = Fetcher(settings.fetching, settings.images.max_bytes)
+        self.judge = Judge(inference, dedup, self.hosted, bounds.judgements, timeouts.judge, settings.judge)
+        self.explorer = Explorer(inference, dedup, bounds.explorations, timeouts.generate)
+        self.background = Background(bounds.background)
+        self.answering = Answering(
+            settings,
+            dedup,
+            inference,
+            self.hosted,
+            self.inspector,
+            self.fetcher,
+            BuiltIn(settings.screening.injection, terms),
+            self.judge,
+            self.explorer,
+            self.background,
+        )
+        self.admission = Admission(
+            identities,
+            Rate("answers", settings.rates.answers),
+            Rate("feedback", settings.rates.feedback),
+            bounds.requests,
+        )
+        self.feedback = Feedback(dedup, timeouts.remember)
+        self.service = AnswerService(self.admission, self.answering, self.feedback)
+        self.server = Server("gateway", settings.serving, [Registration(NAME, self.service.add)])
+        self.http: HttpServer | None = None
+        if settings.edge.listen:
+            routes = Routes(settings.edge, self.admission, self.answering, self.feedback, self.hosted)
+            self.http = HttpServer(settings.edge, routes.application(), settings.serving.grace)
+
+    async def prepare(self, stack: AsyncExitStack) -> None:
+        """Starts what runs beside the calls; all of it ends, in reverse order, after the last call."""
+        stack.push_async_callback(self.dedup_channel.close)
+        stack.push_async_callback(self.inference_channel.close)
+        stack.push_async_callback(self.fetcher.close)
+        stack.callback(self.inspector.close)
+        workers = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("hosted", self.hosted.watch()),
+                ("judge", self.judge.work()),
+                ("explorer", self.explorer.work()),
+            )
+        ]
+        stack.push_async_callback(end, workers)
+        stack.push_async_callback(self.background.drain, self.settings.timeouts.drain)
+        await self.hosted.refresh()
+        if self.http is not None:
+            stack.push_async_callback(self.http.stop)
+            await self.http.start()
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels tasks and waits for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main() -> None:
+    """Runs the gateway until SIGINT or SIGTERM."""
+    try:
+        settings = load(Settings, "gateway")
+        telemetry.configure("gateway", settings.telemetry)
+        identities = from_settings(settings.auth)
+        terms = settings.screening.terms
+        forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
+    except (SettingsError, OSError, ValueError) as error:
+        sys.exit(f"gateway: {error}")
+    metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
+    try:
+        asyncio.run(serve(settings, identities, forbidden))
+    finally:
+        if metrics is not None:
+            metrics[1].shutdown()
+
+
+async def serve(settings: Settings, identities: Identities, forbidden: list[str]) -> None:
+    """Builds the gateway inside the running loop and serves."""
+    gateway = Gateway(settings, identities, forbidden)
+    await serving.run(gateway.server, gateway.prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,530 @@
+"""The use case: answer a question about an image, from memory where that is safe and from the model where it is not.
+
+A request first looks its digest up. Only when that settles nothing does it enter the slow path, which equal requests
+share: check the image, look up with its content, have a judge decide if dedup wants that, and ask the model. Asking the
+model is shared once more, between requests whose answers may stand in for one another though their bytes differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+from google.protobuf.duration_pb2 import Duration
+
+from askonce import telemetry
+from askonce.faults import Absent, Fault, TooLate, Unreachable
+from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
+from gateway import images, meters
+from gateway.background import Background
+from gateway.checking import CANONICAL_DEFAULT, canonical, check_request
+from gateway.deadlines import Deadline
+from gateway.exploring import Doubt, Explorer
+from gateway.fetching import Fetcher
+from gateway.flights import Flight, Flights
+from gateway.hosting import Hosted, Model
+from gateway.judging import Judge
+from gateway.peers import Dedup, DedupDown, Inference
+from gateway.screening import Screen
+from gateway.settings import Settings
+
+INSPECTED = 16_384
+"""Digests of images that are known to be sound."""
+
+Event = answer_pb2.StreamAnswerResponse
+"""A piece of text or of thinking; summaries are made for each waiter."""
+
+UNSHARED = frozenset((answer_pb2.CACHE_MODE_BYPASS, answer_pb2.CACHE_MODE_REFRESH))
+"""Modes that want an answer of their own even while an equal request is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A checked request with its image at hand."""
+
+    tenant: str
+    content: bytes
+    digest: bytes
+    question: content_pb2.Question
+    params: content_pb2.GenerationParams
+    """With every default written out."""
+    mode: answer_pb2.CacheMode.ValueType
+    limits: answer_pb2.ReuseLimits | None
+    tags: tuple[str, ...]
+    model: Model
+    started: float
+    """When the request arrived, on the clock of `time.monotonic`."""
+    resolved: float
+    """Seconds that resolving the image took."""
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the look-ups of a request came to."""
+
+    response: dedup_pb2.LookupResponse | None
+    """What dedup said; None when it is down."""
+    seconds: float
+    """Time spent on look-ups."""
+
+    @property
+    def hit(self) -> dedup_pb2.Hit | None:
+        """The stored answer, if one may be used."""
+        if self.response is not None and self.response.WhichOneof("outcome") == "hit":
+            return self.response.hit
+        return None
+
+    @property
+    def miss(self) -> dedup_pb2.Miss:
+        """The miss, also the one behind a judgement that was not had; an empty one when dedup is down."""
+        if self.response is None:
+            return dedup_pb2.Miss(reason="DEDUP_UNAVAILABLE")
+        if self.response.WhichOneof("outcome") == "judgement_wanted":
+            return self.response.judgement_wanted.miss
+        return self.response.miss
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An answer with its provenance. The messages are shared by all who wait and never changed."""
+
+    answer: content_pb2.Answer
+    provenance: content_pb2.Provenance
+
+
+Shared = Flight[Event, Outcome]
+
+
+class Answering:
+    """Answers requests."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dedup: Dedup,
+        inference: Inference,
+        hosted: Hosted,
+        inspector: images.Inspector,
+        fetcher: Fetcher,
+        screen: Screen,
+        judge: Judge,
+        explorer: Explorer,
+        background: Background,
+    ) -> None:
+        self.settings = settings
+        self.timeouts = settings.timeouts
+        self.dedup = dedup
+        self.inference = inference
+        self.hosted = hosted
+        self.inspector = inspector
+        self.fetcher = fetcher
+        self.screen = screen
+        self.judge = judge
+        self.explorer = explorer
+        self.background = background
+        self.requests: Flights[Event, Outcome] = Flights(background, linger=0.0)
+        self.generations: Flights[Event, Outcome] = Flights(background, linger=self.timeouts.linger)
+        self.inspected: LRUCache[bytes, bool] = LRUCache(INSPECTED)
+
+    async def answer(
+        self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None
+    ) -> answer_pb2.AnswerResponse:
+        """Answers in one piece. `seconds` is the time that the client allows. Raises Fault."""
+        ask = await self.accept(request, tenant, seconds)
+        found = await self.recall(ask)
+        if (hit := found.hit) is not None:
+            outcome, joined = self.serve(ask, found, hit), False
+        else:
+            flight, joined = self.enter(ask, found)
+            outcome = await flight.outcome(ask.deadline)
+        return self.respond(ask, outcome, joined, None)
+
+    async def stream(
+        self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None
+    ) -> AsyncIterator[answer_pb2.StreamAnswerResponse]:
+        """Answers piece by piece; the last event is the summary. Raises Fault."""
+        ask = await self.accept(request, tenant, seconds)
+        found = await self.recall(ask)
+        first: float | None = None
+        if (hit := found.hit) is not None:
+            outcome, joined = self.serve(ask, found, hit), False
+            first = time.monotonic()
+            for event in pieces(outcome.answer):
+                yield event
+        else:
+            flight, joined = self.enter(ask, found)
+            async for event in flight.follow(ask.deadline):
+                first = first or time.monotonic()
+                yield event
+            outcome = await flight.outcome(ask.deadline)
+        yield Event(summary=self.respond(ask, outcome, joined, first))
+
+    async def accept(self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None) -> Ask:
+        """Checks a request and gets its image. Raises Fault."""
+        started = time.monotonic()
+        deadline = Deadline(started + (self.timeouts.request if seconds is None else seconds))
+        check_request(request, self.settings.texts)
+        self.screen.screen(request.question)
+        if request.image.WhichOneof("source") == "uri":
+            content = await self.fetcher.fetch(request.image.uri, deadline)
+        else:
+            content = request.image.content
+        images.glance(content, self.settings.images)
+        digest = await images.digest(content)
+        telemetry.note(image=digest[:8].hex(), image_bytes=len(content), question_chars=len(request.question.text))
+        return Ask(
+            tenant=tenant,
+            content=content,
+            digest=digest,
+            question=request.question,
+            params=canonical(request.params) if request.HasField("params") else CANONICAL_DEFAULT,
+            mode=request.cache_mode or answer_pb2.CACHE_MODE_DEFAULT,
+            limits=request.limits if request.HasField("limits") else None,
+            tags=tuple(request.tags),
+            model=self.hosted.model or await self.hosted.get(deadline.cap(self.timeouts.lookup)),
+            started=started,
+            resolved=time.monotonic() - started,
+            deadline=deadline,
+        )
+
+    async def recall(self, ask: Ask) -> Found:
+        """The first look-up, by digest."""
+        return await self.look(ask, lookup_request(ask, self.judge.available), self.timeouts.lookup, 0.0)
+
+    async def look(self, ask: Ask, request: dedup_pb2.LookupRequest, seconds: float, spent: float) -> Found:
+        """One look-up; dedup down or late means to go on without it. Raises the fault of a refused request."""
+        started = time.monotonic()
+        try:
+            response = await self.dedup.lookup(request, ask.deadline.cap(seconds))
+        except DedupDown as down:
+            if ask.deadline.remaining() <= 0:
+                raise TooLate("DEADLINE_EXCEEDED", "The deadline passed during the look-up. Allow more time.") from down
+            meters.FAIL_OPEN.labels(down.reason).inc()
+            telemetry.note(fail_open=down.reason)
+            return Found(None, spent + time.monotonic() - started)
+        return Found(response, spent + time.monotonic() - started)
+
+    def enter(self, ask: Ask, found: Found) -> tuple[Shared, bool]:
+        """Joins the slow path of an equal request under way, or begins one. Says which."""
+        key = None if ask.mode in UNSHARED or sampled(ask) else key_of(ask)
+        flight = self.requests.find((key,)) if key else None
+        if flight is not None:
+            return flight, True
+
+        async def work(flight: Shared) -> None:
+            await self.work(ask, found, flight)
+
+        return self.requests.begin(key, work), False
+
+    async def work(self, ask: Ask, found: Found, flight: Shared) -> None:
+        """The slow path of one request and all its equals."""
+        found = await self.search(ask, found)
+        if (hit := found.hit) is not None:
+            settle(flight, self.serve(ask, found, hit))
+        elif ask.mode == answer_pb2.CACHE_MODE_ONLY_IF_CACHED:
+            raise not_cached(found)
+        else:
+            await self.sound(ask)
+            await self.obtain(ask, found, flight)
+
+    async def search(self, ask: Ask, found: Found) -> Found:
+        """Gives dedup what it asks for, the image's content and a verdict of the judge, each at most once."""
+        request = lookup_request(ask, self.judge.available)
+        for _ in range(2):
+            response = found.response
+            outcome = response.WhichOneof("outcome") if response is not None else None
+            if response is None or outcome in ("hit", "miss"):
+                break
+            if outcome == "content_wanted" and not request.image_content:
+                await self.sound(ask)
+                request.image_content = ask.content
+            elif outcome == "judgement_wanted" and not request.HasField("judged"):
+                verdict = await self.ruling(ask, response.judgement_wanted.pair)
+                if verdict is None:
+                    break
+                request.judged.CopyFrom(verdict)
+            else:
+                break
+            found = await self.look(ask, request, self.timeouts.search, found.seconds)
+        if found.response is not None and found.response.WhichOneof("outcome") in ("content_wanted", None):
+            meters.FAIL_OPEN.labels("UNSETTLED").inc()
+            return Found(None, found.seconds)
+        return found
+
+    async def ruling(self, ask: Ask, pair: dedup_pb2.QuestionPairRef) -> dedup_pb2.JudgedPair | None:
+        """An inline verdict, when the deadline leaves time for it; otherwise the pair is judged in the background."""
+        verdict = None
+        if ask.deadline.remaining() >= 3 * self.timeouts.judge:
+            verdict = await self.judge.decide(pair, self.timeouts.judge)
+        if verdict is None and ask.mode != answer_pb2.CACHE_MODE_NO_STORE:
+            self.judge.offer(ask.tenant, pair)
+        return verdict
+
+    async def sound(self, ask: Ask) -> None:
+        """Makes sure that the image can be decoded, once per digest. Raises InvalidInput."""
+        if ask.digest not in self.inspected:
+            await self.inspector.inspect(ask.content)
+            self.inspected[ask.digest] = True
+
+    async def obtain(self, ask: Ask, found: Found, flight: Shared) -> None:
+        """Gets a fresh answer: from a generation under way that may stand in for ours, or from one of our own."""
+        miss = found.miss
+        if miss.HasField("judge") and ask.mode != answer_pb2.CACHE_MODE_NO_STORE:
+            self.judge.offer(ask.tenant, miss.judge)
+        key = shared_key(ask, found)
+        equal = self.generations.find((key,)) if key else None
+        if equal is not None and await self.ride(ask, found, equal, flight):
+            return
+        near = self.generations.find([tenant_key(ask, each) for each in miss.joinable_flight_keys])
+        if near is not None and near is not equal and await self.borrow(ask, found, near, flight):
+            return
+
+        async def generate(own: Shared) -> None:
+            await self.generate(ask, found, own)
+
+        own = self.generations.begin(key if equal is None else None, generate)
+        async for event in own.follow(self.patience(ask)):
+            flight.publish(event)
+        flight.settle(await own.outcome(self.patience(ask)))
+
+    async def ride(self, ask: Ask, found: Found, other: Shared, flight: Shared) -> bool:
+        """Follows an equal generation, piece by piece; says False when it does not begin in time."""
+        try:
+            await other.begun(Deadline.after(self.timeouts.join))
+        except TooLate:
+            return False
+        async for event in other.follow(self.patience(ask)):
+            flight.publish(event)
+        outcome = await other.outcome(self.patience(ask))
+        meters.COALESCED.labels("equal").inc()
+        flight.settle(Outcome(outcome.answer, coalesced(found, outcome, found.miss.reason)))
+        return True
+
+    async def borrow(self, ask: Ask, found: Found, other: Shared, flight: Shared) -> bool:
+        """Waits for a generation that this request would have hit; its answer counts only if it could be stored."""
+        try:
+            outcome = await other.outcome(Deadline.after(self.timeouts.join))
+        except TooLate:
+            return False
+        if not storable(outcome.answer):
+            return False
+        meters.COALESCED.labels("near").inc()
+        settle(flight, Outcome(outcome.answer, coalesced(found, outcome, "COALESCED")))
+        return True
+
+    def patience(self, ask: Ask) -> Deadline:
+        """How long shared work may take. Not the first caller's deadline: others may wait longer than that one."""
+        return Deadline.after(self.timeouts.generate + self.timeouts.join)
+
+    async def generate(self, ask: Ask, found: Found, flight: Shared) -> None:
+        """Asks the model, hands its pieces on, and stores the answer."""
+        started = time.monotonic()
+        summary: inference_pb2.GenerateSummary | None = None
+        async for event in self.inference.generate(generate_request(ask), self.timeouts.generate):
+            match event.WhichOneof("event"):
+                case "text":
+                    flight.publish(Event(text=event.text))
+                case "thinking_text" if ask.params.thinking:
+                    flight.publish(Event(thinking_text=event.thinking_text))
+                case "summary":
+                    summary = event.summary
+        if summary is None:
+            raise Unreachable("GENERATION_INCOMPLETE", "The model broke off in the middle; ask again.", retry_after=1.0)
+        seconds = time.monotonic() - started
+        provenance = content_pb2.Provenance(source=content_pb2.SOURCE_MODEL, reason=found.miss.reason)
+        trace(provenance, found)
+        set_duration(provenance.timings.generate, seconds)
+        if summary.HasField("timings"):
+            provenance.timings.engine.CopyFrom(summary.timings)
+        outcome = Outcome(summary.answer, provenance)
+        if self.background.full:
+            await self.remember(ask, found, summary.answer, seconds)
+            flight.settle(outcome)
+        else:
+            flight.settle(outcome)
+            await self.remember(ask, found, summary.answer, seconds)
+
+    async def remember(self, ask: Ask, found: Found, answer: content_pb2.Answer, seconds: float) -> None:
+        """Stores a fresh answer, if it may be. A failure costs a later hit and nothing else."""
+        ticket = found.miss.ticket
+        if not ticket or ask.mode == answer_pb2.CACHE_MODE_NO_STORE:
+            return
+        if not storable(answer):
+            meters.REMEMBERED.labels("unfit").inc()
+            return
+        if (answer.model, answer.model_revision) != (ask.model.name, ask.model.revision):
+            # The model changed between look-up and answer: the ticket is sealed for the other one.
+            meters.REMEMBERED.labels("other_model").inc()
+            await self.hosted.refresh()
+            return
+        request = dedup_pb2.RememberRequest(
+            parent=ask.tenant, ticket=ticket, answer=answer, replace=ask.mode == answer_pb2.CACHE_MODE_REFRESH
+        )
+        set_duration(request.generate_duration, seconds)
+        try:
+            response = await self.dedup.remember(request, self.timeouts.remember)
+        except Fault as fault:
+            meters.REMEMBERED.labels(fault.reason).inc()
+            telemetry.note(remember=fault.reason)
+            return
+        meters.REMEMBERED.labels("stored" if response.stored else response.reason or "kept_older").inc()
+
+    def serve(self, ask: Ask, found: Found, hit: dedup_pb2.Hit) -> Outcome:
+        """The outcome of a hit; one that the policy drew is queued for verification."""
+        assert found.response is not None
+        provenance = content_pb2.Provenance(
+            source=content_pb2.SOURCE_CACHE, reason=hit.reason, entry=hit.entry, store_time=hit.store_time
+        )
+        trace(provenance, found)
+        evidence = found.response.evidence
+        meters.TIERS.labels(
+            content_pb2.ImageTier.Name(evidence.image_tier).removeprefix("IMAGE_TIER_"),
+            content_pb2.QuestionTier.Name(evidence.question_tier).removeprefix("QUESTION_TIER_"),
+        ).inc()
+        if hit.explore and found.response.decision:
+            self.explorer.offer(Doubt(ask.tenant, found.response.decision, generate_request(ask)))
+        return Outcome(hit.answer, provenance)
+
+    def respond(self, ask: Ask, outcome: Outcome, joined: bool, first: float | None) -> answer_pb2.AnswerResponse:
+        """One waiter's response: the shared outcome with its own id and timings."""
+        now = time.monotonic()
+        response = answer_pb2.AnswerResponse(
+            answer=outcome.answer, provenance=outcome.provenance, request_id=telemetry.request_id()
+        )
+        provenance = response.provenance
+        if joined:
+            provenance.coalesced = True
+        timings = provenance.timings
+        set_duration(timings.total, now - ask.started)
+        set_duration(timings.resolve, ask.resolved)
+        set_duration(timings.first_token, (first or now) - ask.started)
+        source = "cache" if provenance.source == content_pb2.SOURCE_CACHE else "model"
+        meters.ANSWERS.labels(source, provenance.reason).inc()
+        meters.TOTAL.labels(source).observe(now - ask.started)
+        meters.FIRST_PIECE.labels(source).observe((first or now) - ask.started)
+        telemetry.note(
+            source=source,
+            reason=provenance.reason,
+            entry=provenance.entry,
+            decision=provenance.decision,
+            policy=provenance.policy_revision,
+            coalesced=provenance.coalesced,
+        )
+        return response
+
+
+def lookup_request(ask: Ask, judge_available: bool) -> dedup_pb2.LookupRequest:
+    """The look-up of a request, without the image's content."""
+    return dedup_pb2.LookupRequest(
+        parent=ask.tenant,
+        image_digest=ask.digest,
+        question=ask.question,
+        space=dedup_pb2.AnswerSpace(model=ask.model.name, model_revision=ask.model.revision, params=ask.params),
+        cache_mode=ask.mode,
+        limits=ask.limits,
+        tags=ask.tags,
+        judge_available=judge_available,
+    )
+
+
+def generate_request(ask: Ask) -> inference_pb2.GenerateRequest:
+    """The question to the model."""
+    return inference_pb2.GenerateRequest(
+        image=content_pb2.Image(content=ask.content),
+        image_digest=ask.digest,
+        question=ask.question,
+        params=ask.params,
+        priority=inference_pb2.PRIORITY_INTERACTIVE,
+    )
+
+
+def trace(provenance: content_pb2.Provenance, found: Found) -> None:
+    """Writes down what dedup based its decision on."""
+    set_duration(provenance.timings.lookup, found.seconds)
+    if found.response is not None:
+        provenance.evidence.CopyFrom(found.response.evidence)
+        provenance.policy_revision = found.response.policy_revision
+        provenance.decision = found.response.decision
+
+
+def coalesced(found: Found, other: Outcome, reason: str) -> content_pb2.Provenance:
+    """The provenance of an answer that another request's generation gave."""
+    provenance = content_pb2.Provenance(source=content_pb2.SOURCE_MODEL, reason=reason, coalesced=True)
+    trace(provenance, found)
+    provenance.timings.generate.CopyFrom(other.provenance.timings.generate)
+    provenance.timings.engine.CopyFrom(other.provenance.timings.engine)
+    return provenance
+
+
+def storable(answer: content_pb2.Answer) -> bool:
+    """Whether an answer is whole, unfiltered and says something."""
+    return answer.finish_reason == content_pb2.FINISH_REASON_STOP and bool(answer.text.strip())
+
+
+def sampled(ask: Ask) -> bool:
+    """Whether equal requests want answers of their own: the answer is drawn at random without a seed."""
+    return ask.params.temperature > 0 and not ask.params.HasField("seed")
+
+
+def pieces(answer: content_pb2.Answer) -> list[Event]:
+    """A whole answer as the events of a stream."""
+    events = [Event(thinking_text=answer.thinking_text)] if answer.thinking_text else []
+    return [*events, Event(text=answer.text)]
+
+
+def settle(flight: Shared, outcome: Outcome) -> None:
+    """Ends a flight with an answer that is there as a whole."""
+    for event in pieces(outcome.answer):
+        flight.publish(event)
+    flight.settle(outcome)
+
+
+def not_cached(found: Found) -> Fault:
+    """The fault of a request that would not have the model asked."""
+    if found.response is None:
+        return Unreachable("DEDUP_UNAVAILABLE", "Memory does not answer; try again shortly.", retry_after=1.0)
+    return Absent(
+        "NOT_CACHED",
+        "No stored answer may be used; ask with another cache mode to have the model answer.",
+        metadata={"miss_reason": found.miss.reason},
+    )
+
+
+def key_of(ask: Ask) -> bytes:
+    """The key under which only equal requests meet: tenant, bytes, question, model and every setting."""
+    parts = (
+        ask.tenant.encode(),
+        ask.digest,
+        ask.question.SerializeToString(deterministic=True),
+        ask.params.SerializeToString(deterministic=True),
+        ask.limits.SerializeToString(deterministic=True) if ask.limits is not None else b"",
+        f"{ask.mode}\0{ask.model.name}\0{ask.model.revision}\0{chr(0).join(ask.tags)}".encode(),
+    )
+    mix = hashlib.sha256()
+    for part in parts:
+        mix.update(len(part).to_bytes(8, "little") + part)
+    return mix.digest()
+
+
+def tenant_key(ask: Ask, key: bytes) -> bytes:
+    """A key of dedup's as the gateway uses it: never shared between tenants."""
+    return ask.tenant.encode() + b"\0" + key
+
+
+def shared_key(ask: Ask, found: Found) -> bytes | None:
+    """The key of the generation for a request; None when it must not be shared."""
+    if ask.mode in UNSHARED or sampled(ask):
+        return None
+    if found.response is None:
+        return key_of(ask)
+    return tenant_key(ask, found.miss.flight_key) if found.miss.flight_key else None
+
+
+def set_duration(target: Duration, seconds: float) -> None:
+    """Writes seconds into a duration."""
+    nanos = max(0, round(seconds * 1e9))
+    target.seconds, target.nanos = divmod(nanos, 1_000_000_000)

@@ -1,0 +1,411 @@
+"""The HTTP edge: OpenAI's chat completions, two plainer routes, feedback, health, metrics and a small web page.
+
+It shares admission and use case with the gRPC service and adds no meaning of its own. Bodies are read up to a limit,
+and parsed in a thread when they carry an image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import prometheus_client
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from askonce import serving, telemetry
+from askonce.faults import Absent, Fault, Internal, InvalidInput
+from askonce.v1 import answer_pb2
+from gateway import chat
+from gateway.admitting import Admission
+from gateway.answering import Answering
+from gateway.feedback import Feedback
+from gateway.hosting import Hosted
+from gateway.settings import Edge
+
+T = TypeVar("T")
+
+PARSE_ON_LOOP = 64 * 1024
+"""Bodies up to this size are parsed on the event loop; larger ones take milliseconds."""
+
+STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.FAILED_PRECONDITION: 412,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+ALIAS = "askonce"
+"""A model name that always means the hosted model."""
+
+PAGE = resources.files("gateway").joinpath("page.html").read_text(encoding="utf-8")
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Routes:
+    """The handlers."""
+
+    def __init__(
+        self, settings: Edge, admission: Admission, answering: Answering, feedback: Feedback, hosted: Hosted
+    ) -> None:
+        self.settings = settings
+        self.admission = admission
+        self.answering = answering
+        self.feedback = feedback
+        self.hosted = hosted
+
+    def application(self) -> ASGIApp:
+        """The ASGI application."""
+        routes = [
+            Route("/", self.page),
+            Route("/healthz", self.healthz),
+            Route("/metrics", self.metrics),
+            Route("/v1/models", self.models),
+            Route("/v1/chat/completions", guarded(self.complete), methods=["POST"]),
+            Route("/v1/vision/completion", guarded(self.vision), methods=["POST"]),
+            Route("/infer", guarded(self.infer), methods=["POST"]),
+            Route("/v1/feedback", guarded(self.submit), methods=["POST"]),
+        ]
+        paths = frozenset(route.path for route in routes)
+        return Lines(Starlette(routes=routes), paths)
+
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
+
+    async def healthz(self, request: Request) -> Response:
+        return JSONResponse({"status": "serving", "model": self.hosted.model.name if self.hosted.model else None})
+
+    async def metrics(self, request: Request) -> Response:
+        body = await asyncio.to_thread(prometheus_client.generate_latest)
+        return Response(body, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    async def models(self, request: Request) -> Response:
+        model = self.hosted.model
+        data = [{"id": model.name, "object": "model", "owned_by": "askonce"}] if model else []
+        return JSONResponse({"object": "list", "data": data})
+
+    async def complete(self, request: Request) -> Response:
+        """POST /v1/chat/completions."""
+        asked = await self.read(request, chat.read_chat)
+        self.check_model(asked.model)
+        if asked.stream:
+            return await self.stream(request, asked)
+        response = await self.answer(request, asked.request)
+        return reply(chat.completion(response, int(time.time())), response)
+
+    async def vision(self, request: Request) -> Response:
+        """POST /v1/vision/completion {image, prompt, max_tokens, temperature}."""
+        asked = await self.read(request, lambda body: chat.read_plain(body, "prompt", "max_tokens"))
+        response = await self.answer(request, asked)
+        return reply(chat.completion(response, int(time.time())), response)
+
+    async def infer(self, request: Request) -> Response:
+        """POST /infer {image, text, max_new_tokens}."""
+        asked = await self.read(request, lambda body: chat.read_plain(body, "text", "max_new_tokens"))
+        response = await self.answer(request, asked)
+        return reply({"response": response.answer.text, "askonce": chat.provenance(response)}, response)
+
+    async def submit(self, request: Request) -> Response:
+        """POST /v1/feedback {decision, verdict, correct_text, comment}."""
+        asked = await self.read(request, chat.read_feedback)
+        parent = self.feedback.tenant_of(asked)
+        async with self.admission.visit(request.headers, parent, feedback=True) as visit:
+            response = await self.feedback.submit(asked, visit.tenant, None)
+        return JSONResponse({"removed_count": response.removed_count})
+
+    def check_model(self, name: str) -> None:
+        """Refuses a model that is not hosted. Raises Absent."""
+        hosted = self.hosted.model
+        if name and name != ALIAS and hosted is not None and name != hosted.name:
+            message = f'model: {name!r} is not hosted here; ask for "{hosted.name}" or "{ALIAS}".'
+            raise Absent("MODEL_NOT_FOUND", message, field="model", metadata={"hosted": hosted.name})
+
+    async def read(self, request: Request, parse: Callable[[bytes], T]) -> T:
+        """The parsed body. Raises InvalidInput."""
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > self.settings.max_body_bytes:
+                limit = self.settings.max_body_bytes
+                message = f"The body is larger than {limit:,} bytes."
+                raise InvalidInput("BODY_TOO_LARGE", message, metadata={"limit": str(limit)})
+        if len(body) <= PARSE_ON_LOOP:
+            return parse(bytes(body))
+        return await asyncio.to_thread(parse, bytes(body))
+
+    async def answer(self, request: Request, asked: answer_pb2.AnswerRequest) -> answer_pb2.AnswerResponse:
+        """Answers as a whole; gives up when the client goes away."""
+        async with self.admission.visit(request.headers, asked.parent) as visit:
+            work = asyncio.create_task(self.answering.answer(asked, visit.tenant, None))
+            gone = asyncio.create_task(disconnected(request))
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+                if not work.done():
+                    raise ClientDisconnect
+                return work.result()
+            finally:
+                gone.cancel()
+                work.cancel()
+                await asyncio.gather(gone, work, return_exceptions=True)
+
+    async def stream(self, request: Request, asked: chat.Chat) -> Response:
+        """Answers as server-sent events. What fails before the first piece still gets a proper status."""
+        events = self.events(request, asked)
+        try:
+            first = await anext(events)
+        except BaseException:
+            await events.aclose()
+            raise
+
+        async def body() -> AsyncIterator[str]:
+            async with aclosing(events):
+                yield first
+                async for event in events:
+                    yield event
+
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": telemetry.request_id()}
+        return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+
+    async def events(self, request: Request, asked: chat.Chat) -> AsyncGenerator[str, None]:
+        """The events of one streamed completion."""
+        created, identifier = int(time.time()), telemetry.request_id()
+        model = self.hosted.model.name if self.hosted.model else ALIAS
+        begun = False
+        try:
+            async with self.admission.visit(request.headers, asked.request.parent) as visit:
+                async for event in self.answering.stream(asked.request, visit.tenant, None):
+                    delta: dict[str, Any] = {} if begun else {"role": "assistant"}
+                    match event.WhichOneof("event"):
+                        case "text":
+                            yield sse(chat.chunk(identifier, created, model, {**delta, "content": event.text}))
+                        case "thinking_text":
+                            delta["reasoning_content"] = event.thinking_text
+                            yield sse(chat.chunk(identifier, created, model, delta))
+                        case "summary":
+                            finish = chat.FINISH.get(event.summary.answer.finish_reason, "stop")
+                            last = chat.chunk(identifier, created, model, delta, finish)
+                            yield sse({**last, "askonce": chat.provenance(event.summary)})
+                            if asked.include_usage:
+                                count = chat.chunk(identifier, created, model, {})
+                                yield sse({**count, "choices": [], "usage": chat.usage(event.summary.answer)})
+                    begun = True
+            yield "data: [DONE]\n\n"
+        except Fault as fault:
+            if not begun:
+                raise
+            telemetry.note(reason=fault.reason)
+            yield sse(error_body(fault))
+        except Exception as error:
+            if not begun:
+                raise
+            log_bug(error)
+            yield sse(error_body(Internal(telemetry.request_id())))
+
+
+class Lines:
+    """Gives every HTTP request an id, a canonical log line and metrics, as gRPC calls have."""
+
+    def __init__(self, app: ASGIApp, paths: frozenset[str]) -> None:
+        self.app = app
+        self.paths = paths
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started, status = time.perf_counter(), 499
+        proposed = dict(scope["headers"]).get(telemetry.REQUEST_ID.encode(), b"").decode("latin-1")
+        # Unknown paths share one label: a scanner must not fill the metrics.
+        path = scope["path"] if scope["path"] in self.paths else "other"
+        method = f"{scope['method']} {path}"
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with telemetry.request(telemetry.accept_request_id(proposed)) as line:
+            try:
+                await self.app(scope, receive, watch)
+            finally:
+                duration = time.perf_counter() - started
+                line.setdefault("reason", "")
+                telemetry.REQUESTS.labels("gateway", method, str(status), line["reason"]).inc()
+                telemetry.DURATIONS.labels("gateway", method).observe(duration)
+                quiet = path in ("/healthz", "/metrics")
+                (self.log.debug if quiet else self.log.info)(
+                    "request",
+                    request_id=telemetry.request_id(),
+                    method=method,
+                    code=str(status),
+                    duration_ms=round(duration * 1000, 3),
+                    **line,
+                )
+
+
+def guarded(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """The handler with faults turned into statuses and everything else into a fixed text."""
+
+    async def guard(request: Request) -> Response:
+        try:
+            response: Response = await handler(request)
+            return response
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Fault as fault:
+            telemetry.note(reason=fault.reason)
+            return error_response(fault)
+        except Exception as error:
+            log_bug(error)
+            telemetry.note(reason="INTERNAL")
+            return error_response(Internal(telemetry.request_id()))
+
+    return guard
+
+
+def log_bug(error: Exception) -> None:
+    """Writes an exception that nobody named to the log, and only there."""
+    log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
+    log.error("bug", request_id=telemetry.request_id(), exc_info=error)
+
+
+def error_body(fault: Fault) -> dict[str, Any]:
+    """A fault in OpenAI's form."""
+    kind = "invalid_request_error" if status_of(fault) < 429 else "rate_limit_error"
+    if status_of(fault) >= 500:
+        kind = "server_error"
+    error = {"message": fault.message, "type": kind, "param": fault.field or None, "code": fault.reason}
+    return {"error": {**error, "metadata": fault.metadata, "request_id": telemetry.request_id()}}
+
+
+def error_response(fault: Fault) -> Response:
+    """A fault as a response."""
+    headers = {"X-Request-Id": telemetry.request_id()}
+    if fault.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(fault.retry_after)))
+    if fault.code is grpc.StatusCode.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error_body(fault), status_code=status_of(fault), headers=headers)
+
+
+def status_of(fault: Fault) -> int:
+    """The HTTP status of a fault."""
+    if fault.reason in ("BODY_TOO_LARGE", "IMAGE_TOO_LARGE"):
+        return 413
+    return STATUS.get(fault.code, 500)
+
+
+def reply(body: dict[str, Any], response: answer_pb2.AnswerResponse) -> Response:
+    """A successful response; headers tell at a glance where the answer came from."""
+    found = chat.provenance(response)
+    headers = {
+        "X-Request-Id": response.request_id,
+        "X-Askonce-Source": found["source"],
+        "X-Askonce-Reason": found["reason"],
+        "Cache-Control": "no-store",
+    }
+    return JSONResponse(body, headers=headers)
+
+
+def sse(value: dict[str, Any]) -> str:
+    """One server-sent event."""
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has gone away. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class Quiet(uvicorn.Server):
+    """An HTTP server inside a process that handles signals itself."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Listens for HTTP in the running loop."""
+
+    def __init__(self, settings: Edge, application: ASGIApp, grace: float) -> None:
+        self.settings = settings
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(grace)),
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+        )
+        self.server = Quiet(config)
+        self.address = ""
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Listens. Returns the bound address. Raises OSError when the port is taken."""
+        host, _, port = self.settings.listen.rpartition(":")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), int(port)))
+        listener.setblocking(False)
+        self.address = f"{host}:{listener.getsockname()[1]}"
+        self.task = asyncio.create_task(self.server.serve(sockets=[listener]), name="http")
+        listening = asyncio.create_task(self.server.listening.wait())
+        await asyncio.wait({self.task, listening}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        if self.task.done():
+            await self.task
+        if self.settings.port_file is not None:
+            await asyncio.to_thread(announce, self.settings.port_file, self.address)
+        log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
+        log.info("serving_http", address=self.address)
+        return self.address
+
+    async def stop(self) -> None:
+        """Refuses new connections and waits for the requests under way."""
+        self.server.should_exit = True
+        if self.task is not None:
+            await self.task
+
+
+def announce(path: Path, address: str) -> None:
+    """Writes the bound address down."""
+    serving.write_whole(path, address)

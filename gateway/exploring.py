@@ -1,0 +1,68 @@
+"""Verifies hits behind the client's back: the answer was served from memory, now the model is asked as well.
+
+This gives the unbiased estimate of the wrong-answer rate. It never competes with anybody who waits: the work has
+background priority and is dropped when the engine is busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from askonce.faults import Fault
+from askonce.v1 import content_pb2, dedup_pb2, inference_pb2
+from gateway import meters
+from gateway.peers import Dedup, Inference
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A hit to verify."""
+
+    tenant: str
+    decision: str
+    request: inference_pb2.GenerateRequest
+
+
+class Explorer:
+    """Asks the model about hits, one at a time."""
+
+    def __init__(self, inference: Inference, dedup: Dedup, limit: int, timeout: float) -> None:
+        self.inference = inference
+        self.dedup = dedup
+        self.timeout = timeout
+        self.queue: asyncio.Queue[Doubt] = asyncio.Queue(limit)
+
+    def offer(self, doubt: Doubt) -> bool:
+        """Queues a hit; says False when the queue is full."""
+        try:
+            self.queue.put_nowait(doubt)
+        except asyncio.QueueFull:
+            meters.EXPLORED.labels("dropped").inc()
+            return False
+        return True
+
+    async def work(self) -> None:
+        """Verifies what is queued until cancelled."""
+        while True:
+            doubt = await self.queue.get()
+            try:
+                await self.verify(doubt)
+            except Fault as fault:
+                meters.EXPLORED.labels(fault.reason).inc()
+
+    async def verify(self, doubt: Doubt) -> None:
+        """Asks the model once and reports what it says. Raises Fault."""
+        doubt.request.priority = inference_pb2.PRIORITY_BACKGROUND
+        answer: content_pb2.Answer | None = None
+        async for event in self.inference.generate(doubt.request, self.timeout):
+            if event.WhichOneof("event") == "summary":
+                answer = event.summary.answer
+        if answer is None or answer.finish_reason != content_pb2.FINISH_REASON_STOP:
+            meters.EXPLORED.labels("unusable").inc()
+            return
+        lesson = dedup_pb2.LearnRequest(
+            parent=doubt.tenant, fresh_answer=dedup_pb2.FreshAnswer(decision=doubt.decision, answer=answer)
+        )
+        await self.dedup.learn(lesson, self.timeout)
+        meters.EXPLORED.labels("reported").inc()

@@ -1,0 +1,148 @@
+"""Has the hosted model judge pairs of questions: in the background after a near-miss, or while a look-up waits."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+from askonce.faults import Fault
+from askonce.v1 import dedup_pb2, inference_pb2
+from gateway import meters
+from gateway.hosting import Hosted
+from gateway.peers import Dedup, Inference
+
+BATCH = 16
+"""Pairs judged in one call."""
+KNOWN = 50_000
+"""Pairs whose verdict is kept, and pairs per process known to have been reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the judge said about a pair."""
+
+    same_probability: float | None
+    model: str
+
+
+class Judge:
+    """Judges each pair at most once, whoever asks, and reports verdicts to dedup.
+
+    A verdict does not depend on the image or the tenant, so a second tenant's pair is reported without asking again.
+    """
+
+    def __init__(
+        self, inference: Inference, dedup: Dedup, hosted: Hosted, limit: int, timeout: float, enabled: bool = True
+    ) -> None:
+        self.inference = inference
+        self.dedup = dedup
+        self.hosted = hosted
+        self.timeout = timeout
+        self.enabled = enabled
+        self.queue: asyncio.Queue[tuple[str, tuple[str, str]]] = asyncio.Queue(limit)
+        self.rulings: LRUCache[tuple[str, ...], Ruling] = LRUCache(KNOWN)
+        self.reported: LRUCache[tuple[str, ...], bool] = LRUCache(KNOWN)
+
+    @property
+    def available(self) -> bool:
+        """Whether the hosted model can judge at the moment, as far as is known."""
+        return self.enabled and self.hosted.model is not None and self.hosted.model.can_judge
+
+    def offer(self, tenant: str, pair: dedup_pb2.QuestionPairRef) -> bool:
+        """Queues a pair; says False for one that is known, already queued, or one too many."""
+        if not self.available or not pair.left or not pair.right:
+            return False
+        key = (tenant, *ordered(pair))
+        if key in self.reported:
+            return False
+        try:
+            self.queue.put_nowait((tenant, (pair.left, pair.right)))
+        except asyncio.QueueFull:
+            meters.JUDGED.labels("background", "dropped").inc()
+            return False
+        self.reported[key] = True
+        meters.JUDGE_QUEUE.set(self.queue.qsize())
+        return True
+
+    async def decide(self, pair: dedup_pb2.QuestionPairRef, timeout: float) -> dedup_pb2.JudgedPair | None:
+        """Judges one pair at once; None when there is no verdict in time."""
+        if not self.available:
+            return None
+        ruling = self.rulings.get(ordered(pair))
+        if ruling is None:
+            try:
+                (ruling,) = await self.ask([(pair.left, pair.right)], timeout)
+            except Fault as fault:
+                meters.JUDGED.labels("inline", fault.reason).inc()
+                return None
+        count("inline", ruling)
+        return judged(pair.left, pair.right, ruling)
+
+    async def ask(self, pairs: list[tuple[str, str]], timeout: float) -> list[Ruling]:
+        """Asks the model and keeps what it says. Raises Fault."""
+        response = await self.inference.compare(pairs, timeout)
+        if len(response.judgements) != len(pairs):
+            raise Fault("JUDGE_INCOMPLETE", "The judge gave another number of verdicts than it was asked for.")
+        rulings = [Ruling(probability(each), response.model) for each in response.judgements]
+        for pair, ruling in zip(pairs, rulings, strict=True):
+            self.rulings[tuple(sorted(pair))] = ruling
+        return rulings
+
+    async def work(self) -> None:
+        """Judges what is queued until cancelled. A judge that is down or late loses the pairs and nothing else."""
+        while True:
+            batch = [await self.queue.get()]
+            while len(batch) < BATCH and not self.queue.empty():
+                batch.append(self.queue.get_nowait())
+            meters.JUDGE_QUEUE.set(self.queue.qsize())
+            await self.settle(batch)
+
+    async def settle(self, batch: list[tuple[str, tuple[str, str]]]) -> None:
+        """Judges one batch and reports each verdict to the tenant that it came from."""
+        unknown = list(
+            {tuple(sorted(pair)): pair for _, pair in batch if tuple(sorted(pair)) not in self.rulings}.values()
+        )
+        if unknown:
+            try:
+                await self.ask(unknown, max(self.timeout, 1.0) * 4)
+            except Fault as fault:
+                for tenant, pair in batch:
+                    if tuple(sorted(pair)) not in self.rulings:
+                        self.reported.pop((tenant, *sorted(pair)), None)
+                        meters.JUDGED.labels("background", fault.reason).inc()
+        for tenant, pair in batch:
+            ruling = self.rulings.get(tuple(sorted(pair)))
+            if ruling is None:
+                continue
+            count("background", ruling)
+            lesson = dedup_pb2.LearnRequest(parent=tenant, judged=judged(*pair, ruling))
+            try:
+                await self.dedup.learn(lesson, self.timeout * 4)
+            except Fault:
+                self.reported.pop((tenant, *sorted(pair)), None)
+                meters.JUDGED.labels("background", "unreported").inc()
+
+
+def ordered(pair: dedup_pb2.QuestionPairRef) -> tuple[str, ...]:
+    """The key of a pair; the judge's question has no direction."""
+    return tuple(sorted((pair.left, pair.right)))
+
+
+def probability(judgement: inference_pb2.QuestionJudgement) -> float | None:
+    """The probability that a pair asks the same; None for unsure."""
+    if judgement.verdict not in (inference_pb2.QUESTION_VERDICT_SAME, inference_pb2.QUESTION_VERDICT_DIFFERENT):
+        return None
+    return judgement.same_probability if judgement.HasField("same_probability") else None
+
+
+def judged(left: str, right: str, ruling: Ruling) -> dedup_pb2.JudgedPair:
+    """A ruling as dedup takes it."""
+    return dedup_pb2.JudgedPair(left=left, right=right, same_probability=ruling.same_probability, model=ruling.model)
+
+
+def count(how: str, ruling: Ruling) -> None:
+    """Counts a verdict."""
+    said = "unsure" if ruling.same_probability is None else "same" if ruling.same_probability >= 0.5 else "different"
+    meters.JUDGED.labels(how, said).inc()

@@ -1,0 +1,180 @@
+"""What the gateway can be told: `ASKONCE_GATEWAY_…`, or `[gateway]` in the file that `ASKONCE_CONFIG` names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from askonce.dialing import Dialing
+from askonce.serving import Serving
+from askonce.telemetry import Telemetry
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """Which images are taken."""
+
+    max_bytes: int = 5 * MIB
+    """The largest file."""
+    min_side: int = 8
+    """The least width and height in pixels."""
+    max_pixels: int = 50_000_000
+    """The most pixels, width times height; above it a file counts as a decompression bomb."""
+    max_aspect: float = 200.0
+    """The largest ratio of the longer side to the shorter one; beyond it the model's processor gives up."""
+    workers: int = 2
+    """Threads that decode images for checking."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextLimits:
+    """Which questions are taken."""
+
+    max_question_chars: int = 4_000
+    """Characters of the question."""
+    max_history_turns: int = 16
+    """Earlier turns of the conversation."""
+    max_turn_chars: int = 4_000
+    """Characters of one turn."""
+    max_history_chars: int = 32_000
+    """Characters of all turns together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """How images are fetched that a request names by address."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that may be asked: "images.example.com", ".example.com" for every host below, either with ":port".
+    Empty refuses every address."""
+    timeout: float = 5.0
+    """Seconds for the whole fetch, redirects included."""
+    max_redirects: int = 3
+    """Redirects that are followed, each checked like the first address."""
+    ca: Path | None = None
+    """An authority to trust besides the system's, PEM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that a step may take at most; a client's earlier deadline wins."""
+
+    request: float = 120.0
+    """A whole request whose client set no deadline."""
+    lookup: float = 1.0
+    """A look-up by digest."""
+    search: float = 5.0
+    """A look-up with the image's content."""
+    generate: float = 120.0
+    """One answer of the model."""
+    remember: float = 10.0
+    """Storing an answer or a lesson."""
+    judge: float = 1.5
+    """An inline verdict of the judge. A request with less than three times this left goes on without."""
+    join: float = 30.0
+    """Waiting for the first piece of somebody else's generation before asking on one's own."""
+    linger: float = 2.0
+    """How long a generation goes on after its last waiter has left, for a client that tries again."""
+    drain: float = 10.0
+    """Finishing background work at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be under way at once."""
+
+    requests: int = 512
+    """Requests; more are refused with GATEWAY_BUSY."""
+    background: int = 2_048
+    """Answers on their way into memory; beyond it requests wait for their own."""
+    judgements: int = 256
+    """Question pairs waiting for the judge; more are dropped."""
+    explorations: int = 16
+    """Hits waiting for verification by the model; more are dropped. Each holds its image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Who may ask. With neither keys nor tokens every caller is let in and may name any tenant: for development."""
+
+    api_keys: Path | None = None
+    """A TOML file: one table a key under `[[keys]]` with `sha256` (of the key, hexadecimal), `tenant`, and optionally
+    `name` and `rate`."""
+    jwt_key: Path | None = None
+    """The key that tokens are verified with: a PEM public key, or a shared secret of at least 32 bytes."""
+    jwt_algorithms: tuple[str, ...] = ("RS256", "ES256")
+    """Accepted signature algorithms; a shared secret needs "HS256"."""
+    jwt_audience: str = ""
+    """The audience that a token must name; empty accepts tokens that name none."""
+    jwt_issuer: str = ""
+    """The issuer that a token must name; empty accepts any."""
+    jwt_tenant_claim: str = "tenant"
+    """The claim that holds the tenant."""
+    default_tenant: str = "default"
+    """The tenant of a caller who names none; only where neither keys nor tokens are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often a tenant may call, such as "10/minute" or "600/minute;50/second"; empty for no limit."""
+
+    answers: str = ""
+    """Answer and StreamAnswer together, and every HTTP route that answers."""
+    feedback: str = "60/minute"
+    """SubmitFeedback: a flood of it could empty a tenant's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """What is checked before the model is asked."""
+
+    injection: bool = True
+    """Whether questions that try to override the model's instructions are refused."""
+    terms: Path | None = None
+    """A text file with one forbidden term a line, matched without regard to case and width; "#" begins a comment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The HTTP edge."""
+
+    listen: str = ""
+    """The "host:port" to listen on; empty for no HTTP. Port 0 takes a free one."""
+    port_file: Path | None = None
+    """A file that gets the bound "host:port"."""
+    certificate: Path | None = None
+    """The certificate chain for TLS, PEM."""
+    key: Path | None = None
+    """The private key for TLS, PEM."""
+    max_body_bytes: int = 9 * MIB
+    """The largest request body: an image of 5 MiB in base64 takes 7 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the gateway can be told."""
+
+    serving: Serving = field(default_factory=Serving)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    dedup: Dialing = field(default_factory=Dialing)
+    """Where the dedup service is."""
+    inference: Dialing = field(default_factory=Dialing)
+    """Where the inference service is."""
+    edge: Edge = field(default_factory=Edge)
+    images: ImageLimits = field(default_factory=ImageLimits)
+    texts: TextLimits = field(default_factory=TextLimits)
+    fetching: Fetching = field(default_factory=Fetching)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    bounds: Bounds = field(default_factory=Bounds)
+    auth: Auth = field(default_factory=Auth)
+    rates: Rates = field(default_factory=Rates)
+    screening: Screening = field(default_factory=Screening)
+    judge: bool = True
+    """Whether question pairs are judged at all, in the background or inline."""
+    model: str = ""
+    """The hosted model's name, to serve hits with even when the gateway starts while inference is down. Normally asked
+    of the inference service."""
+    model_revision: str = ""
+    """The revision that goes with `model`."""
