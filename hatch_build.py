@@ -48,13 +48,22 @@ def compile_protos(root: Path) -> None:
 
 
 def googleapis() -> list[str]:
-    """Folders that hold the protos of `google/rpc` and its siblings, when the wheel with them is installed."""
+    """Folders that hold the protos of `google/rpc` and its siblings, when the wheel with them is installed.
+
+    The wheel ships long-running operations under a name that is not the canonical one and that generated code could not
+    import; a copy under the right name comes first.
+    """
     import importlib.util
 
     spec = importlib.util.find_spec("google.rpc")
     if spec is None or not spec.submodule_search_locations:
         return []
-    return [str(Path(next(iter(spec.submodule_search_locations))).parent.parent)]
+    shipped = Path(next(iter(spec.submodule_search_locations))).parent.parent
+    renamed = Path(__file__).resolve().parent / "build" / "googleapis"
+    canonical = renamed / "google" / "longrunning" / "operations.proto"
+    canonical.parent.mkdir(parents=True, exist_ok=True)
+    canonical.write_bytes((shipped / "google" / "longrunning" / "operations_proto.proto").read_bytes())
+    return [str(renamed), str(shipped)]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,291 @@
+"""Runs the three services as child processes of this one, without Docker: for `make serve`, the demo, the system tests
+and the benchmarks.
+
+    python -m compose.local --home var --gateway 127.0.0.1:50051
+
+Every service listens on 127.0.0.1, on a free port unless one is given, and says through its port file where. Ctrl-C
+drains them in the order of the calls: the gateway first, then those that it calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MODULES = {"inference": "inference_service", "dedup": "dedup_service", "gateway": "gateway"}
+SERVICES = {
+    "inference": "askonce.v1.InferenceService",
+    "dedup": "askonce.v1.DedupService",
+    "gateway": "askonce.v1.AnswerService",
+}
+COLOURS = {"inference": "\033[35m", "dedup": "\033[36m", "gateway": "\033[32m"}
+TAIL = 40
+"""Lines of a child's output that an error quotes."""
+
+
+class StartError(RuntimeError):
+    """A service ended or did not become ready in time. The message quotes the end of its output."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One running service."""
+
+    name: str
+    process: Process
+    pump: asyncio.Task[None]
+    tail: deque[str]
+
+
+class System:
+    """The three services, started and ended together.
+
+    `home` holds the stores, logs and port files; a second start on the same folder finds what the first one stored.
+    Variables in `environ` go to all children and win over this process's own. With `echo`, output goes to stderr behind
+    the service's name; the files `home`/logs/<service>.log get it always. `modules` replaces the module of a service:
+    some benchmarks bring a model of their own.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        environ: Mapping[str, str] | None = None,
+        listen: Mapping[str, str] | None = None,
+        echo: bool = False,
+        names: Sequence[str] = ("inference", "dedup", "gateway"),
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
+        self.home = home.resolve()
+        self.environ = dict(environ or {})
+        self.listen = dict(listen or {})
+        self.echo = echo
+        self.names = tuple(names)
+        self.modules = {**MODULES, **(modules or {})}
+        self.children: dict[str, Child] = {}
+        self.addresses: dict[str, str] = {}
+
+    async def __aenter__(self) -> System:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self, timeout: float = 90.0) -> None:
+        """Starts all services and waits until each says that it serves. Raises StartError; then nothing runs."""
+        try:
+            below = [name for name in self.names if name != "gateway"]
+            await asyncio.gather(*(self.launch(name, timeout) for name in below))
+            if "gateway" in self.names:
+                await self.launch("gateway", timeout)
+        except BaseException:
+            await self.stop(grace=2.0)
+            raise
+
+    async def launch(self, name: str, timeout: float = 90.0) -> None:
+        """Starts one service, on the address it had before if it had one, and waits until it serves."""
+        port_file = self.home / "run" / f"{name}.port"
+        await asyncio.to_thread(self.prepare, port_file)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.modules[name],
+            env=self.environment(name, port_file),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,  # Ctrl-C on the terminal reaches this process only, which then ends them in order
+        )
+        tail: deque[str] = deque(maxlen=TAIL)
+        pump = asyncio.create_task(self.copy(name, process, tail))
+        self.children[name] = Child(name, process, pump, tail)
+        self.addresses[name] = await self.ready(self.children[name], port_file, time.monotonic() + timeout)
+
+    def prepare(self, port_file: Path) -> None:
+        """Makes the folders and removes what a previous run left behind."""
+        for folder in (port_file.parent, self.home / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        port_file.unlink(missing_ok=True)
+
+    def environment(self, name: str, port_file: Path) -> dict[str, str]:
+        """The variables of one child."""
+        prefix = f"ASKONCE_{name.upper()}"
+        paths = [str(ROOT), str(ROOT / "protos"), os.environ.get("PYTHONPATH", "")]
+        listen = self.addresses.get(name) or self.listen.get(name) or "127.0.0.1:0"
+        chosen = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "PYTHONUNBUFFERED": "1",
+            f"{prefix}_SERVING_LISTEN": listen,
+            f"{prefix}_SERVING_PORT_FILE": str(port_file),
+        }
+        if name == "dedup":
+            chosen["ASKONCE_DEDUP_DATA"] = str(self.home / "dedup")
+        if name == "gateway":
+            chosen["ASKONCE_GATEWAY_DEDUP_TARGET"] = self.addresses.get("dedup", "127.0.0.1:1")
+            chosen["ASKONCE_GATEWAY_INFERENCE_TARGET"] = self.addresses.get("inference", "127.0.0.1:1")
+        # A service refuses variables of its own section that it does not know; others are none of its business.
+        return {**chosen, **self.environ}
+
+    async def copy(self, name: str, process: Process, tail: deque[str]) -> None:
+        """Copies a child's output to its log file and, with `echo`, to stderr."""
+        assert process.stdout is not None
+        colour, end = (COLOURS[name], "\033[0m") if sys.stderr.isatty() else ("", "")
+        with (self.home / "logs" / f"{name}.log").open("a", encoding="utf-8") as log:
+            while line := await process.stdout.readline():
+                text = line.decode("utf-8", "replace").rstrip("\n")
+                tail.append(text)
+                log.write(text + "\n")
+                log.flush()
+                if self.echo:
+                    print(f"{colour}{name:>9} |{end} {text}", file=sys.stderr, flush=True)
+
+    async def ready(self, child: Child, port_file: Path, deadline: float) -> str:
+        """Waits for the port file and then for SERVING; returns the address."""
+        address = ""
+        while time.monotonic() < deadline:
+            if child.process.returncode is not None:
+                await child.pump
+                raise StartError(
+                    f"{child.name} ended with status {child.process.returncode}:\n" + "\n".join(child.tail)
+                )
+            if not address and port_file.exists():  # noqa: ASYNC240
+                address = port_file.read_text(encoding="utf-8").strip()  # noqa: ASYNC240
+            if address and await serving(address, SERVICES[child.name]):
+                return address
+            await asyncio.sleep(0.05)
+        raise StartError(f"{child.name} is not ready in time:\n" + "\n".join(child.tail))
+
+    async def kill(self, name: str) -> None:
+        """Ends a service without a warning, as a crash would (SIGKILL)."""
+        child = self.children.pop(name)
+        child.process.kill()
+        await child.process.wait()
+        await child.pump
+
+    async def terminate(self, name: str, grace: float = 15.0) -> int:
+        """Asks a service to drain and end (SIGTERM) and returns its exit status; after `grace` seconds it is killed."""
+        child = self.children.pop(name)
+        if child.process.returncode is None:
+            child.process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(child.process.wait(), grace)
+            except TimeoutError:
+                child.process.kill()
+                await child.process.wait()
+        await child.pump
+        return child.process.returncode or 0
+
+    async def restart(self, name: str, timeout: float = 90.0) -> None:
+        """Starts a service again, where it was, ending it in order first if it still runs."""
+        if name in self.children:
+            await self.terminate(name)
+        await self.launch(name, timeout)
+
+    async def stop(self, grace: float = 15.0) -> None:
+        """Drains all services, the gateway first. Safe to call twice."""
+        if "gateway" in self.children:
+            await self.terminate("gateway", grace)
+        await asyncio.gather(*(self.terminate(name, grace) for name in list(self.children)))
+
+    async def first_end(self) -> str:
+        """Waits until any service ends by itself; returns its name."""
+        waits = {asyncio.create_task(child.process.wait()): name for name, child in self.children.items()}
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return waits[done.pop()]
+
+    def pid(self, name: str) -> int:
+        """The process id of a running service."""
+        return self.children[name].process.pid
+
+    @property
+    def gateway(self) -> str:
+        """Where clients connect, "host:port"."""
+        return self.addresses["gateway"]
+
+
+async def serving(address: str, service: str) -> bool:
+    """Whether the service at `address` says that it serves."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            reply = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=1.0
+            )
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="python -m compose.local", description="Runs the three services here.")
+    parser.add_argument("--home", type=Path, default=Path("var"), help="folder of stores and logs (default: var)")
+    for name in MODULES:
+        parser.add_argument(
+            f"--{name}", metavar="HOST:PORT", default="", help=f"where {name} listens; default: a free port"
+        )
+    chosen = parser.parse_args(arguments)
+    for name in MODULES:
+        address = getattr(chosen, name)
+        if address and not re.fullmatch(r"[^:]+:\d{1,5}", address):
+            parser.error(f"--{name}: write HOST:PORT, not {address!r}")
+    return chosen
+
+
+async def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until Ctrl-C or SIGTERM, or until a service ends by itself; returns the exit status."""
+    chosen = parse(arguments)
+    listen = {name: getattr(chosen, name) for name in MODULES if getattr(chosen, name)}
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    system = System(chosen.home, listen=listen, echo=True)
+    signalled = asyncio.create_task(stopping.wait())
+    starting = asyncio.create_task(system.start())
+    await asyncio.wait({signalled, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return 130
+    try:
+        await starting
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"AskOnce serves on {system.gateway}. Stop it with Ctrl-C.", flush=True)
+    ended = asyncio.create_task(system.first_end())
+    try:
+        await asyncio.wait({signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            print(f"{ended.result()} has ended by itself; stopping the others.", file=sys.stderr)
+            return 1
+        return 0
+    finally:
+        ended.cancel()
+        await system.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,51 @@
+"""Starts the inference service: settings, engine, admission, servicer, and their end in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+
+from askonce import serving, telemetry
+from askonce.serving import Registration, Server
+from askonce.settings import SettingsError, load
+from inference_service.admission import Admission
+from inference_service.engine import Engine, EngineError
+from inference_service.registry import build
+from inference_service.service import NAME, InferenceService
+from inference_service.settings import Settings
+
+
+def main() -> None:
+    """Runs the service until SIGINT or SIGTERM."""
+    try:
+        settings = load(Settings, "inference")
+        telemetry.configure("inference", settings.telemetry)
+        engine = build(settings.engine)
+    except (SettingsError, ValueError) as error:
+        sys.exit(f"inference: {error}")
+    metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
+    try:
+        asyncio.run(serve(settings, engine))
+    except EngineError as error:
+        sys.exit(f"inference: {error.reason}: {error}")
+    finally:
+        if metrics is not None:
+            metrics[1].shutdown()
+
+
+async def serve(settings: Settings, engine: Engine) -> None:
+    """Serves `engine`; the health says SERVING once it has loaded and warmed up."""
+    admission = Admission(engine.capacity, settings.queue_limit)
+    service = InferenceService(engine, admission, settings.limits, settings.timeout)
+    server = Server("inference", settings.serving, [Registration(NAME, service.add)])
+
+    async def prepare(stack: AsyncExitStack) -> None:
+        stack.push_async_callback(engine.stop)
+        await engine.start()
+
+    await serving.run(server, prepare, engine.healthy)
+
+
+if __name__ == "__main__":
+    main()

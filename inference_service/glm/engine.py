@@ -1,0 +1,243 @@
+"""GLM-4.6V-Flash in this process, behind the engine port."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from typing import TypeVar
+
+from PIL import Image
+
+from inference_service.engine import (
+    Ask,
+    BadAskError,
+    Completed,
+    EngineBusyError,
+    EngineError,
+    EngineInfo,
+    EngineUnavailableError,
+    Judgement,
+    Piece,
+    Sampling,
+)
+from inference_service.glm.judging import Judge, judgement
+from inference_service.glm.loading import Loaded, load, versions
+from inference_service.glm.network import Network
+from inference_service.glm.prompt import Prompt, Prompter, vocabulary_of
+from inference_service.glm.row import Docket, Row
+from inference_service.glm.sampling import Dice
+from inference_service.glm.settings import GlmSettings, Quantisation
+from inference_service.glm.unfolding import Unfolding
+from inference_service.glm.worker import Worker
+
+T = TypeVar("T")
+
+__all__ = ["GlmEngine", "GlmSettings", "Quantisation"]
+
+STOP_TIMEOUT_S = 30.0
+"""How long `stop` waits for the worker to come out of the model."""
+
+
+class GlmEngine:
+    """Answers with a GLM-4.6V-Flash held in memory. `loader` is where the model comes from."""
+
+    def __init__(self, settings: GlmSettings, loader: Callable[[GlmSettings], Loaded] = load) -> None:
+        self.settings, self.loader = settings, loader
+        self.capacity = 2 * settings.max_batch_rows  # one batch decodes while the next is being prepared
+        self.in_flight = 0
+        self.started = False
+        self.revision = ""
+        self.can_judge = False
+
+    async def start(self) -> None:
+        """Loads the model, starts the worker and runs one small request. Raises EngineError."""
+        loop = asyncio.get_running_loop()
+        loaded, network = await asyncio.to_thread(self.assemble)
+        vocabulary = vocabulary_of(loaded.processor.tokenizer, loaded.model.config, loaded.model.generation_config)
+        self.vocabulary, self.network, self.revision = vocabulary, network, loaded.revision
+        self.prompter = Prompter(
+            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.worker.grid_of(key)
+        )
+        self.judge = Judge(self.prompter)
+        self.can_judge = self.judge.able
+        self.worker = Worker(
+            network, self.settings, vocabulary.ends, self.judge.verdicts, self.prompter.patches, loop
+        )
+        self.pool = ThreadPoolExecutor(self.settings.preprocess_threads, thread_name_prefix="glm-preprocess")
+        self.worker.thread.start()
+        self.started = True
+        if self.settings.warm_up:
+            try:
+                async for _ in self.generate(warm_up_ask(self.settings)):
+                    pass
+                if self.can_judge:
+                    await self.compare([("What is it?", "What is this?")])
+            except EngineError:
+                await self.stop()
+                raise
+
+    def assemble(self) -> tuple[Loaded, Network]:
+        loaded = self.loader(self.settings)
+        try:
+            network = Network(loaded.model, self.settings.max_batch_tokens, self.settings.cuda_graphs)
+        except (RuntimeError, MemoryError) as error:
+            raise EngineError("MODEL_UNAVAILABLE", f"no memory for the KV arena: {error}") from error
+        return loaded, network
+
+    async def stop(self) -> None:
+        """Ends running answers with an error, the worker and the pool; frees the model."""
+        if not self.started:
+            return
+        self.started = False
+        self.worker.stop()
+        await asyncio.to_thread(self.worker.thread.join, STOP_TIMEOUT_S)
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.sleep(0)  # lets the last deliveries arrive
+        if not self.worker.thread.is_alive():
+            await asyncio.to_thread(self.worker.free)
+            del self.network, self.worker.network
+            self.prompter.rope = refused
+
+    async def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
+        """Yields pieces and at last a Completed. Raises EngineError; closing the iterator cancels the work."""
+        self.require_up()
+        if self.in_flight >= self.capacity:
+            raise EngineBusyError("ENGINE_BUSY", f"{self.in_flight} requests are being answered", 1.0)
+        arrived = time.monotonic()
+        self.in_flight += 1
+        row: Row | None = None
+        try:
+            prompt, took = await self.prepare(ask)
+            if (needed := len(prompt.ids) + ask.sampling.max_tokens + 1) > self.network.arena.tokens:
+                raise BadAskError("TOO_MANY_TOKENS", f"{needed} tokens are needed; at most {self.network.arena.tokens}")
+            spelling, marks = self.vocabulary.spelling, self.vocabulary.marks
+            row = Row(
+                ask=ask,
+                prompt=prompt,
+                unfolding=Unfolding(spelling, marks, ask.sampling.stop, prompt.open_thought),
+                dice=Dice(ask.sampling.seed),
+                mailbox=asyncio.Queue(),
+                preprocess=took,
+                arrived=arrived,
+            )
+            self.worker.submit(row)
+            while True:
+                item = await self.receive(row.mailbox, ask.deadline)
+                if isinstance(item, EngineError):
+                    raise item
+                yield item
+                if isinstance(item, Completed):
+                    return
+        finally:
+            self.in_flight -= 1
+            if row is not None:
+                row.cancelled = True
+
+    async def prepare(self, ask: Ask) -> tuple[Prompt, float]:
+        """The prompt, made in the pool, and the seconds it took."""
+
+        def make() -> tuple[Prompt, float]:
+            begin = time.monotonic()
+            if ask.deadline is not None and begin >= ask.deadline:
+                raise late()
+            return self.prompter.prompt(ask), time.monotonic() - begin
+
+        waiting = asyncio.get_running_loop().run_in_executor(self.pool, make)
+        try:
+            async with asyncio.timeout(remaining(ask.deadline)):
+                return await waiting
+        except TimeoutError as error:
+            raise late() from error
+
+    async def receive(self, mailbox: asyncio.Queue[T], deadline: float | None) -> T:
+        """The next item. Raises EngineError past the deadline and when the worker is stuck or dead."""
+        while True:
+            left = remaining(deadline)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0 if left is None else min(1.0, left)):
+                    return await mailbox.get()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise late()
+            if mailbox.empty() and not self.healthy():
+                raise EngineUnavailableError("ENGINE_STUCK", "the model does not respond")
+
+    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
+        """Judges pairs of questions with one token each, in both orders. Raises EngineError."""
+        self.require_up()
+        if not self.can_judge or not pairs:
+            return [Judgement("unsure") for _ in pairs]
+        loop = asyncio.get_running_loop()
+        prompts = await loop.run_in_executor(
+            self.pool, lambda: [prompt for left, right in pairs for prompt in self.judge.prompts(left, right)]
+        )
+        if max(len(prompt.ids) for prompt in prompts) + 1 > self.network.arena.tokens:
+            raise BadAskError("TOO_MANY_TOKENS", "the questions are too long to judge")
+        docket = Docket(prompts, asyncio.Queue(), deadline)
+        self.worker.judge(docket)
+        try:
+            odds = await self.receive(docket.mailbox, deadline)
+        finally:
+            docket.cancelled = True
+        if isinstance(odds, EngineError):
+            raise odds
+        how = (self.settings.judge_temperature, self.settings.judge_same_at, self.settings.judge_different_at)
+        return [judgement(odds[at : at + 2], *how) for at in range(0, len(odds), 2)]
+
+    def require_up(self) -> None:
+        if not self.started:
+            raise EngineUnavailableError("ENGINE_STOPPED", "the engine is not started")
+        if not self.healthy():
+            raise EngineUnavailableError("ENGINE_STUCK", "the model does not respond")
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        """Image tokens of a picture of this size. Raises BadAskError for a shape that the model can't look at."""
+        return self.prompter.image_tokens(width, height) if self.started else None
+
+    def info(self) -> EngineInfo:
+        """The model, its limits and its caches."""
+        caches = (self.worker.prefixes.state(), self.worker.features.state()) if self.started else ()
+        quantised = "" if self.settings.quantisation is Quantisation.NONE else f"+{self.settings.quantisation.value}"
+        return EngineInfo(
+            engine="transformers",
+            model=self.settings.model,
+            revision=self.revision,
+            dtype=self.settings.dtype + quantised,
+            max_tokens_limit=self.settings.max_tokens_limit,
+            max_pixels_limit=self.settings.max_pixels_limit,
+            caches=caches,
+            can_judge=self.can_judge,
+            versions=versions(),
+        )
+
+    def healthy(self) -> bool:
+        """Whether the worker lives and comes out of the model in time."""
+        return self.started and self.worker.healthy()
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Seconds left until a deadline, not below 0."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def late() -> EngineError:
+    """The error of a request whose deadline has passed."""
+    return EngineError("DEADLINE_EXCEEDED", "the deadline passed")
+
+
+def refused(*_: object) -> None:
+    """Stands where the model was."""
+    raise EngineUnavailableError("ENGINE_STOPPED", "the engine has stopped")
+
+
+def warm_up_ask(settings: GlmSettings) -> Ask:
+    """A small request through every stage."""
+    file = io.BytesIO()
+    Image.new("RGB", (224, 224), (128, 128, 128)).save(file, "PNG")
+    content = file.getvalue()
+    sampling = Sampling(max_tokens=min(4, settings.max_tokens_limit))
+    return Ask("warm-up", content, sha256(content).digest(), "What is this?", sampling=sampling)

@@ -1,0 +1,94 @@
+"""Loads the model and its processor, from the hub, a directory or, for benchmarks, at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, Glm4vForConditionalGeneration
+
+from inference_service.engine import EngineError
+from inference_service.glm.settings import GlmSettings, Quantisation
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+UNTOUCHED = ["lm_head", "model.visual", "visual"]
+"""Modules that quantisation leaves alone: they are small and the answer's digits depend on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run, with the processor that belongs to it."""
+
+    model: Any
+    processor: Any
+    revision: str
+
+
+def load(settings: GlmSettings) -> Loaded:
+    """Loads what the settings name. Raises EngineError(MODEL_UNAVAILABLE) with the reason when it can't be."""
+    source: dict[str, Any] = {"local_files_only": settings.offline}
+    if settings.revision:
+        source["revision"] = settings.revision
+    extra: dict[str, Any] = {}
+    try:
+        if settings.quantisation is not Quantisation.NONE:
+            extra["quantization_config"] = quantiser(settings)
+        model = Glm4vForConditionalGeneration.from_pretrained(
+            settings.model,
+            dtype=DTYPES[settings.dtype],
+            device_map=settings.device_map,
+            attn_implementation="sdpa",
+            **source,
+            **extra,
+        )
+        if settings.adapter:
+            model = adapted(model, settings.adapter)
+        processor = AutoProcessor.from_pretrained(settings.model, **source)
+    except Exception as error:
+        raise EngineError("MODEL_UNAVAILABLE", f"can't load {settings.model}: {error}") from error
+    model.eval()
+    revision = getattr(model.config, "_commit_hash", None) or settings.revision
+    return Loaded(model, processor, revision)
+
+
+def quantiser(settings: GlmSettings) -> Any:
+    """The configuration of the library that quantises while loading."""
+    if settings.quantisation is Quantisation.INT4:
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=DTYPES[settings.dtype],
+            llm_int8_skip_modules=UNTOUCHED,
+        )
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Int8WeightOnlyConfig, PerRow
+    from transformers import TorchAoConfig
+
+    kind = (
+        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+        if settings.quantisation is Quantisation.FP8
+        else Int8WeightOnlyConfig()
+    )
+    return TorchAoConfig(kind, modules_to_not_convert=UNTOUCHED)
+
+
+def adapted(model: Any, directory: str) -> Any:
+    """The model with a LoRA adapter merged into its weights."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, directory).merge_and_unload()
+
+
+def versions() -> tuple[str, ...]:
+    """The libraries that answers depend on, with their versions."""
+    found = []
+    for name in ("torch", "transformers", "peft", "torchao", "bitsandbytes"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return tuple(found)

@@ -1,0 +1,350 @@
+"""Finds the fields of receipts and invoices, in English and Chinese, among the lines of a page.
+
+Every rule is of one kind: a label, where its value stands (behind it in the line, right of it in the row, below it),
+and what a value must look like. A value that can't be told for certain is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from inference_service.reader.page import Line, Page
+
+
+class Field(Enum):
+    """What a question may ask for by name."""
+
+    TOTAL = "total"
+    SUBTOTAL = "subtotal"
+    TAX = "tax"
+    TAX_RATE = "tax rate"
+    DATE = "date"
+    DUE_DATE = "due date"
+    TIME = "time"
+    COMPANY = "company"
+    BUYER = "buyer"
+    ADDRESS = "address"
+    INVOICE_NUMBER = "invoice number"
+    INVOICE_CODE = "invoice code"
+    TAX_ID = "tax id"
+    PHONE = "phone"
+    CASH = "cash"
+    CHANGE = "change"
+    TITLE = "title"
+
+
+CURRENCY = r"(?:RM|MYR|US\$|HK\$|S\$|USD|EUR|GBP|CNY|RMB|[$€£¥￥])"
+AMOUNT = re.compile(
+    rf"(?<![\d.,/-])(?:{CURRENCY}\s?)?-?(?:\d{{1,3}}(?:,\d{{3}})+(?:\.\d{{1,2}})?|\d+\.\d{{2}})(?![\d%])(?!\.\d)(?:\s?元)?"
+    rf"|{CURRENCY}\s?\d+(?![\d.,%])|(?<![\d.,/-])\d+(?:\.\d{{1,2}})?\s?元"
+)
+"""An amount of money: two decimals, grouped thousands, or a currency beside a whole number."""
+
+MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*"
+DATE = re.compile(
+    r"(?<!\d)(?:"
+    r"(?:19|20)\d\d\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?日?"
+    r"|(?:19|20)\d\d[-/.](?:1[0-2]|0?[1-9])[-/.](?:3[01]|[12]\d|0?[1-9])"
+    r"|(?:3[01]|[12]\d|0?[1-9])\s?[-/.]\s?(?:1[0-2]|0?[1-9])\s?[-/.]\s?(?:(?:19|20)\d\d|\d\d)"
+    r"|(?:1[0-2]|0?[1-9])/(?:3[01]|[12]\d|0?[1-9])/(?:(?:19|20)\d\d|\d\d)"
+    rf"|(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?[\s-]?{MONTH}[\s,.'-]*(?:(?:19|20)\d\d|\d\d)"
+    rf"|{MONTH}\.?\s?(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?,?\s?(?:19|20)\d\d"
+    r")(?!\d)",
+    re.IGNORECASE,
+)
+TIME = re.compile(r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[AP]M)?(?![\d:])", re.IGNORECASE)
+PHONE = re.compile(r"\+?\(?\d[\d\s()-]{5,17}\d(?:\s?/\s?\d+)?")
+NUMBER = re.compile(r"(?=[A-Z0-9/-]*\d)[A-Z0-9](?:[A-Z0-9/-]|\s(?=\d)){2,}", re.IGNORECASE)
+CODE = re.compile(r"(?=[A-Z0-9-]*\d)[A-Z0-9][A-Z0-9-]{5,}", re.IGNORECASE)
+PERCENT = re.compile(r"\d{1,2}(?:\.\d{1,2})?\s?%")
+
+TOTALS: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
+    (weight, re.compile(pattern, re.IGNORECASE))
+    for weight, pattern in (
+        (
+            100,
+            r"价税合计|grand\s*total|round\w*\s*d?\s*total|total\s*round|total\s*\(?\s*after\s*round|total\s*rm\s*round",
+        ),
+        (95, r"(?:total|amount)\s*(?:amount\s*|amt\s*|sales\s*)?\W{0,3}(?:incl|inc\b|with\s*(?:gst|tax))"),
+        (90, r"(?:nett?\.?|total)\s*(?:amount|amt|total|payable|due)|(?:amount|amt|balance|total)\s*(?:due|payable)"),
+        (90, r"应付(?:金额|总额)?|实付(?:金额|款)?|实收(?:金额)?|应收(?:金额)?|总金额|总计|总额|合计金额|总价"),
+        (85, r"total\s*(?:sales|price|rm|\(rm\)|sgd|usd|eur)|\btotal\b|\btotal(?=rm|:|\d)"),
+        (70, r"合\s*计|金额|小写"),
+    )
+)
+NO_TOTAL = re.compile(
+    r"sub\s*-?\s*total|total\s*\(?\s*(?:qty|quantity|items?|disc|saving|point|gst|sst|tax|excl|exc\b|before|w/o|without|no\b)"
+    r"|gst\s*total|before|excl|小计|总数量|items?\s*total|优惠|saved|不含税",
+    re.IGNORECASE,
+)
+LEGAL = re.compile(
+    r"\b(?:sdn\.?\s*bhd|s/b|bhd|ltd|limited|inc|llc|corp|corporation|gmbh|plc|pte|co\.|enterprise|trading|company|holdings"
+    r"|restaurant|restoran|cafe|hardware|supermarket|mart|pharmacy|bakery|bookstore|hotel|stores?|shop)\b"
+    r"|有限公司|公司|商店|超市|餐厅|饭店|酒店|药房|书店|咖啡",
+    re.IGNORECASE,
+)
+STREET = re.compile(
+    r"\b(?:no\.?\s?\d|lot\b|jalan|jln|taman|tmn|street|st\.|road|rd\b|avenue|ave\b|lane|boulevard|blvd|floor|suite|unit\b"
+    r"|bandar|kampung|kg\.|persiaran|lorong|block|blk|plaza|mall|square|quay|drive|kuala lumpur|selangor|johor|penang"
+    r"|\d{5}\b)|^\d+[\w-]*,|路\d*号?|街|号(?!码)|[市区县]",
+    re.IGNORECASE,
+)
+NO_ADDRESS = re.compile(
+    r"\b(?:tel|fax|phone|ph\b|gst|sst|reg|roc|invoice|receipt|cashier|date|time|bill|email|e-mail|www|http|web|hotline|table"
+    r"|document|member|thank|welcome|customer|order)\b|电话|发票|税号|日期|\bco\.?\s*no",
+    re.IGNORECASE,
+)
+
+Found = Iterator[tuple[int, Line, str]]
+
+
+def labelled(page: Page, label: re.Pattern[str], refuse: re.Pattern[str] | None = None) -> Found:
+    """Rows with a label in them: the row's number, the line of the label, and what stands behind it in the row."""
+    for number, (row, text) in enumerate(zip(page.rows, page.texts, strict=True)):
+        if refuse is not None and refuse.search(text):
+            continue
+        matched = label.search(text)
+        if matched is None:
+            continue
+        position = 0
+        for line in row:
+            if matched.start() < position + len(line.text) + 1:
+                yield number, line, text[matched.end() :]
+                break
+            position += len(line.text) + 1
+
+
+def below(page: Page, number: int, label: Line, rows: int = 1) -> list[Line]:
+    """Lines in the next `rows` rows that share a column with `label`."""
+    return [line for row in page.rows[number + 1 : number + 1 + rows] for line in row if label.above(line)]
+
+
+def value_of(
+    page: Page, label: str, value: re.Pattern[str], refuse: str = "", under: bool = True, last: bool = False
+) -> str | None:
+    """The first value behind or below a label; with `last`, the rightmost one in its row."""
+    refused = re.compile(refuse, re.IGNORECASE) if refuse else None
+    for number, line, rest in labelled(page, re.compile(label, re.IGNORECASE), refused):
+        texts = [rest, *(each.text for each in below(page, number, line))] if under else [rest]
+        for text in texts:
+            found = [match.group().strip() for match in value.finditer(tidy(text))]
+            if found:
+                return found[-1] if last else found[0]
+    return None
+
+
+def tidy(text: str) -> str:
+    """Closes the gaps that a recogniser leaves around decimal points and thousands: "9 .00" and "1, 234.50"."""
+    return re.sub(r"(?<=\d)(?:\s+([.,])\s?|([.,])\s)(?=\d{2,3}\b)", lambda found: found[1] or found[2], text)
+
+
+def find_total(page: Page) -> str | None:
+    """The amount to pay: the best label that has an amount in its row or just below."""
+    best: tuple[float, str] | None = None
+    for weight, label in TOTALS:
+        for number, line, rest in labelled(page, label, NO_TOTAL):
+            amounts = amounts_in(rest)
+            if not amounts:
+                amounts = [each for near in below_right(page, number, line) for each in amounts_in(near.text)][:1]
+            if not amounts:
+                continue
+            score = weight - 2 * (len(amounts) > 1)
+            if best is None or score > best[0]:
+                best = score, amounts[-1]
+    return best[1] if best else None
+
+
+def below_right(page: Page, number: int, label: Line) -> list[Line]:
+    """Lines of the next row that begin right of the label's left edge."""
+    following = page.rows[number + 1 : number + 2]
+    return [line for row in following for line in row if line.right > label.right - label.height]
+
+
+def amounts_in(text: str) -> list[str]:
+    """All amounts in a text."""
+    return [match.group().strip() for match in AMOUNT.finditer(tidy(text))]
+
+
+def find_date(page: Page) -> str | None:
+    """The date of the document: one beside a label first, else the first on the page."""
+    refuse = r"due|expir|valid|deliver|到期|有效"
+    marked = value_of(page, r"\bdate\b|开票日期|日\s*期", DATE, refuse)
+    if marked:
+        return marked
+    other = re.compile(refuse, re.IGNORECASE)
+    return next((found.group() for text in page.texts if not other.search(text) for found in DATE.finditer(text)), None)
+
+
+def find_company(page: Page) -> str | None:
+    """Who issued the document: after a label, else the first line in the upper part that is a firm's name, else the
+    largest line there."""
+    named = find_seller(page)
+    if named:
+        return named
+    upper = [
+        (number, row)
+        for number, row in enumerate(page.rows[:14])
+        if row and row[0].top < 0.45 * page.height and sum(char.isalpha() for char in page.texts[number]) >= 3
+    ]
+    for number, _ in upper:
+        text = page.texts[number].strip()
+        firm = LEGAL.search(text)
+        if firm is None or re.search(r"thank|welcome|invoice to|bill to|customer|购买方", text, re.IGNORECASE):
+            continue
+        # A bare legal form continues the name on the row above.
+        if number and len(text[: firm.start()].strip(" (),.")) < 3 and len(text) < 16:
+            text = f"{page.texts[number - 1].strip()} {text}"
+        return text
+    plain = [
+        (max(line.height for line in row), -number)
+        for number, row in upper[:6]
+        if not DATE.search(page.texts[number]) and not NO_ADDRESS.search(page.texts[number])
+    ]
+    if not plain:
+        return None
+    return page.texts[-max(plain)[1]].strip()
+
+
+def find_seller(page: Page) -> str | None:
+    """A seller who is named behind a label."""
+    parties = find_parties(page)
+    if len(parties) > 1:
+        return parties[-1]
+    return value_of(
+        page,
+        r"(?:销售方|销货单位|收款单位|商户|商家|店铺?)\s*(?:名称|名)\s*[:：]"
+        r"|\b(?:seller|merchant|vendor|sold by|issued by)\s*[:：]",
+        PARTY,
+    )
+
+
+def find_buyer(page: Page) -> str | None:
+    """The customer."""
+    parties = find_parties(page)
+    if len(parties) > 1:
+        return parties[0]
+    label = (
+        r"(?:购买方|客户|买方)\s*(?:名称)?\s*[:：]"
+        r"|\b(?:bill(?:ed)?\s*to|customer|buyer|sold to|invoice to)\s*(?:name)?\s*[:：]?"
+    )
+    return value_of(page, label, PARTY)
+
+
+PARTY = re.compile(r"[^\W\d_][^|:：]{2,}")
+
+
+def find_parties(page: Page) -> list[str]:
+    """The names on a Chinese VAT invoice, in order: the buyer's stands above the seller's."""
+    names: list[str] = []
+    for _, line, rest in labelled(page, re.compile(r"名\s*称\s*[:：]|(?:^|\s)称\s*[:：]")):
+        row = next(each for each in page.rows if line in each)
+        right = [each.text for each in row if each.left >= line.left and len(each.text) > 4]
+        texts = [re.sub(r"^.*称\s*[:：]\s*", "", text) for text in right] or [rest]
+        named = next((text.strip() for text in texts if len(text.strip()) > 3), None)
+        if named:
+            names.append(named)
+    return names
+
+
+def find_address(page: Page) -> str | None:
+    """The issuer's address: behind its label, else the rows below the name that look like one."""
+    chinese = value_of(page, r"地\s*址\s*[:：]", re.compile(r".{5,}"))
+    if chinese:
+        return chinese
+    rows: list[str] = []
+    for number, text in enumerate(page.texts[:16]):
+        if page.rows[number][0].top > 0.5 * page.height:
+            break
+        starts = STREET.search(text) and not NO_ADDRESS.search(text) and not LEGAL.search(text)
+        continues = rows and not NO_ADDRESS.search(text) and is_address_tail(text)
+        if starts or continues:
+            rows.append(text.strip())
+        elif rows:
+            break
+    return " ".join(rows) if rows and sum(map(len, rows)) >= 10 else None
+
+
+def is_address_tail(text: str) -> bool:
+    """Whether a row can go on with an address: words, commas and a postcode, with a comma in it or a full stop."""
+    words = re.fullmatch(r"[A-Za-z ,.'/&()-]*(?:\d{5}[A-Za-z ,.'-]*)?", text)
+    return words is not None and ("," in text or text.endswith("."))
+
+
+def find_subtotal(page: Page) -> str | None:
+    """The amount before tax."""
+    labels = (
+        r"sub\s*-?\s*total|total\s*\(?\s*(?:excl|before|exc\b|w/o)[^\d]*|(?:net|taxable)\s*amount|amount\s*(?:before|excl)|小\s*计"
+        r"|税前(?:金额|合计)?|不含税(?:金额|合计)?"
+    )
+    found = value_of(page, labels, AMOUNT, under=False)
+    if found or not any("价税合计" in text for text in page.texts):
+        return found
+    return value_of(page, r"合\s*计", AMOUNT, "价税", under=False)
+
+
+def find_tax(page: Page) -> str | None:
+    """The amount of tax."""
+    if any("价税合计" in text for text in page.texts):
+        for _, _, rest in labelled(page, re.compile(r"合\s*计"), re.compile("价税")):
+            amounts = amounts_in(rest)
+            if len(amounts) == 2:
+                return amounts[1]
+    label = r"\b(?:gst|sst|vat|tax|service tax)\b\s*(?:amount|amt)?|税\s*额|税金"
+    refuse = r"incl|excl|inc\b|before|total\s*(?:amount|sales)|invoice|\bno\b|\bid\b|reg|summary|code|with gst|sub"
+    return value_of(page, label, AMOUNT, refuse, under=False, last=True)
+
+
+def find_title(page: Page) -> str | None:
+    """The heading: the tallest line of the upper third, when it is clearly taller than the page's usual line."""
+    if not page.lines:
+        return None
+    heights = sorted(line.height for line in page.lines)
+    usual = heights[len(heights) // 2]
+    upper = [line for line in page.lines if line.middle < page.height / 3 and sum(map(str.isalpha, line.text)) >= 2]
+    tallest = max(upper, key=lambda line: line.height, default=None)
+    return tallest.text if tallest is not None and tallest.height > 1.2 * usual else None
+
+
+FINDERS: dict[Field, Callable[[Page], str | None]] = {
+    Field.TOTAL: find_total,
+    Field.SUBTOTAL: find_subtotal,
+    Field.TAX: find_tax,
+    Field.TAX_RATE: lambda page: value_of(page, r"\b(?:gst|vat|sst|tax)\b(?:\s*rate)?|税\s*率", PERCENT),
+    Field.DATE: find_date,
+    Field.DUE_DATE: lambda page: value_of(page, r"due\s*(?:date|on|by)?|payable by|到期日?|付款期限", DATE),
+    Field.TIME: lambda page: next(
+        (found.group() for text in page.texts for found in [TIME.search(text)] if found), None
+    ),
+    Field.COMPANY: find_company,
+    Field.BUYER: find_buyer,
+    Field.ADDRESS: find_address,
+    Field.INVOICE_NUMBER: lambda page: value_of(
+        page,
+        r"(?:tax\s*)?(?:invoice|receipt|bill|document|doc|rcpt|inv|slip|trans(?:action)?)\.?\s*(?:no|number|num|#|id)\b\s*[.:#]*|invoice\s*[:#]"
+        r"|发票号码?|票据号码?|单据?号|小票号|\bNo\.?\s*(?=\d{8}\b)",
+        NUMBER,
+        r"gst\s*(?:reg|no|id)|tax\s*(?:id|reg)",
+    ),
+    Field.INVOICE_CODE: lambda page: value_of(page, r"发票代码|invoice\s*code", CODE),
+    Field.TAX_ID: lambda page: value_of(
+        page,
+        r"(?:gst|vat|tax|sst)\s*(?:reg\w*\.?)?\s*(?:no|id|number|#|no\.)\b\s*[.:#]*|纳税人识别号|税\s*号|统一社会信用代码\S*",
+        CODE,
+    ),
+    Field.PHONE: lambda page: value_of(
+        page, r"\b(?:tel|telephone|phone|hotline|h/p|contact)\b\.?|电\s*话|手机", PHONE, under=False
+    ),
+    Field.CASH: lambda page: value_of(
+        page, r"\bcash\b|tendered|现金", AMOUNT, r"cash\s*(?:bill|sales?|back)|change", False
+    ),
+    Field.CHANGE: lambda page: value_of(page, r"\bchange\b|找\s*零", AMOUNT, r"exchange", under=False),
+    Field.TITLE: find_title,
+}
+
+
+def find(page: Page) -> dict[Field, str]:
+    """Every field that can be told for certain, as it is printed."""
+    found = {field: finder(page) for field, finder in FINDERS.items()}
+    return {field: value for field, value in found.items() if value}

@@ -1,0 +1,49 @@
+"""From an engine's name in the settings to the engine. Vendors are imported only when their engine is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from askonce.settings import SettingsError, load
+from inference_service.engine import Engine
+
+
+def build(spec: str, environ: Mapping[str, str] | None = None) -> Engine:
+    """Makes the engine that `spec` names; nothing is loaded before its `start`.
+
+    "reader", "transformers:<path or hub id>" or "openai:<base url>". Raises SettingsError for another name and for an
+    engine whose extra is not installed.
+    """
+    kind, _, rest = spec.partition(":")
+    makers = {"reader": reader, "transformers": transformers, "openai": openai}
+    if kind not in makers or bool(rest) != (kind != "reader"):
+        raise SettingsError(
+            f'engine: {spec!r} is not one of "reader", "transformers:<path or hub id>", "openai:<base url>"'
+        )
+    try:
+        return makers[kind](rest, environ)
+    except ImportError as error:
+        extra = {"reader": "reader", "transformers": "glm", "openai": "openai"}[kind]
+        raise SettingsError(f"engine: {kind!r} needs `pip install askonce[{extra}]` ({error})") from error
+
+
+def reader(_: str, environ: Mapping[str, str] | None) -> Engine:
+    """The embedded engine."""
+    from inference_service.reader.engine import ReaderEngine, ReaderSettings
+
+    return ReaderEngine(load(ReaderSettings, "reader", environ))
+
+
+def transformers(model: str, environ: Mapping[str, str] | None) -> Engine:
+    """GLM in this process."""
+    from inference_service.glm.engine import GlmEngine, GlmSettings
+
+    return GlmEngine(replace(load(GlmSettings, "transformers", environ), model=model))
+
+
+def openai(base_url: str, environ: Mapping[str, str] | None) -> Engine:
+    """An OpenAI-compatible endpoint."""
+    from inference_service.openai_engine import OpenAIEngine, OpenAISettings
+
+    return OpenAIEngine(replace(load(OpenAISettings, "openai", environ), base_url=base_url))

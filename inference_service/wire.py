@@ -1,0 +1,252 @@
+"""Between `askonce.v1.inference` and the values of the engine port. Checks what it reads."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from askonce.faults import InvalidInput
+from askonce.v1 import content_pb2, inference_pb2
+from inference_service.engine import (
+    Ask,
+    CacheState,
+    Completed,
+    EngineInfo,
+    Finish,
+    Judgement,
+    Piece,
+    Role,
+    Sampling,
+    StageTimes,
+    Turn,
+)
+from inference_service.settings import Limits
+
+ROLES = {content_pb2.ROLE_USER: Role.USER, content_pb2.ROLE_ASSISTANT: Role.ASSISTANT}
+FINISHES = {
+    Finish.STOP: content_pb2.FINISH_REASON_STOP,
+    Finish.LENGTH: content_pb2.FINISH_REASON_LENGTH,
+    Finish.FILTERED: content_pb2.FINISH_REASON_FILTERED,
+    Finish.UNANSWERABLE: content_pb2.FINISH_REASON_UNANSWERABLE,
+}
+VERDICTS = {
+    "same": inference_pb2.QUESTION_VERDICT_SAME,
+    "different": inference_pb2.QUESTION_VERDICT_DIFFERENT,
+    "unsure": inference_pb2.QUESTION_VERDICT_UNSURE,
+}
+PIXELS = (12_544, 4_816_896)
+STOPS, STOP_CHARS = 4, 64
+SIDE = 65_535
+SIZES = 16
+
+
+def from_generate(
+    request: inference_pb2.GenerateRequest, limits: Limits, info: EngineInfo, request_id: str, deadline: float | None
+) -> Ask:
+    """The ask in a request. Raises InvalidInput with the field at fault."""
+    if request.priority not in inference_pb2.Priority.values():
+        raise InvalidInput("ENUM_UNKNOWN", f"priority: {request.priority} is not known here.", field="priority")
+    content, digest = from_image(request, limits)
+    return Ask(
+        request_id=request_id,
+        image=content,
+        image_digest=digest,
+        question=from_text(request.question.text, "QUESTION", "question.text", limits.max_question_chars),
+        history=from_history(request.question.history, limits),
+        language=request.question.answer_language_code,
+        sampling=from_params(request.params, info.max_tokens_limit),
+        deadline=deadline,
+        background=request.priority == inference_pb2.PRIORITY_BACKGROUND,
+    )
+
+
+def from_image(request: inference_pb2.GenerateRequest, limits: Limits) -> tuple[bytes, bytes]:
+    """The image's bytes and their SHA-256. A digest that the caller sends is trusted: both are ours."""
+    content, digest = request.image.content, request.image_digest
+    if request.image.WhichOneof("source") != "content" or not content:
+        raise InvalidInput("IMAGE_EMPTY", "image.content: send the encoded file.", field="image.content")
+    if len(content) > limits.max_image_bytes:
+        raise InvalidInput(
+            "IMAGE_TOO_LARGE",
+            f"image.content: {len(content):,} bytes are too many; at most {limits.max_image_bytes:,} are accepted.",
+            field="image.content",
+            metadata={"limit": str(limits.max_image_bytes)},
+        )
+    if digest and len(digest) != 32:
+        raise InvalidInput("DIGEST_INVALID", "image_digest: send the 32 bytes of SHA-256.", field="image_digest")
+    return content, digest or hashlib.sha256(content).digest()
+
+
+def from_text(text: str, noun: str, field: str, limit: int) -> str:
+    """One text with something in it, not too long."""
+    if not text.strip():
+        raise InvalidInput(f"{noun}_EMPTY", f"{field}: write 1 to {limit} characters.", field=field)
+    if len(text) > limit:
+        raise InvalidInput(
+            f"{noun}_TOO_LONG",
+            f"{field}: {len(text)} characters are too many; at most {limit} are accepted.",
+            field=field,
+            metadata={"limit": str(limit)},
+        )
+    return text
+
+
+def from_history(turns: Sequence[content_pb2.Turn], limits: Limits) -> tuple[Turn, ...]:
+    """The earlier turns of a conversation."""
+    if len(turns) > limits.max_history_turns:
+        raise InvalidInput(
+            "HISTORY_TOO_LONG",
+            f"question.history: at most {limits.max_history_turns} turns are accepted.",
+            field="question.history",
+            metadata={"limit": str(limits.max_history_turns)},
+        )
+    read: list[Turn] = []
+    for number, turn in enumerate(turns):
+        where = f"question.history[{number}]"
+        if turn.role not in ROLES:
+            raise InvalidInput("ENUM_UNKNOWN", f"{where}.role: {turn.role} is not known here.", field=f"{where}.role")
+        read.append(Turn(ROLES[turn.role], from_text(turn.text, "TURN", f"{where}.text", limits.max_question_chars)))
+    return tuple(read)
+
+
+def from_params(params: content_pb2.GenerationParams, max_tokens_limit: int) -> Sampling:
+    """How to generate; what is unset keeps the port's default."""
+    plain = Sampling()
+    limit = float(max_tokens_limit)
+    max_tokens = (
+        within(params.max_tokens, 1, limit, "max_tokens") if params.HasField("max_tokens") else plain.max_tokens
+    )
+    temperature = within(params.temperature, 0, 2, "temperature") if params.HasField("temperature") else 0.0
+    top_p = within(params.top_p, 0, 1, "top_p") if params.HasField("top_p") else 1.0
+    if top_p == 0:
+        raise out_of_range("top_p", "above 0 and up to 1")
+    max_pixels = within(params.max_pixels, *PIXELS, "max_pixels") if params.HasField("max_pixels") else None
+    if len(params.stop) > STOPS or not all(1 <= len(stop) <= STOP_CHARS for stop in params.stop):
+        raise out_of_range("stop", f"at most {STOPS} strings of 1 to {STOP_CHARS} characters")
+    return Sampling(
+        max_tokens=int(max_tokens),
+        temperature=temperature,
+        top_p=top_p,
+        seed=params.seed if params.HasField("seed") else None,
+        stop=tuple(params.stop),
+        thinking=params.thinking,
+        max_pixels=None if max_pixels is None else int(max_pixels),
+    )
+
+
+def within(value: float, low: float, high: float, name: str) -> float:
+    """A number inside its range. Raises InvalidInput for one outside, and for NaN."""
+    if not math.isfinite(value) or not low <= value <= high:
+        raise out_of_range(name, f"{low:g} to {high:g}")
+    return value
+
+
+def out_of_range(name: str, accepted: str) -> InvalidInput:
+    """The error for a parameter outside its range."""
+    field = f"params.{name}"
+    return InvalidInput("PARAMETER_OUT_OF_RANGE", f"{field}: {accepted}.", field=field, metadata={"accepted": accepted})
+
+
+def from_pairs(request: inference_pb2.CompareQuestionsRequest, limits: Limits) -> list[tuple[str, str]]:
+    """The pairs to judge, 1 to the limit."""
+    if not 1 <= len(request.pairs) <= limits.max_pairs:
+        raise InvalidInput(
+            "PAIRS_OUT_OF_RANGE",
+            f"pairs: send 1 to {limits.max_pairs}.",
+            field="pairs",
+            metadata={"limit": str(limits.max_pairs)},
+        )
+    most = limits.max_question_chars
+    return [
+        (
+            from_text(pair.left, "QUESTION", f"pairs[{number}].left", most),
+            from_text(pair.right, "QUESTION", f"pairs[{number}].right", most),
+        )
+        for number, pair in enumerate(request.pairs)
+    ]
+
+
+def from_sizes(request: inference_pb2.GetInferenceInfoRequest) -> list[tuple[int, int]]:
+    """The sizes asked about."""
+    if len(request.sizes) > SIZES:
+        raise InvalidInput("SIZES_OUT_OF_RANGE", f"sizes: at most {SIZES} are accepted.", field="sizes")
+    for number, size in enumerate(request.sizes):
+        if not (1 <= size.width <= SIDE and 1 <= size.height <= SIDE):
+            where = f"sizes[{number}]"
+            raise InvalidInput("SIZES_OUT_OF_RANGE", f"{where}: each side is 1 to {SIDE} pixels.", field=where)
+    return [(size.width, size.height) for size in request.sizes]
+
+
+def to_piece(piece: Piece) -> inference_pb2.GenerateResponse:
+    """One event of a stream."""
+    if piece.thinking:
+        return inference_pb2.GenerateResponse(thinking_text=piece.text)
+    return inference_pb2.GenerateResponse(text=piece.text)
+
+
+def to_summary(completed: Completed, info: EngineInfo, queue: float, finished: float) -> inference_pb2.GenerateResponse:
+    """The last event of a stream. `queue` is the wait in seconds, `finished` the end in seconds since the epoch."""
+    answer = content_pb2.Answer(
+        text=completed.text,
+        finish_reason=FINISHES[completed.finish],
+        model=info.model,
+        model_revision=info.revision,
+        usage=content_pb2.Usage(
+            input_token_count=completed.usage.input_tokens,
+            output_token_count=completed.usage.output_tokens,
+            cached_token_count=completed.usage.cached_tokens,
+        ),
+        create_time=to_timestamp(finished),
+        thinking_text=completed.thinking_text,
+    )
+    timings = to_timings(completed.times, queue)
+    return inference_pb2.GenerateResponse(summary=inference_pb2.GenerateSummary(answer=answer, timings=timings))
+
+
+def to_timings(times: StageTimes, queue: float) -> content_pb2.EngineTimings:
+    """Seconds per stage as durations; the engine's own queue comes on top of ours."""
+    return content_pb2.EngineTimings(
+        queue=to_duration(queue + (times.queue or 0.0)),
+        preprocess=to_duration(times.preprocess),
+        vision=to_duration(times.vision),
+        prefill=to_duration(times.prefill),
+        decode=to_duration(times.decode),
+    )
+
+
+def to_judgement(judgement: Judgement) -> inference_pb2.QuestionJudgement:
+    """One verdict."""
+    return inference_pb2.QuestionJudgement(
+        verdict=VERDICTS[judgement.verdict], same_probability=judgement.same_probability
+    )
+
+
+def to_cache(state: CacheState) -> inference_pb2.CacheState:
+    """The state of one cache."""
+    return inference_pb2.CacheState(
+        name=state.name,
+        bytes_used=state.bytes_used,
+        bytes_limit=state.bytes_limit,
+        entry_count=state.entries,
+        hit_count=state.hits,
+        miss_count=state.misses,
+    )
+
+
+def to_duration(seconds: float | None) -> duration_pb2.Duration | None:
+    """A duration; None stays None."""
+    if seconds is None:
+        return None
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(round(max(0.0, seconds) * 1e9))
+    return duration
+
+
+def to_timestamp(seconds: float) -> timestamp_pb2.Timestamp:
+    """A moment given in seconds since the epoch."""
+    timestamp = timestamp_pb2.Timestamp()
+    timestamp.FromNanoseconds(round(seconds * 1e9))
+    return timestamp
