@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dedup_service.audit.report import Advice, Report
-from dedup_service.audit.sampling import gate
 from dedup_service.policy.risk import labels_needed
 
 SURE = frozenset({"LABELLED_WRONG", "CLIENT_SAID_WRONG", "ENTRY_WRONG_ELSEWHERE", "VETO_NOW"})
@@ -25,14 +24,13 @@ def safety(report: Report) -> list[Advice]:
     """What keeps wrong answers away."""
     found = []
     accuracy = report.accuracy
-    _, verdict = gate(accuracy, report.budget)
-    if verdict == "BOUND_BROKEN":
+    if report.verdict == "BOUND_BROKEN":
         found.append(
             Advice(
                 "Tighten reuse now",
                 f"Up to {accuracy.upper:.2%} of the hits are wrong, and {report.budget:.2%} is allowed. VERIFIED mode "
                 "closes the kinds of evidence that break the budget; STATIC mode needs higher thresholds.",
-                "askonce policy set mode=VERIFIED",
+                f"{policy_set(report)} mode=VERIFIED",
             )
         )
     wrong = [shown for shown in report.suspicious if SURE & set(shown.signs)]
@@ -52,7 +50,7 @@ def safety(report: Report) -> list[Advice]:
             Advice(
                 f"Look at {contradictory} contradictory {'intent' if contradictory == 1 else 'intents'}",
                 "Questions were served for each other that also got different answers. A protected term keeps them apart.",
-                'askonce policy set protected_terms="税前,税后"',
+                f'{policy_set(report)} protected_terms="税前,税后"',
             )
         )
     served = sum(1 for cluster in report.lookalikes if cluster.contradictions)
@@ -61,7 +59,7 @@ def safety(report: Report) -> list[Advice]:
             Advice(
                 f"Check {served} look-alike {'group' if served == 1 else 'groups'} between whose images answers were served",
                 "The same images were told apart in other requests. A higher image floor keeps them apart for good.",
-                "askonce policy set image_floor=0.999",
+                f"{policy_set(report)} image_floor=0.999",
             )
         )
     return found
@@ -71,15 +69,14 @@ def knowledge(report: Report) -> list[Advice]:
     """What makes the estimate sharper."""
     found = []
     accuracy = report.accuracy
-    code, _ = gate(accuracy, report.budget)
-    if code == 3 and report.hits:
-        needed = labels_needed(report.budget, accuracy.confidence) if report.budget > 0 else 0
+    if report.verdict == "TOO_FEW_LABELS" and report.hits:
+        needed = labels_needed(report.budget, accuracy.confidence, accuracy.wrong) if report.budget > 0 else 0
         missing = max(1, needed - accuracy.verified)
         found.append(
             Advice(
                 f"Label at least {missing:,} hits" if needed else "Set an error budget above zero",
-                f"{accuracy.verified:,} of {accuracy.hits:,} hits were verified; {needed:,} without a wrong one can show "
-                f"that at most {report.budget:.2%} are wrong. A higher exploration rate does it without anybody's time.",
+                f"{accuracy.verified:,} of {accuracy.hits:,} hits were verified; {needed:,} with {accuracy.wrong:,} wrong can "
+                f"show that at most {report.budget:.2%} are. A higher exploration rate does it without anybody's time.",
                 "askonce audit label",
             )
         )
@@ -105,7 +102,7 @@ def knowledge(report: Report) -> list[Advice]:
             Advice(
                 "Keep question texts, if you may",
                 "Without texts, findings can't be read and people can't label them.",
-                "askonce policy set keep_question_text=true",
+                f"{policy_set(report)} keep_question_text=true",
             )
         )
     return found
@@ -134,7 +131,7 @@ def gains(report: Report) -> list[Advice]:
                 f"Win back about {calls:,.0f} model calls",
                 "These misses had a right answer in store; see “Most promising misses” for what held them back. The judge "
                 "settles such pairs once for all images.",
-                "askonce policy set judge=BACKGROUND",
+                f"{policy_set(report)} judge=BACKGROUND",
             )
         )
     return found
@@ -148,7 +145,12 @@ def housekeeping(report: Report) -> list[Advice]:
             Advice(
                 "Keep answers for a shorter time",
                 f"{unused.never:,} of {unused.entries:,} stored answers were never served.",
-                "askonce policy set archive_ttl=259200",
+                f"{policy_set(report)} archive_ttl=259200",
             )
         ]
     return []
+
+
+def policy_set(report: Report) -> str:
+    """The beginning of a command that changes the policy of the report's tenant, the busiest one where there are more."""
+    return f"askonce policy set --tenant {report.sweep_policy}"

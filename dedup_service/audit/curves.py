@@ -125,7 +125,12 @@ def over_time(traffic: Traffic) -> tuple[int, tuple[Slot, ...]]:
     quantiles = slot_quantiles(number, traffic.lookup_ms, count)
     return width, tuple(
         Slot(
-            float((first + i) * width), int(requests[i]), int(exact[i]), int(copies[i]), int(rephrased[i]), *quantiles[i]
+            float((first + i) * width),
+            int(requests[i]),
+            int(exact[i]),
+            int(copies[i]),
+            int(rephrased[i]),
+            *quantiles[i],
         )
         for i in range(count)
     )
@@ -164,13 +169,19 @@ def score_histograms(traffic: Traffic) -> dict[str, Scores]:
         ("question", recorded.question_score, traffic.image_tier.mask(*SAME_FILE)),
     ):
         chosen = other_side_proved & ~recorded.exact & np.isfinite(score)
-        groups = [recorded.label == RIGHT, recorded.label == WRONG, (recorded.label != RIGHT) & (recorded.label != WRONG)]
+        groups = [
+            recorded.label == RIGHT,
+            recorded.label == WRONG,
+            (recorded.label != RIGHT) & (recorded.label != WRONG),
+        ]
         counts = [np.histogram(logit(score[chosen & group]), LOGIT_EDGES)[0] for group in groups]
         found[side] = Scores(*(tuple(int(c) for c in each) for each in counts))
     return found
 
 
-def sweep(traffic: Traffic, policy: Policy, thresholds: Thresholds, extra: tuple[float, ...] = ()) -> tuple[SweepPoint, ...]:
+def sweep(
+    traffic: Traffic, policy: Policy, thresholds: Thresholds, extra: tuple[float, ...] = ()
+) -> tuple[SweepPoint, ...]:
     """Hit rate and wrong-answer rate at every question threshold, under the policy's image threshold; each estimated
     from the random draws among past hits and the labels of past misses."""
     recorded = traffic.recorded
@@ -179,7 +190,9 @@ def sweep(traffic: Traffic, policy: Policy, thresholds: Thresholds, extra: tuple
         static = replace(policy, mode=Mode.STATIC, question_threshold=threshold)
         served = serves(recorded, static, thresholds)
         hit_rate = float(np.count_nonzero(served)) / max(1, len(recorded))
-        points.append(SweepPoint(threshold, policy.image_threshold, hit_rate, wrong_rate(recorded, served, policy.confidence)))
+        points.append(
+            SweepPoint(threshold, policy.image_threshold, hit_rate, wrong_rate(recorded, served, policy.confidence))
+        )
     return tuple(points)
 
 
@@ -251,7 +264,9 @@ class Share:
         return self.hits / self.requests if self.requests else 0.0
 
 
-def shares(traffic: Traffic, code: NDArray[np.int32], words: tuple[str, ...], confidence: float, most: int = 30) -> tuple[Share, ...]:
+def shares(
+    traffic: Traffic, code: NDArray[np.int32], words: tuple[str, ...], confidence: float, most: int = 30
+) -> tuple[Share, ...]:
     """The traffic split by a column of words, the largest first, at most `most`."""
     counts = np.bincount(code, minlength=len(words)) if len(code) else np.zeros(len(words), np.int64)
     found = []

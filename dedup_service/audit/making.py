@@ -21,7 +21,7 @@ from dedup_service.audit import clusters, curves, suspicion
 from dedup_service.audit.advice import advise
 from dedup_service.audit.pairs import write_pairs
 from dedup_service.audit.report import Cluster, NeverHit, Piece, Report, Savings, Shown, Suggested, to_json
-from dedup_service.audit.sampling import accuracy
+from dedup_service.audit.sampling import accuracy, gate
 from dedup_service.audit.spans import differing
 from dedup_service.audit.suspicion import Finding
 from dedup_service.audit.thumbnails import Thumbnails
@@ -68,7 +68,12 @@ class Wanted:
 
 
 def make_report(
-    engine: Engine, wanted: Wanted, out: Path, progress: Progress = lambda _stage, _share: None, *, now: float | None = None
+    engine: Engine,
+    wanted: Wanted,
+    out: Path,
+    progress: Progress = lambda _stage, _share: None,
+    *,
+    now: float | None = None,
 ) -> Report:
     """Reads the ledger behind `engine` and writes `out`: report.html, report.json and the pairs.
 
@@ -134,9 +139,7 @@ def put_in_place(draft: Path, out: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def compute(
-    engine: Engine, reader: Reader, traffic: Traffic, wanted: Wanted, progress: Progress, now: float
-) -> Report:
+def compute(engine: Engine, reader: Reader, traffic: Traffic, wanted: Wanted, progress: Progress, now: float) -> Report:
     """The report's value."""
     steps = iter(np.linspace(0, 1, 12))
 
@@ -155,6 +158,7 @@ def compute(
     confidence = wanted.confidence if wanted.confidence is not None else policy.confidence
     judged = replace(policy, confidence=confidence)
     estimate = accuracy(traffic, confidence)
+    budget = wanted.max_wrong if wanted.max_wrong is not None else policy.error_budget
     step()
     exact, copies, rephrased = curves.kinds_of_hits(traffic)
     width, slots = curves.over_time(traffic)
@@ -194,7 +198,8 @@ def compute(
         rephrased_hits=int(np.count_nonzero(rephrased)),
         shadow=hits > int(np.count_nonzero(recorded.hit)),
         accuracy=estimate,
-        budget=wanted.max_wrong if wanted.max_wrong is not None else policy.error_budget,
+        budget=budget,
+        verdict=gate(estimate, budget)[1],
         savings=savings(traffic, wanted),
         slot_seconds=width,
         slots=slots,
@@ -215,7 +220,9 @@ def compute(
         tenants=curves.shares(traffic, traffic.tenant.code, traffic.tenant.words, confidence),
         languages=curves.shares(traffic, traffic.language.code, traffic.language.words, confidence),
         strata=curves.shares(traffic, recorded.stratum, recorded.strata, confidence),
-        reasons=tuple((traffic.reason.words[i], int(counts[i])) for i in np.argsort(-counts, kind="stable") if counts[i]),
+        reasons=tuple(
+            (traffic.reason.words[i], int(counts[i])) for i in np.argsort(-counts, kind="stable") if counts[i]
+        ),
         never_hit=wanted.never_hit,
         drift=drifts,
         drift_before=before,
@@ -285,7 +292,8 @@ def compare_periods(
         requests += len(pair)
         hits += sum(hit)
         chosen = ~(
-            np.isin(np.array(image_tier), ("BYTES", "PIXELS")) & np.isin(np.array(question_tier), ("EXACT", "NORMALISED"))
+            np.isin(np.array(image_tier), ("BYTES", "PIXELS"))
+            & np.isin(np.array(question_tier), ("EXACT", "NORMALISED"))
         )
         columns = (np.array(pair, np.int64), np.array(image, np.float64), np.array(question, np.float64))
         parts.append(tuple(column[chosen] for column in columns))
@@ -308,7 +316,9 @@ def shown(reader: Reader, traffic: Traffic, found: Sequence[Finding]) -> tuple[S
         if decision is None:
             continue
         left, right = spans_of(decision)
-        said = [label.answer_text for label in reader.labels(decision.id) if label.answer_text and label.same is not True]
+        said = [
+            label.answer_text for label in reader.labels(decision.id) if label.answer_text and label.same is not True
+        ]
         witness = decisions.get(finding.witness)
         other = said[0] if said else (witness.nearest_answer_text or "") if witness else ""
         rows.append(
@@ -367,9 +377,7 @@ def named_lookalikes(reader: Reader, groups: Sequence[clusters.Group]) -> tuple[
     return tuple(found)
 
 
-def with_decisions(
-    reader: Reader, groups: Sequence[clusters.Group]
-) -> list[tuple[clusters.Group, list[Decision]]]:
+def with_decisions(reader: Reader, groups: Sequence[clusters.Group]) -> list[tuple[clusters.Group, list[Decision]]]:
     """Every group with the decisions that show its members."""
     by_row: dict[str, Decision] = {d.id: d for d in reader.by_id([i for g in groups for i in g.ids])}
     return [(group, [by_row[i] for i in group.ids if i in by_row]) for group in groups]
@@ -394,5 +402,3 @@ def version() -> str:
         return metadata.version("askonce")
     except metadata.PackageNotFoundError:
         return "development"
-
-

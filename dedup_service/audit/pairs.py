@@ -57,7 +57,12 @@ FORMATS = ("parquet", "csv")
 
 
 def write_pairs(
-    reader: Reader, span: Span, traffic: Traffic, folder: Path, formats: tuple[str, ...], progress: Callable[[int], None]
+    reader: Reader,
+    span: Span,
+    traffic: Traffic,
+    folder: Path,
+    formats: tuple[str, ...],
+    progress: Callable[[int], None],
 ) -> int:
     """Writes `pairs.parquet` and/or `pairs.csv` into `folder`, in chunks. Returns the number of pairs."""
     columns = [DECISIONS.c[name] for name in SCHEMA.names]

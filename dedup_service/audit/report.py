@@ -158,6 +158,8 @@ class Report:
     accuracy: Accuracy
     budget: float
     """The share of wrong answers that is allowed."""
+    verdict: str
+    """BOUND_HOLDS, BOUND_BROKEN or TOO_FEW_LABELS."""
     savings: Savings
     slot_seconds: int
     slots: tuple[Slot, ...]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dedup_service.audit.traffic import Traffic
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
-from dedup_service.policy.risk import Interval, Sample, clopper_pearson, estimate, labels_needed
+from dedup_service.policy.risk import Interval, Sample, estimate, labels_needed
 
 EDGES = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Where the cells of estimated risk begin, the first for exact repeats alone. Fixed beforehand: cells that were chosen
@@ -141,7 +141,9 @@ def next_to_label(traffic: Traffic, count: int) -> list[tuple[int, float, str]]:
         wrong = int(np.count_nonzero(labels == WRONG))
         mean = min(0.5, max(1e-3, float(np.nanmean(recorded.risk[part.rows]))))
         open_rows = part.rows[(labels == UNLABELLED) | ((labels == UNDECIDED) & ~traffic.by_person[part.rows])]
-        order = np.argsort(np.fromiter((draw_of(i.decode()) for i in recorded.id[open_rows]), np.float64, len(open_rows)))
+        order = np.argsort(
+            np.fromiter((draw_of(i.decode()) for i in recorded.id[open_rows]), np.float64, len(open_rows))
+        )
         p = (wrong + mean) / (decided + 1)
         state.append([part, open_rows[order], 0, decided, p])
     chosen: list[tuple[int, float, str]] = []
@@ -178,20 +180,14 @@ def note_of(propensity: float | None, cell: str) -> str:
 def gate(accuracy: Accuracy, max_wrong: float) -> tuple[int, str]:
     """Exit code and reason of the gate: 0 BOUND_HOLDS, 1 BOUND_BROKEN, 3 TOO_FEW_LABELS.
 
-    Too few: not even a sample without a single wrong answer could have shown the bound. A sample that is small and
-    already proves the bound broken breaks it all the same.
+    Too few: the estimate lies within `max_wrong` and the upper bound does not, so more labels can still show it; or
+    there are fewer than a sample without a single wrong answer would need. A sample that already proves the bound
+    broken breaks it however small.
     """
     if accuracy.upper <= max_wrong:
         return 0, "BOUND_HOLDS"
     if accuracy.lower > max_wrong:
         return 1, "BOUND_BROKEN"
-    if max_wrong <= 0 or accuracy.verified < labels_needed(max_wrong, accuracy.confidence) or accuracy.blind > max_wrong:
+    if max_wrong <= 0 or accuracy.verified < labels_needed(max_wrong, accuracy.confidence):
         return 3, "TOO_FEW_LABELS"
-    return 1, "BOUND_BROKEN"
-
-
-def plain_rate(wrong: int, total: int, confidence: float) -> Interval:
-    """A simple share with its interval; everything from 0 to 1 when nothing was seen."""
-    return clopper_pearson(wrong, total, confidence) if total else Interval(0.0, 0.0, 1.0)
-
-
+    return (3, "TOO_FEW_LABELS") if accuracy.interval.mid <= max_wrong else (1, "BOUND_BROKEN")

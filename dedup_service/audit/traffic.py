@@ -118,7 +118,9 @@ def open_ledger(url: str) -> Engine:
             check_file(Path(parsed.database or ""))
         engine = open_database(url, upgrade=False)
     except ArgumentError as error:
-        raise AuditError("LEDGER_MALFORMED", f"{url!r} names no database: use sqlite:///PATH or postgresql://") from error
+        raise AuditError(
+            "LEDGER_MALFORMED", f"{url!r} names no database: use sqlite:///PATH or postgresql://"
+        ) from error
     except ValueError as error:
         raise AuditError("LEDGER_MALFORMED", str(error)) from error
     except LedgerNewerError as error:

@@ -11,6 +11,14 @@ Mask = NDArray[np.bool_]
 
 # Without text, the windows are those of text of this height.
 _PLAIN_HEIGHT = 11.0
+# What a change of tone may be: gamma, gain, and offset in grey levels. Copies are asked for up to 15 %, and a contrast
+# change about the mean shifts by 0.15 x 128.
+_GAMMAS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.18, 1.25)
+_GAINS = (0.75, 1.33)
+_OFFSETS = (-45.0, 45.0)
+# The same for colour, about its grey: saturation, and no cast to speak of.
+_SATURATIONS = (0.8, 1.25)
+_MAX_CAST = 6.0
 _BLURS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.1)
 _PATCH = 448
 
@@ -71,23 +79,38 @@ def match_tone(a: NDArray[np.uint8], b: NDArray[np.uint8], inside: Mask) -> tupl
 
 
 def _curve(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Plane:
-    """(256,) float32: rising curve of the median of y over the levels of x (medians leave out edges and changes)."""
+    """(256,) float32: what a change of brightness, contrast and gamma makes of each level of x.
+
+    Fitted to the median of y in each of 32 ranges of x (medians leave out edges), by least absolute deviations, so that
+    one area in another shade does not bend the curve; bounded, so that it can't.
+    """
     order = np.argsort(x, kind="stable")
-    ordered_x, ordered_y = x[order], y[order].astype(np.float32)
+    ordered_x, ordered_y = x[order], y[order].astype(np.float64)
     edges = np.searchsorted(ordered_x, np.arange(0, 257, 8))
-    points, levels = [], []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
-        if end - start >= max(40, len(x) // 2000):
-            points.append(float(np.median(ordered_x[start:end])))
-            levels.append(float(np.median(ordered_y[start:end])))
-    lookup = np.arange(256, dtype=np.float32)
-    if len(points) < 2:
-        return np.clip(lookup + float(ordered_y.mean()) - float(ordered_x.mean()), 0, 255)
-    rising = np.maximum.accumulate(np.array(levels))
-    curve = np.interp(lookup, points, rising)
-    # Beyond the darkest and brightest level seen, go on with the shift there.
-    curve = np.where(lookup < points[0], lookup + rising[0] - points[0], curve)
-    curve = np.where(lookup > points[-1], lookup + rising[-1] - points[-1], curve)
+    ranges = [(i, j) for i, j in zip(edges[:-1], edges[1:], strict=True) if j - i >= max(30, len(x) // 5000)]
+    levels = np.array([np.median(ordered_y[i:j]) for i, j in ranges])
+    points = np.array([np.median(ordered_x[i:j]) for i, j in ranges]) / 255
+    weights = np.sqrt([j - i for i, j in ranges])
+    usable = (levels > 3) & (levels < 252)  # clipped levels say nothing about the curve
+    if usable.sum() < 2:
+        usable[:] = True
+    points, levels, weights = points[usable], levels[usable], weights[usable]
+    ramp = np.arange(256) / 255
+    best, curve = np.inf, 255 * ramp
+    for gamma in _GAMMAS:
+        bent = points**gamma * 255
+        near = weights
+        for _ in range(6):
+            middle, target = np.average(bent, weights=near), np.average(levels, weights=near)
+            spread = np.average((bent - middle) ** 2, weights=near)
+            gain = np.average((bent - middle) * (levels - target), weights=near) / spread if spread > 100 else 1.0
+            gain = float(np.clip(gain, *_GAINS))
+            offset = float(np.clip(target - gain * middle, *_OFFSETS))
+            left = np.abs(gain * bent + offset - levels)
+            near = weights / np.maximum(1.0, left)
+        total = float((weights * left).sum()) + 1e-3 * abs(np.log(gamma)) * float(weights.sum())
+        if total < best:
+            best, curve = total, gain * 255 * ramp**gamma + offset
     return np.clip(curve, 0, 255).astype(np.float32)
 
 
@@ -155,7 +178,9 @@ def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tu
     near = cv2.dilate(contrast, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
     allowed = cv2.scaleAdd(energy(rest, 8 * wide + 1), 3.0, near)
     found = energy(rest, side)
-    return tuple(_peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side, wide) for floor in floors)
+    return tuple(
+        _peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side, wide) for floor in floors
+    )
 
 
 def level_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
@@ -193,19 +218,19 @@ def colour_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
 
 
 def _line(x: Plane, y: Plane) -> tuple[float, float]:
-    """Gain (0.7 to 1.4) and offset of y on x by least squares, twice, the second time without the worst tenth."""
-    gain, offset = 1.0, 0.0
+    """Gain and offset of y on x about the neutral 128 by least squares, twice, the second time without the worst tenth."""
+    gain, cast = 1.0, 0.0
     kept = np.ones(len(x), bool)
     for _ in range(2):
-        u, v = x[kept], y[kept]
+        u, v = x[kept] - 128, y[kept] - 128
         if len(u) < 100:
             break
         spread = float(u.var())
-        gain = float(np.clip(((u - u.mean()) * (v - v.mean())).mean() / spread, 0.7, 1.4)) if spread > 4 else 1.0
-        offset = float(v.mean() - gain * u.mean())
-        left = np.abs(gain * x + offset - y)
+        gain = float(np.clip(((u - u.mean()) * (v - v.mean())).mean() / spread, *_SATURATIONS)) if spread > 4 else 1.0
+        cast = float(np.clip(v.mean() - gain * u.mean(), -_MAX_CAST, _MAX_CAST))
+        left = np.abs(gain * (x - 128) + cast - (y - 128))
         kept = left <= np.percentile(left, 90)
-    return gain, offset
+    return gain, 128 * (1 - gain) + cast
 
 
 def _peak(strength: Plane, inside: Mask, side: int, margin: int) -> Peak:
@@ -231,4 +256,6 @@ def _busiest(plane: Plane) -> tuple[int, int]:
     detail = cv2.boxFilter(cv2.resize(detail, size, interpolation=cv2.INTER_AREA), -1, (14, 14))
     _, _, _, (x, y) = cv2.minMaxLoc(detail)
     half = _PATCH // 2
-    return int(np.clip(y * 32 - half, 0, max(0, height - _PATCH))), int(np.clip(x * 32 - half, 0, max(0, width - _PATCH)))
+    return int(np.clip(y * 32 - half, 0, max(0, height - _PATCH))), int(
+        np.clip(x * 32 - half, 0, max(0, width - _PATCH))
+    )

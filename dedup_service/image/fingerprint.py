@@ -13,8 +13,9 @@ from dedup_service.image.picture import Picture, fit_within
 # receipts as sharp as wide ones.
 AREA = 1280 * 960
 SIDE = 2048
-# WebP quality steps, tried until the bytes fit. Under 70, codec noise begins to hide edits.
-QUALITIES = (88, 80, 72, 60, 45)
+# WebP quality steps, tried until the bytes fit; after the last one the rendering is made smaller instead, because codec
+# noise would begin to hide edits.
+QUALITIES = (88, 76, 62, 48)
 MAX_BYTES = 96 * 1024
 
 _HEADER = struct.Struct("<4sBII")
@@ -37,18 +38,21 @@ class Fingerprint:
     height: int
 
     def to_bytes(self) -> bytes:
-        """Header (magic, version, size) and a WebP of the rendering; at most 96 KB but for the noisiest images.
+        """Header (magic, version, size) and a WebP of the rendering, at most MAX_BYTES together.
 
-        Lossy: what is read back differs by codec noise, with brightness at full and colour at half resolution.
+        Lossy: what is read back differs by codec noise, with brightness at full and colour at half resolution, and is
+        smaller where the image is too noisy to fit otherwise.
         """
         bgr = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2BGR)
-        body = b""
-        for quality in QUALITIES:
-            _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
-            body = packed.tobytes()
-            if len(body) + _HEADER.size <= MAX_BYTES:
-                break
-        return _HEADER.pack(_MAGIC, VERSION, self.width, self.height) + body
+        step = 0
+        while True:
+            _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, QUALITIES[step]])
+            if len(packed) + _HEADER.size <= MAX_BYTES:
+                return _HEADER.pack(_MAGIC, VERSION, self.width, self.height) + packed.tobytes()
+            if step + 1 < len(QUALITIES):
+                step += 1
+            else:
+                bgr = np.asarray(cv2.resize(bgr, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA))
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "Fingerprint":

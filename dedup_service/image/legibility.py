@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A component is taken for a character by its shape, and only where it stands in a line: at least this many neighbours of
-# like height on the same level.
+# like height on the same level and, since blobs in a texture have no baseline, with the same foot.
 _NEIGHBOURS = 3
 _MAX_COMPONENTS = 2500
 
@@ -44,13 +44,16 @@ def _in_lines(ink: np.ndarray) -> NDArray[np.int32]:
     boxes = boxes[np.argsort(boxes[:, 0] + boxes[:, 2] / 2)]
     x, y, w, h, _ = boxes.T.astype(np.float32)
     centre_x, centre_y = x + w / 2, y + h / 2
+    bottom = y + h
     count = np.zeros(len(boxes), int)
     for step in range(1, min(40, len(boxes))):
         taller = np.maximum(h[step:], h[:-step])
         beside = centre_x[step:] - centre_x[:-step] < 3.2 * taller
         if not beside.any():
             break
-        level = np.abs(centre_y[step:] - centre_y[:-step]) < 0.45 * taller
+        level = (np.abs(centre_y[step:] - centre_y[:-step]) < 0.45 * taller) & (
+            np.abs(bottom[step:] - bottom[:-step]) < 0.15 * taller + 0.8
+        )
         alike = np.minimum(h[step:], h[:-step]) > 0.62 * taller
         near = beside & level & alike
         count[:-step] += near

@@ -149,8 +149,17 @@ def measure(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LI
     boxes = tuple(_box(alignment, peak, stored_grey.shape) for peak in peaks)
     shape, faint, level, tint = (peak.value for peak in peaks)
     return Evidence(
-        turn=turn, text=text, rms=alignment.rms, margins=outside, blur=blur, shape=shape, faint=faint, level=level,
-        colour=tint, moved=_moved_together(alignment.cells), boxes=(boxes[0], boxes[1], boxes[2], boxes[3]),
+        turn=turn,
+        text=text,
+        rms=alignment.rms,
+        margins=outside,
+        blur=blur,
+        shape=shape,
+        faint=faint,
+        level=level,
+        colour=tint,
+        moved=_moved_together(alignment.cells),
+        boxes=(boxes[0], boxes[1], boxes[2], boxes[3]),
     )
 
 

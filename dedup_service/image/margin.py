@@ -73,16 +73,16 @@ def margins(
 def _anything(stored: tuple[int, ...], query: tuple[int, ...], matrix: NDArray[np.float64]) -> bool:
     """Whether the corners of the two differ by more than rounding."""
     height, width = stored[:2]
-    corners = np.array([[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [-0.5, height - 0.5, 1], [width - 0.5, height - 0.5, 1]])
+    corners = np.array(
+        [[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [-0.5, height - 0.5, 1], [width - 0.5, height - 0.5, 1]]
+    )
     at = (corners @ matrix.T)[:, :2] + 0.5
     size = np.array([query[1], query[0]])
     off = np.minimum(np.abs(at), np.abs(at - size)) / size
     return bool(off.max() > _EDGE / 4)
 
 
-def _covered(
-    shape: tuple[int, ...], matrix: NDArray[np.float64], frame: tuple[int, ...]
-) -> NDArray[np.bool_]:
+def _covered(shape: tuple[int, ...], matrix: NDArray[np.float64], frame: tuple[int, ...]) -> NDArray[np.bool_]:
     full = np.full(shape[:2], 255, np.uint8)
     size = (frame[1], frame[0])
     return np.asarray(cv2.warpAffine(full, matrix[:2], size, flags=cv2.INTER_LINEAR, borderValue=0)) > 127
@@ -115,7 +115,11 @@ def _framed(query: NDArray[np.uint8], known: NDArray[np.bool_]) -> bool:
     reach = 4
     sides = (
         (top, grey[max(0, top - reach), left:right], grey[min(height - 1, top + reach), left:right]),
-        (height - 1 - bottom, grey[min(height - 1, bottom + reach), left:right], grey[max(0, bottom - reach), left:right]),
+        (
+            height - 1 - bottom,
+            grey[min(height - 1, bottom + reach), left:right],
+            grey[max(0, bottom - reach), left:right],
+        ),
         (left, grey[top:bottom, max(0, left - reach)], grey[top:bottom, min(width - 1, left + reach)]),
         (width - 1 - right, grey[top:bottom, min(width - 1, right + reach)], grey[top:bottom, max(0, right - reach)]),
     )

@@ -61,7 +61,9 @@ class Features:
     def orb(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
         """(N, 2) positions in the full image and their binary descriptors."""
         if "orb" not in self._found:
-            self._found["orb"] = self._detect(cv2.ORB_create(nfeatures=1200, scaleFactor=1.2, nlevels=8, fastThreshold=8))
+            self._found["orb"] = self._detect(
+                cv2.ORB_create(nfeatures=1200, scaleFactor=1.2, nlevels=8, fastThreshold=8)
+            )
         return self._found["orb"]
 
     def sift(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
@@ -179,7 +181,8 @@ def _by_features(
     kept = [
         pair[0]
         for pair in matcher.knnMatch(described, query_described, k=2)
-        if len(pair) == 2 and pair[0].distance < (0.85 if binary else 0.9) * pair[1].distance
+        if len(pair) == 2
+        and pair[0].distance < (0.85 if binary else 0.9) * pair[1].distance
         and not (binary and pair[0].distance > 72)
     ]
     if len(kept) < 8:
@@ -297,7 +300,9 @@ def detailed(grey: Grey, valid: Grey, cell: int, search: int, most: int = 110) -
     detail = cv2.boxFilter(strength, cv2.CV_32F, side, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
     reach = (cell + 2 * pad) // 2
     whole = cv2.erode(
-        cv2.resize(valid, half, interpolation=cv2.INTER_NEAREST), np.ones((reach, reach), np.uint8), anchor=(pad // 2, pad // 2)
+        cv2.resize(valid, half, interpolation=cv2.INTER_NEAREST),
+        np.ones((reach, reach), np.uint8),
+        anchor=(pad // 2, pad // 2),
     )
     detail[whole == 0] = 0
     low, high_x, high_y = pad // 2 + 1, (width - cell - pad) // 2, (height - cell - pad) // 2
@@ -312,7 +317,9 @@ def detailed(grey: Grey, valid: Grey, cell: int, search: int, most: int = 110) -
     return np.array(found, np.int32).reshape(-1, 2)
 
 
-def displacements(moved: Grey, reference: Grey, spots: NDArray[np.int32], cell: int, search: int) -> NDArray[np.float32]:
+def displacements(
+    moved: Grey, reference: Grey, spots: NDArray[np.int32], cell: int, search: int
+) -> NDArray[np.float32]:
     """Where the cells of `moved` at `spots` lie in `reference`, at most `search` pixels away.
 
     Returns:

@@ -34,9 +34,15 @@ ENTANGLEMENT = 0.03
 LONG = 12
 NEAR = 0.93
 
-_YES = frozenset("yes yeah yep yup true correct indeed affirmative 是 是的 有 有的 对 对的 可以 能 会 存在 正确 没错 嗯".split())
-_NO = frozenset("no nope not false incorrect none negative 否 不 不是 没有 没 无 不对 不能 不可以 不会 不存在 错误 错".split())
-_SENTENCE_NO = re.compile(r"\b(?:not|no|isn't|aren't|doesn't|don't|cannot|can't|never)\b|不是|没有|不含|并非|不存在|无法")
+_YES = frozenset(
+    "yes yeah yep yup true correct indeed affirmative 是 是的 有 有的 对 对的 可以 能 会 存在 正确 没错 嗯".split()
+)
+_NO = frozenset(
+    "no nope not false incorrect none negative 否 不 不是 没有 没 无 不对 不能 不可以 不会 不存在 错误 错".split()
+)
+_SENTENCE_NO = re.compile(
+    r"\b(?:not|no|isn't|aren't|doesn't|don't|cannot|can't|never)\b|不是|没有|不含|并非|不存在|无法"
+)
 _REFUSAL = re.compile(
     r"(?:can ?not|can't|unable to|could not|couldn't|impossible to) (?:tell|see|determine|identify|read|answer|find|make out)"
     r"|not (?:visible|shown|legible|clear|mentioned|specified|available|provided)|illegible|i do not know|i don't know|unknown|unclear"
@@ -50,8 +56,12 @@ _DATES = (
     (re.compile(r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s+(\d{1,2})(?:st|nd|rd|th)?\s*,?\s*(\d{4})(?!\d)"), "mdy"),
 )  # fmt: skip
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[-+]?\d+(?:\.\d+)?")
-_HAN_NUMBER = re.compile(r"[零〇一二两三四五六七八九十百千]+(?=[个只张条辆位名台件项种本棵人元块天月年岁层页行列次])|^[零一二两三四五六七八九十]+$")
-_WORD_NUMBERS = {word: at for at, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
+_HAN_NUMBER = re.compile(
+    r"[零〇一二两三四五六七八九十百千]+(?=[个只张条辆位名台件项种本棵人元块天月年岁层页行列次])|^[零一二两三四五六七八九十]+$"
+)
+_WORD_NUMBERS = {
+    word: at for at, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+}
 _CURRENCIES: Mapping[str, str] = {
     "rm": "MYR", "myr": "MYR", "usd": "USD", "$": "USD", "us$": "USD", "¥": "CNY", "cny": "CNY", "rmb": "CNY", "元": "CNY", "yuan": "CNY",
     "人民币": "CNY", "€": "EUR", "eur": "EUR", "£": "GBP", "gbp": "GBP", "jpy": "JPY", "日元": "JPY", "dollars": "USD", "dollar": "USD",
@@ -131,7 +141,9 @@ def understand(text: str) -> Answer:
         return Answer("date", "-".join(map(str, next(iter(dates)))), normal, numbers, unit, dates, 0, words)
     if len(numbers) == 1 and len(words) <= LONG:
         whole = numbers[0] == numbers[0].to_integral_value() and not unit and abs(numbers[0]) < 1000
-        return Answer("count" if whole else "amount", f"{numbers[0].normalize():f}", normal, numbers, unit, dates, 0, words)
+        return Answer(
+            "count" if whole else "amount", f"{numbers[0].normalize():f}", normal, numbers, unit, dates, 0, words
+        )
     return Answer("text", " ".join(words) or normal, normal, numbers, unit, dates, 0, words)
 
 

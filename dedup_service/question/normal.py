@@ -19,7 +19,9 @@ _LETTER = re.compile(r"[^\W\d_]")
 # Every style of quotation mark becomes one, so that only what is quoted matters.
 _QUOTES = str.maketrans({mark: '"' for mark in "“”„‟«»『』「」《》〈〉【】″"} | {mark: "'" for mark in "‘’‚‛′`´"})
 # Currency written in full width, dashes of every width, the Chinese full stop and enumeration comma.
-_SIGNS = str.maketrans({"￥": "¥", "￡": "£", "￠": "¢", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "−": "-", "～": "~"})
+_SIGNS = str.maketrans(
+    {"￥": "¥", "￡": "£", "￠": "¢", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "−": "-", "～": "~"}
+)
 # Signs that change what is asked wherever they stand.
 _BEARING = frozenset("%‰$¥€£¢°#@&+*=<>^√\"'℃℉")
 
@@ -35,7 +37,9 @@ def normalise(text: str) -> str:
     cent, degrees, quotation marks, a minus before a digit, and points, commas, colons, slashes and dashes within a number.
     Any text is accepted; the result may be empty.
     """
-    folded = unicodedata.normalize("NFKC", text.translate(_QUOTES).translate(_SIGNS)).translate(_SIGNS).translate(_QUOTES)
+    folded = (
+        unicodedata.normalize("NFKC", text.translate(_QUOTES).translate(_SIGNS)).translate(_SIGNS).translate(_QUOTES)
+    )
     if _HAN.search(folded):
         folded = _simplifier.convert(folded)
     pieces: list[str] = []

@@ -19,10 +19,25 @@ from dedup_service.question.words import is_misspelling, is_plural, lemma, surfa
 
 Order = Literal["same", "moved", "changed"]
 
-_HAN_DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
+_HAN_DIGITS = {
+    "零": 0,
+    "〇": 0,
+    "一": 1,
+    "二": 2,
+    "两": 2,
+    "三": 3,
+    "四": 4,
+    "五": 5,
+    "六": 6,
+    "七": 7,
+    "八": 8,
+    "九": 9,
+}
 _HAN_POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10000, "亿": 100000000}
 _HAN_NUMERAL = frozenset(_HAN_DIGITS) | frozenset(_HAN_POWERS)
-_MEASURES = frozenset("个只张条辆位名台件项种本棵支朵根双杯瓶盏扇把行列次处块样笔页匹头艘架栋座层口家栏步盘颗片道款间段元角分岁年月日号点时天周季度秒米斤升吨克楼期代级等排组对套批人遍篇章节")
+_MEASURES = frozenset(
+    "个只张条辆位名台件项种本棵支朵根双杯瓶盏扇把行列次处块样笔页匹头艘架栋座层口家栏步盘颗片道款间段元角分岁年月日号点时天周季度秒米斤升吨克楼期代级等排组对套批人遍篇章节"
+)
 _NUMERALS = {
     word: str(value)
     for value, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
@@ -67,13 +82,12 @@ _EXPECTED = {
 }  # fmt: skip
 # "What did the customer pay": the noun that follows is who does it, not what is asked for.
 _ASKS_ABOUT_DEEDS = frozenset({("what", "do"), ("which", "do")})
+_EXTREMES = frozenset({"highest", "lowest", "average", "median", "second-highest", "second-lowest"})
 _QUANTITIES = frozenset({"amount", "count", "number"})
 # What stands before or after the name of the image as a whole, and marks it as such.
 _POINTING = frozenset("the this that these those 这 张 该 此 本 份 在 幅 页".split())
 _PLACING = frozenset("上 中 里 内 的".split())
-_DEIXIS = frozenset(
-    "receipt invoice bill document chart table-data screen label image ticket poster sign".split()
-)
+_DEIXIS = frozenset("receipt invoice bill document chart table-data screen label image ticket poster sign".split())
 _DROPPED_BY_ASK = {
     "amount": frozenset({"cost", "price", "exist", "for", "money", "钱", "元", "amount-field"}),
     "count": frozenset({"exist", "altogether", "in", "on", "every", "can", "数"}),
@@ -88,11 +102,11 @@ _DROPPED_BY_ASK = {
 class Reading:
     """A question as it was understood.
 
-    ``tokens``: what it asks about, in order; a token is the name of a sense in the lexicon, else a word, a number or one
-    Chinese character. ``ask``: the kind of answer, one of the senses of the `[ask]` table of `frames.toml` ("what" when
-    nothing more is said). ``spans`` and ``ask_span`` are the words that each token and the interrogative stood for. ``deixis``: names for the image as a whole, which may be left out. ``plural``: tokens that stand
-    in the plural. ``surface``: the units before anything was left out. ``expects``: the kinds of answer that would do (the types of
-the lexicon), empty when that can't be told.
+        ``tokens``: what it asks about, in order; a token is the name of a sense in the lexicon, else a word, a number or one
+        Chinese character. ``ask``: the kind of answer, one of the senses of the `[ask]` table of `frames.toml` ("what" when
+        nothing more is said). ``spans`` and ``ask_span`` are the words that each token and the interrogative stood for. ``deixis``: names for the image as a whole, which may be left out. ``plural``: tokens that stand
+        in the plural. ``surface``: the units before anything was left out. ``expects``: the kinds of answer that would do (the types of
+    the lexicon), empty when that can't be told.
     """
 
     normal: str
@@ -142,9 +156,13 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     ask, ask_span = min(asks, key=lambda pair: _ASKS.index(pair[0]), default=("what", ""))
     if ask == "yes-no" and any(name == "or" for name, _ in found):
         ask = "what"
-    if ask in _QUANTITIES and any(lexicon.senses[name].set.startswith("units/") for name, _ in found if name in lexicon.senses):
+    if ask in _QUANTITIES and any(
+        lexicon.senses[name].set.startswith("units/") for name, _ in found if name in lexicon.senses
+    ):
         ask = "number"
-    elif ask == "number" and any(lexicon.senses[name].set.startswith("objects/") for name, _ in found if name in lexicon.senses):
+    elif ask == "number" and any(
+        lexicon.senses[name].set.startswith("objects/") for name, _ in found if name in lexicon.senses
+    ):
         ask = "count"
     weak = {ask, "yes-no", "list"} | (_QUANTITIES if ask in _QUANTITIES else set())
     if any(name not in weak and name != "what" for name, _ in asks):
@@ -167,9 +185,14 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
         content, ask = [("total", ask_span)], "what"
     elif ask == "list":
         ask = "what"
+    if content and all(name in _EXTREMES for name, _ in content):
+        # "Which is the highest" asks for a name, "how high is the highest" for a figure; a bare superlative for either.
+        content.append((ask_span if ask == "what" else ask, ask_span))
     tokens = tuple(name for name, _ in content)
     spans = tuple(span for _, span in content)
-    return Reading(normal, detect_language(normal), tokens, spans, ask, ask_span, deixis, plural, surface, senses, expects)
+    return Reading(
+        normal, detect_language(normal), tokens, spans, ask, ask_span, deixis, plural, surface, senses, expects
+    )
 
 
 def _expects(ask: str, ask_span: str, names: Sequence[str], lexicon: Lexicon) -> frozenset[str]:
@@ -236,7 +259,9 @@ def _tokens(
     at = 0
     while at < len(words):
         if words[at] == "number" and tuple(words[at + 1 : at + 2]) == ("of",):
-            counted = next((place for place in range(at + 2, len(words)) if words[place] not in ("the", "all", "different")), at)
+            counted = next(
+                (place for place in range(at + 2, len(words)) if words[place] not in ("the", "all", "different")), at
+            )
             if is_plural(surface[counted]):
                 asks.append(("count", "number of"))
                 at += 2
@@ -375,9 +400,13 @@ def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
                 left.remove(one)
                 right.remove(twin)
                 spelt[one] = twin
-        order = _order([spelt.get(token, token) for token in a.tokens], b.tokens, lexicon) if not left + right else "same"
+        order = (
+            _order([spelt.get(token, token) for token in a.tokens], b.tokens, lexicon) if not left + right else "same"
+        )
     same_ask = a.ask == b.ask
-    number_of_things = (a.plural ^ b.plural) & set(a.tokens) & set(b.tokens) if a.language == b.language == "en" else set()
+    number_of_things = (
+        (a.plural ^ b.plural) & set(a.tokens) & set(b.tokens) if a.language == b.language == "en" else set()
+    )
     if a.ask in ("count", "yes-no", "where", "why", "how"):
         number_of_things = set()
     deixis = not a.deixis or not b.deixis or bool(a.deixis & b.deixis)

@@ -264,7 +264,9 @@ def fit_calibration(
     if not rows:
         raise ValueError("no usable label")
     names = [name for name in FEATURES if name in start.knots]
-    spans = [(name, low, high) for name in names for low, high in zip(start.knots[name], start.knots[name][1:], strict=False)]
+    spans = [
+        (name, low, high) for name in names for low, high in zip(start.knots[name], start.knots[name][1:], strict=False)
+    ]
     design: NDArray[np.float64] = np.array(
         [[1.0] + [_ramp(FEATURES[name](row.evidence), low, high) for name, low, high in spans] for row in rows]
     )

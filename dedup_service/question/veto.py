@@ -217,7 +217,11 @@ def _may_meet(one: frozenset[str], other: frozenset[str]) -> bool:
 def _told(reading: Reading) -> str:
     """The words that say what kind of answer is wanted."""
     lexicon = shipped()
-    typed = [span for name, span in zip(reading.tokens, reading.spans, strict=True) if lexicon.type_of(name) in reading.expects]
+    typed = [
+        span
+        for name, span in zip(reading.tokens, reading.spans, strict=True)
+        if lexicon.type_of(name) in reading.expects
+    ]
     return reading.ask_span if reading.ask_span and not typed else " ".join(dict.fromkeys(typed)) or reading.ask_span
 
 
@@ -226,9 +230,7 @@ def _compatible(a: str, b: str) -> bool:
     return pair <= _QUANTITIES or pair <= _MOMENTS or pair <= _OPEN or pair in _ALIKE or "number" in pair
 
 
-def _entities(
-    a: str, b: str, one: Reading, other: Reading, alignment: Alignment, lexicon: Lexicon
-) -> list[Veto]:
+def _entities(a: str, b: str, one: Reading, other: Reading, alignment: Alignment, lexicon: Lexicon) -> list[Veto]:
     left = [token for token in alignment.left if _is_name(token, a, one, lexicon)]
     right = [token for token in alignment.right if _is_name(token, b, other, lexicon)]
     if left and right and not any(_one_name(mine, theirs) for mine, theirs in product(left, right)):
@@ -258,7 +260,9 @@ def _is_name(token: str, text: str, reading: Reading, lexicon: Lexicon) -> bool:
         return False
     if reading.language == "zh":
         return True
-    capitals = {word.casefold() for word in _CAPITAL.findall(text)} if not text.isupper() and not text.istitle() else set()
+    capitals = (
+        {word.casefold() for word in _CAPITAL.findall(text)} if not text.isupper() and not text.istitle() else set()
+    )
     if any(word.startswith(token[:4]) for word in capitals):
         return True
     return len(token) > 3 and text.islower() and not is_word(token)
@@ -266,7 +270,12 @@ def _is_name(token: str, text: str, reading: Reading, lexicon: Lexicon) -> bool:
 
 def _order(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:
     """The same words with two of them exchanged: from A to B, from B to A."""
-    if alignment.left or alignment.right or alignment.order != "changed" or Counter(one.tokens) != Counter(other.tokens):
+    if (
+        alignment.left
+        or alignment.right
+        or alignment.order != "changed"
+        or Counter(one.tokens) != Counter(other.tokens)
+    ):
         return []
     moved = [at for at, (mine, theirs) in enumerate(zip(one.tokens, other.tokens, strict=True)) if mine != theirs]
     if len(moved) == 2 and moved[1] - moved[0] > 1:

@@ -100,8 +100,7 @@ class GlmEngine:
         await asyncio.sleep(0)  # lets the last deliveries arrive
         if not self.worker.thread.is_alive():
             await asyncio.to_thread(self.worker.free)
-            del self.network, self.worker.network
-            self.prompter.rope = refused
+            del self.network, self.worker, self.prompter, self.judge
 
     async def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
         """Yields pieces and at last a Completed. Raises EngineError; closing the iterator cancels the work."""
@@ -227,11 +226,6 @@ def remaining(deadline: float | None) -> float | None:
 def late() -> EngineError:
     """The error of a request whose deadline has passed."""
     return EngineError("DEADLINE_EXCEEDED", "the deadline passed")
-
-
-def refused(*_: object) -> None:
-    """Stands where the model was."""
-    raise EngineUnavailableError("ENGINE_STOPPED", "the engine has stopped")
 
 
 def warm_up_ask(settings: GlmSettings) -> Ask:

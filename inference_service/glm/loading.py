@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, Glm4vForConditionalGeneration
+import transformers
 
 from inference_service.engine import EngineError
 from inference_service.glm.settings import GlmSettings, Quantisation
@@ -29,6 +29,9 @@ class Loaded:
 
 def load(settings: GlmSettings) -> Loaded:
     """Loads what the settings name. Raises EngineError(MODEL_UNAVAILABLE) with the reason when it can't be."""
+    if not settings.model:
+        raise EngineError("MODEL_UNAVAILABLE", "no model is named")
+    library: Any = transformers
     source: dict[str, Any] = {"local_files_only": settings.offline}
     if settings.revision:
         source["revision"] = settings.revision
@@ -36,7 +39,7 @@ def load(settings: GlmSettings) -> Loaded:
     try:
         if settings.quantisation is not Quantisation.NONE:
             extra["quantization_config"] = quantiser(settings)
-        model = Glm4vForConditionalGeneration.from_pretrained(
+        model = library.Glm4vForConditionalGeneration.from_pretrained(
             settings.model,
             dtype=DTYPES[settings.dtype],
             device_map=settings.device_map,
@@ -46,7 +49,7 @@ def load(settings: GlmSettings) -> Loaded:
         )
         if settings.adapter:
             model = adapted(model, settings.adapter)
-        processor = AutoProcessor.from_pretrained(settings.model, **source)
+        processor = library.AutoProcessor.from_pretrained(settings.model, **source)
     except Exception as error:
         raise EngineError("MODEL_UNAVAILABLE", f"can't load {settings.model}: {error}") from error
     model.eval()
@@ -56,24 +59,22 @@ def load(settings: GlmSettings) -> Loaded:
 
 def quantiser(settings: GlmSettings) -> Any:
     """The configuration of the library that quantises while loading."""
+    library: Any = transformers
     if settings.quantisation is Quantisation.INT4:
-        from transformers import BitsAndBytesConfig
-
-        return BitsAndBytesConfig(
+        return library.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_compute_dtype=DTYPES[settings.dtype],
             llm_int8_skip_modules=UNTOUCHED,
         )
     from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Int8WeightOnlyConfig, PerRow
-    from transformers import TorchAoConfig
 
     kind = (
         Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
         if settings.quantisation is Quantisation.FP8
         else Int8WeightOnlyConfig()
     )
-    return TorchAoConfig(kind, modules_to_not_convert=UNTOUCHED)
+    return library.TorchAoConfig(kind, modules_to_not_convert=UNTOUCHED)
 
 
 def adapted(model: Any, directory: str) -> Any:

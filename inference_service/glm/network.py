@@ -194,7 +194,7 @@ class Graph:
 
     def __init__(self, network: Network, numbers: Tensor, view: int) -> None:
         self.numbers = numbers.clone()
-        side = torch.cuda.Stream(network.device)
+        side: Any = torch.cuda.Stream(network.device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(network.device))
         with torch.cuda.stream(side):  # libraries set themselves up outside the recording
             for _ in range(2):

@@ -171,10 +171,10 @@ class Prompter:
         """Image tokens of a picture under the engine's whole budget. Raises BadAskError for a strip."""
         sizes = {"size": self.edges(self.settings.max_pixels_limit)}
         try:
-            patches = self.processor.image_processor.get_number_of_image_patches(height, width, sizes)
+            patches: int = self.processor.image_processor.get_number_of_image_patches(height, width, sizes)
         except (ValueError, ZeroDivisionError) as error:
             raise BadAskError("IMAGE_TOO_LONG", "the model can't look at an image of this shape") from error
-        return int(patches) // self.processor.image_processor.merge_size**2
+        return patches // int(self.processor.image_processor.merge_size) ** 2
 
     def render(self, ask: Ask) -> tuple[str, str, str]:
         """The conversation as text, before and after the image's placeholder, and whole."""

@@ -22,8 +22,8 @@ class Quantisation(Enum):
 class GlmSettings:
     """How to load GLM-4.6V-Flash and how much of a machine to give it."""
 
-    model: str
-    """A hub id or the directory of a checkpoint."""
+    model: str = ""
+    """A hub id or the directory of a checkpoint. Required; comes from the engine's name in the service's settings."""
     revision: str = ""
     """The commit of the hub repository. Pin it in production; empty takes the newest."""
     offline: bool = False
@@ -70,8 +70,6 @@ class GlmSettings:
     """Up to this probability, a pair is judged different; in between the judge is unsure."""
 
     def __post_init__(self) -> None:
-        if not self.model:
-            raise ValueError("model: name a hub id or a directory")
         if self.dtype not in ("bfloat16", "float16", "float32"):
             raise ValueError(f"dtype: {self.dtype!r} is none of bfloat16, float16, float32")
         for name in (

@@ -45,8 +45,9 @@ REVISION = "1"
 class ReaderSettings:
     """Settings of the reader; section `reader`, variables `ASKONCE_READER_…`."""
 
-    threads: int = 2
-    """Threads of ONNX Runtime, 1 to the number of cores; more ask it for what the machine does not have."""
+    threads: int = 1
+    """Threads of ONNX Runtime, 1 to the number of cores. They spin while they wait: two halve the time of a page on an
+    idle machine and cost half as much again in processor time, which a busy machine does not have."""
     max_side: int = 2_000
     """Pixels of the longer side beyond which a page is scaled down before text is looked for."""
     max_pixels: int = 3_000_000

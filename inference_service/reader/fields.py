@@ -57,7 +57,7 @@ DATE = re.compile(
 TIME = re.compile(r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[AP]M)?(?![\d:])", re.IGNORECASE)
 PHONE = re.compile(r"\+?\(?\d[\d\s()-]{5,17}\d(?:\s?/\s?\d+)?")
 NUMBER = re.compile(r"(?=[A-Z0-9/-]*\d)[A-Z0-9](?:[A-Z0-9/-]|\s(?=\d)){2,}", re.IGNORECASE)
-CODE = re.compile(r"(?=[A-Z0-9-]*\d)[A-Z0-9][A-Z0-9-]{5,}", re.IGNORECASE)
+CODE = re.compile(r"(?:[A-Z]{2}\s)?(?=[A-Z0-9-]*\d)[A-Z0-9][A-Z0-9-]{2,}(?:\s\d[\d-]*)*", re.IGNORECASE)
 PERCENT = re.compile(r"\d{1,2}(?:\.\d{1,2})?\s?%")
 
 TOTALS: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
@@ -86,16 +86,20 @@ LEGAL = re.compile(
     re.IGNORECASE,
 )
 STREET = re.compile(
-    r"\b(?:no\.?\s?\d|lot\b|jalan|jln|taman|tmn|street|st\.|road|rd\b|avenue|ave\b|lane|boulevard|blvd|floor|suite|unit\b"
-    r"|bandar|kampung|kg\.|persiaran|lorong|block|blk|plaza|mall|square|quay|drive|kuala lumpur|selangor|johor|penang"
-    r"|\d{5}\b)|^\d+[\w-]*,|路\d*号?|街|号(?!码)|[市区县]",
+    r"\b(?:no\.?\s?\d|lot\s?\w*\d|jalan|jln|taman|tmn|street|avenue|lane|boulevard|blvd|bandar|kampung|persiaran|lorong"
+    r"|(?:road|rd|st|ave|drive|square|quay|row|gardens|plaza|mall|block|blk|floor|suite)\b(?=[\s,.]|$)"
+    r"|kuala lumpur|selangor|johor|penang|[A-Z]{1,2}\d{1,2}[A-Z]?\s\d[A-Z]{2}\b)|^\d+[\w-]*,|,\s*\d{5}\b|^\d{5}\s+[A-Z]"
+    r"|\d+号(?!码)",
     re.IGNORECASE,
 )
 NO_ADDRESS = re.compile(
-    r"\b(?:tel|fax|phone|ph\b|gst|sst|reg|roc|invoice|receipt|cashier|date|time|bill|email|e-mail|www|http|web|hotline|table"
-    r"|document|member|thank|welcome|customer|order)\b|电话|发票|税号|日期|\bco\.?\s*no",
+    r"\b(?:tel|fax|phone|ph\b|gst|sst|vat|reg|roc|invoice|receipt|cashier|date|time|bill|email|e-mail|www|http|web|hotline"
+    r"|table|document|member|thank|welcome|customer|order|qty|quantity|price|amount|total|payment|from|to)\b"
+    r"|电话|发票|税号|日期|代码|[:：]|\bco\.?\s*no",
     re.IGNORECASE,
 )
+BUSINESS = re.compile(r"receipt|invoice|\bbill\b|\btotal\b|cash|发票|收据|小票|收银|合计|总计|应付|实付", re.IGNORECASE)
+"""Words that tell a receipt or an invoice from other pages: only there is the first or largest line a firm's name."""
 
 Found = Iterator[tuple[int, Line, str]]
 
@@ -178,33 +182,29 @@ def find_date(page: Page) -> str | None:
 
 
 def find_company(page: Page) -> str | None:
-    """Who issued the document: after a label, else the first line in the upper part that is a firm's name, else the
-    largest line there."""
+    """Who issued the document: after a label, else the first line in the upper part that is a firm's name.
+
+    On a receipt or an invoice, failing both, the largest line there.
+    """
     named = find_seller(page)
-    if named:
+    if named or not any(BUSINESS.search(text) for text in page.texts):
         return named
     upper = [
-        (number, row)
-        for number, row in enumerate(page.rows[:14])
-        if row and row[0].top < 0.45 * page.height and sum(char.isalpha() for char in page.texts[number]) >= 3
+        part
+        for row in page.segments[:14]
+        for part in row
+        if part.top < 0.45 * page.height and sum(map(str.isalpha, part.text)) >= 3
     ]
-    for number, _ in upper:
-        text = page.texts[number].strip()
-        firm = LEGAL.search(text)
-        if firm is None or re.search(r"thank|welcome|invoice to|bill to|customer|购买方", text, re.IGNORECASE):
+    for place, part in enumerate(upper):
+        firm = LEGAL.search(part.text)
+        if firm is None or re.search(r"thank|welcome|invoice to|bill to|customer|购买方", part.text, re.IGNORECASE):
             continue
         # A bare legal form continues the name on the row above.
-        if number and len(text[: firm.start()].strip(" (),.")) < 3 and len(text) < 16:
-            text = f"{page.texts[number - 1].strip()} {text}"
-        return text
-    plain = [
-        (max(line.height for line in row), -number)
-        for number, row in upper[:6]
-        if not DATE.search(page.texts[number]) and not NO_ADDRESS.search(page.texts[number])
-    ]
-    if not plain:
-        return None
-    return page.texts[-max(plain)[1]].strip()
+        if place and len(part.text[: firm.start()].strip(" (),.")) < 3 and len(part.text) < 16:
+            return f"{upper[place - 1].text} {part.text}"
+        return part.text
+    plain = [each for each in upper[:6] if not DATE.search(each.text) and not NO_ADDRESS.search(each.text)]
+    return max(plain, key=lambda each: each.height).text if plain else None
 
 
 def find_seller(page: Page) -> str | None:
@@ -214,7 +214,7 @@ def find_seller(page: Page) -> str | None:
         return parties[-1]
     return value_of(
         page,
-        r"(?:销售方|销货单位|收款单位|商户|商家|店铺?)\s*(?:名称|名)\s*[:：]"
+        r"(?:销售方|销货单位|收款单位|商户|商家|店铺?)\s*(?:名称|名)\s*[:：]|生产(?:企业|商|厂家)\s*[:：]"
         r"|\b(?:seller|merchant|vendor|sold by|issued by)\s*[:：]",
         PARTY,
     )
@@ -236,34 +236,42 @@ PARTY = re.compile(r"[^\W\d_][^|:：]{2,}")
 
 
 def find_parties(page: Page) -> list[str]:
-    """The names on a Chinese VAT invoice, in order: the buyer's stands above the seller's."""
+    """The names on a Chinese VAT invoice, in order: the buyer's stands above or left of the seller's."""
     names: list[str] = []
-    for _, line, rest in labelled(page, re.compile(r"名\s*称\s*[:：]|(?:^|\s)称\s*[:：]")):
-        row = next(each for each in page.rows if line in each)
-        right = [each.text for each in row if each.left >= line.left and len(each.text) > 4]
-        texts = [re.sub(r"^.*称\s*[:：]\s*", "", text) for text in right] or [rest]
-        named = next((text.strip() for text in texts if len(text.strip()) > 3), None)
-        if named:
-            names.append(named)
+    for row in page.rows:
+        for place, line in enumerate(row):
+            matched = re.search(r"(?:名\s*|^\s*)称\s*[:：]\s*(?P<name>.*)$", line.text)
+            if matched is None:
+                continue
+            near = [matched["name"], *(each.text for each in row[place + 1 : place + 2])]
+            named = next((text.strip() for text in near if len(text.strip()) > 3), None)
+            if named:
+                names.append(named)
     return names
 
 
 def find_address(page: Page) -> str | None:
-    """The issuer's address: behind its label, else the rows below the name that look like one."""
-    chinese = value_of(page, r"地\s*址\s*[:：]", re.compile(r".{5,}"))
-    if chinese:
-        return chinese
-    rows: list[str] = []
-    for number, text in enumerate(page.texts[:16]):
-        if page.rows[number][0].top > 0.5 * page.height:
+    """The issuer's address: behind its label, else the lines in the upper half that look like one, one below the other."""
+    marked = value_of(page, r"地\s*址\s*[:：]|\baddress\s*[:：]", re.compile(r".{5,}"))
+    if marked:
+        return marked
+    parts: list[Line] = []
+    for row in page.segments[:16]:
+        fitting = [part for part in row if is_address(part.text, bool(parts))]
+        fitting = [part for part in fitting if part.top < 0.5 * page.height and (not parts or parts[-1].above(part))]
+        if fitting:
+            parts.append(fitting[0])
+        elif parts:
             break
-        starts = STREET.search(text) and not NO_ADDRESS.search(text) and not LEGAL.search(text)
-        continues = rows and not NO_ADDRESS.search(text) and is_address_tail(text)
-        if starts or continues:
-            rows.append(text.strip())
-        elif rows:
-            break
-    return " ".join(rows) if rows and sum(map(len, rows)) >= 10 else None
+    text = " ".join(part.text for part in parts)
+    return text if len(text) >= 10 else None
+
+
+def is_address(text: str, begun: bool) -> bool:
+    """Whether a line is part of an address; a line that has no street in it can only go on with one."""
+    if NO_ADDRESS.search(text):
+        return False
+    return (STREET.search(text) is not None and LEGAL.search(text) is None) or (begun and is_address_tail(text))
 
 
 def is_address_tail(text: str) -> bool:
@@ -296,15 +304,32 @@ def find_tax(page: Page) -> str | None:
     return value_of(page, label, AMOUNT, refuse, under=False, last=True)
 
 
+def find_tax_id(page: Page) -> str | None:
+    """The issuer's tax number; none when several different ones stand on the page."""
+    label = re.compile(
+        r"(?:gst|vat|tax|sst)\s*(?:reg\w*\.?)?\s*(?:no|id|number|#)\b\s*[.:#]*|纳税人识别号|税\s*号|统一社会信用代码",
+        re.IGNORECASE,
+    )
+    found = {
+        code.strip()
+        for _, _, rest in labelled(page, label)
+        for code in CODE.findall(rest)
+        if sum(map(str.isdigit, code)) >= 6
+    }
+    return found.pop() if len(found) == 1 else None
+
+
 def find_title(page: Page) -> str | None:
-    """The heading: the tallest line of the upper third, when it is clearly taller than the page's usual line."""
+    """The heading: the first of the tallest lines of the upper third, when they are taller than the page's usual line."""
     if not page.lines:
         return None
     heights = sorted(line.height for line in page.lines)
     usual = heights[len(heights) // 2]
     upper = [line for line in page.lines if line.middle < page.height / 3 and sum(map(str.isalpha, line.text)) >= 2]
-    tallest = max(upper, key=lambda line: line.height, default=None)
-    return tallest.text if tallest is not None and tallest.height > 1.2 * usual else None
+    tallest = max((line.height for line in upper), default=0.0)
+    if tallest < 1.2 * usual:
+        return None
+    return next(line.text for line in upper if line.height > 0.85 * tallest)
 
 
 FINDERS: dict[Field, Callable[[Page], str | None]] = {
@@ -323,16 +348,12 @@ FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.INVOICE_NUMBER: lambda page: value_of(
         page,
         r"(?:tax\s*)?(?:invoice|receipt|bill|document|doc|rcpt|inv|slip|trans(?:action)?)\.?\s*(?:no|number|num|#|id)\b\s*[.:#]*|invoice\s*[:#]"
-        r"|发票号码?|票据号码?|单据?号|小票号|\bNo\.?\s*(?=\d{8}\b)",
+        r"|发票号码?|票据号码?|票据号|(?<![运订])单号|小票号|\bNo\.?\s*(?=\d{8}\b)",
         NUMBER,
         r"gst\s*(?:reg|no|id)|tax\s*(?:id|reg)",
     ),
     Field.INVOICE_CODE: lambda page: value_of(page, r"发票代码|invoice\s*code", CODE),
-    Field.TAX_ID: lambda page: value_of(
-        page,
-        r"(?:gst|vat|tax|sst)\s*(?:reg\w*\.?)?\s*(?:no|id|number|#|no\.)\b\s*[.:#]*|纳税人识别号|税\s*号|统一社会信用代码\S*",
-        CODE,
-    ),
+    Field.TAX_ID: find_tax_id,
     Field.PHONE: lambda page: value_of(
         page, r"\b(?:tel|telephone|phone|hotline|h/p|contact)\b\.?|电\s*话|手机", PHONE, under=False
     ),

@@ -61,6 +61,11 @@ class Page:
         """The text of each row."""
         return tuple(" ".join(line.text for line in row) for row in self.rows)
 
+    @cached_property
+    def segments(self) -> tuple[tuple[Line, ...], ...]:
+        """The rows again, with lines joined that only a word's gap keeps apart: columns stay separate."""
+        return tuple(joined(row) for row in self.rows)
+
     @property
     def size(self) -> int:
         """Bytes that the page takes in memory, roughly: about 300 a line besides its text."""
@@ -81,3 +86,21 @@ def arrange(width: int, height: int, lines: Iterable[Line]) -> Page:
             rows.append([line])
     rows.sort(key=lambda row: sum(line.middle for line in row) / len(row))
     return Page(width, height, tuple(tuple(row) for row in rows))
+
+
+def joined(row: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Joins neighbours in a row that stand closer than one and a half times their height."""
+    parts: list[Line] = []
+    for line in row:
+        if parts and line.left - parts[-1].right < 1.5 * min(line.height, parts[-1].height):
+            last = parts.pop()
+            line = Line(
+                f"{last.text} {line.text}",
+                last.left,
+                min(last.top, line.top),
+                line.right,
+                max(last.bottom, line.bottom),
+                min(last.score, line.score),
+            )
+        parts.append(line)
+    return tuple(parts)

@@ -163,7 +163,7 @@ def from_error(error: grpc.RpcError) -> Fault:
 
     A status without details gets the name of its code as the reason.
     """
-    if not isinstance(error, grpc.aio.AioRpcError):
+    if not isinstance(error, grpc.aio.AioRpcError | grpc.Call):  # the latter is what grpc's blocking stubs raise
         return Fault("UNKNOWN", str(error))
     code = error.code()
     fault = KINDS.get(code, Fault)(code.name, error.details() or code.name)
