@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from compose.health import serving
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -223,18 +222,6 @@ class System:
     def gateway(self) -> str:
         """Where clients connect, "host:port"."""
         return self.addresses["gateway"]
-
-
-async def serving(address: str, service: str) -> bool:
-    """Whether the service at `address` says that it serves."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        try:
-            reply = await health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=1.0
-            )
-        except grpc.aio.AioRpcError:
-            return False
-    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

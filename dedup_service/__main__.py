@@ -13,8 +13,13 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from google.longrunning import operations_pb2_grpc
+
 from askonce import serving, settings, telemetry
-from askonce.v1 import dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
+from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
+from dedup_service.audit.jobs import Reports
+from dedup_service.audit.thumbnails import Album, Thumbnails
+from dedup_service.audit_service import AuditService, Operations
 from dedup_service.flights import Flights
 from dedup_service.forgetting import Forget
 from dedup_service.hot import Hot, NoHot, ProcessHot
@@ -31,6 +36,7 @@ from dedup_service.memory import Memory
 from dedup_service.policy.learning import Learner
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.policy import from_json as policy_from_json
+from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.policy_service import PolicyService
 from dedup_service.qdrant_edge import EdgeMemory
@@ -74,7 +80,7 @@ async def serve(chosen: Settings) -> None:
         question_encoder = await asyncio.to_thread(load_question_encoder, chosen.question_encoder)
         await asyncio.to_thread(warm_up, image_encoder, question_encoder)
 
-        engine = await asyncio.to_thread(open_database, chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}")
+        engine = await asyncio.to_thread(open_database, ledger_url(chosen))
         stack.callback(engine.dispose)
         ledger = Ledger(engine)
         stack.push_async_callback(asyncio.to_thread, ledger.close)
@@ -104,7 +110,11 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(hot.close)
         flights = Flights(time.time)
         tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
-        recogniser = Recogniser(memory, image_encoder, threads)
+        thumbnails = Thumbnails(engine)
+        await asyncio.to_thread(thumbnails.start)
+        album = Album(thumbnails)
+        stack.push_async_callback(asyncio.to_thread, album.close)
+        recogniser = Recogniser(memory, image_encoder, threads, pictures=album)
         matcher = Matcher(memory, question_encoder, pairs, threads)
         lessons = Lessons(pairs, ledger, question_encoder)
         lookup = Lookup(
@@ -128,13 +138,24 @@ async def serve(chosen: Settings) -> None:
         store = StoreService(
             memory, hot, image_encoder=image_encoder.identity, question_encoder=question_encoder.identity
         )
+        default = policy_to_json(book.default)
+        reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default)
+        stack.push_async_callback(reports.stop)
         add = {
+            "AuditService": partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(reports)),
             "DedupService": partial(dedup_pb2_grpc.add_DedupServiceServicer_to_server, service),
             "PolicyService": partial(policy_pb2_grpc.add_PolicyServiceServicer_to_server, policies),
             "StoreService": partial(store_pb2_grpc.add_StoreServiceServicer_to_server, store),
         }
         registrations = [serving.Registration(f"askonce.v1.{name}", adding) for name, adding in add.items()]
+        operations = partial(operations_pb2_grpc.add_OperationsServicer_to_server, Operations(reports))
+        registrations.append(serving.Registration("google.longrunning.Operations", operations))
         await serving.run(serving.Server("dedup", chosen.serving, registrations))
+
+
+def ledger_url(chosen: Settings) -> str:
+    """Where the ledger is."""
+    return chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}"
 
 
 def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: QuestionEncoder) -> Memory:

@@ -28,6 +28,8 @@ class Forget:
             return Deleted()
         entries = await self.memory.entries_of(tenant, record.id)
         deleted = await self.memory.delete(Selection(tenant, images=(record.id,)))
+        if self.recogniser.pictures is not None:
+            self.recogniser.pictures.forget(tenant, record.id)
         await self.hot.drop(tenant, frozenset(entry.id for entry in entries))
         return deleted
 

@@ -82,22 +82,25 @@ class PointMemory:
     ) -> list[ImageRecord]:
         """Images at most `distance` bits from any of the hashes, nearest first.
 
-        A hash that is `distance` bits away differs in at most so many of its bands, so at least `BANDS - distance` are
-        equal: the index finds those, and the distance itself decides. Of more than `PAGE` finds for one hash (blank
-        pages), the rest is not looked at.
+        A hash that is `distance` bits away differs in at most so many of its bands, so it shares at least one, and the
+        index finds that. Where very many share one (blank margins), the index counts: at least `BANDS - distance` are
+        equal. That takes seven times as long. Of more than `PAGE` finds even then, the rest is not looked at.
         """
         if not 0 <= distance < BANDS:
             raise ValueError(f"distance must be 0 to {BANDS - 1}, not {distance}")
-        pages = await asyncio.gather(
-            *(self.points.page(Shelf.IMAGES, sharing(tenant, hashed, distance), PAGE) for hashed in hashes)
-        )
+        keys = tuple(dict.fromkeys(key for hashed in hashes for key in bands(hashed)))
+        page = await self.points.page(Shelf.IMAGES, (Equals("tenant", tenant), AnyOf("bands", keys)), PAGE)
+        pages = [page]
+        if page.after is not None:
+            pages = await asyncio.gather(
+                *(self.points.page(Shelf.IMAGES, sharing(tenant, hashed, distance), PAGE) for hashed in hashes)
+            )
         near: dict[str, tuple[int, ImageRecord]] = {}
-        for hashed, page in zip(hashes, pages, strict=True):
-            for found in page.points:
-                record = image_of(found.id, found.payload)
-                apart = hamming(record.perceptual_hash, hashed)
-                if apart <= distance and (record.id not in near or apart < near[record.id][0]):
-                    near[record.id] = (apart, record)
+        for found in (found for page in pages for found in page.points):
+            record = image_of(found.id, found.payload)
+            apart = min(hamming(record.perceptual_hash, hashed) for hashed in hashes)
+            if apart <= distance:
+                near[record.id] = (apart, record)
         ranked = sorted(near.values(), key=lambda one: (one[0], one[1].create_time, one[1].id))
         return [record for _, record in ranked[:limit]]
 

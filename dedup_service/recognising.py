@@ -8,11 +8,12 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import structlog
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
 from askonce import telemetry
 from dedup_service.features import Features, extract
@@ -64,6 +65,18 @@ class Arrival:
     recognition: asyncio.Future[Recognition] = field(repr=False)
 
 
+class Pictures(Protocol):
+    """Keeps small pictures for audit reports; returns at once."""
+
+    def keep(self, tenant: str, image: str, rgb: NDArray[np.uint8]) -> bool:
+        """Takes a picture (H, W, 3) under the id of the image record that its file founds or would found."""
+        ...
+
+    def forget(self, tenant: str, image: str) -> None:
+        """Deletes one."""
+        ...
+
+
 class Recogniser:
     """Finds the image. Keeps the images on their way as well, so that copies that arrive together meet."""
 
@@ -73,6 +86,7 @@ class Recogniser:
         encoder: ImageEncoder,
         workers: Executor,
         *,
+        pictures: Pictures | None = None,
         clock: Callable[[], float] = time.time,
         arrivals: int = 512,
         arrival_ttl: float = 120.0,
@@ -82,6 +96,7 @@ class Recogniser:
         self.memory = memory
         self.encoder = encoder
         self.workers = workers
+        self.pictures = pictures
         self.clock = clock
         self.limit = arrivals
         self.ttl = arrival_ttl
@@ -110,6 +125,8 @@ class Recogniser:
         key = (tenant, picture.byte_digest.hex())
         if (underway := self.fresh(key)) is None:
             features = await self.work(lambda: extract(picture, self.encoder))
+            if self.pictures is not None and policy.keep_thumbnails:
+                self.pictures.keep(tenant, image_id(tenant, picture.byte_digest), features.fingerprint.rgb)
             underway = self.fresh(key)
         if underway is not None:
             return await asyncio.shield(underway.recognition)

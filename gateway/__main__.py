@@ -10,9 +10,10 @@ from askonce import serving, telemetry
 from askonce.dialing import dial
 from askonce.serving import Registration, Server
 from askonce.settings import SettingsError, load
+from askonce.v1 import answer_pb2
 from gateway.admitting import Admission
 from gateway.answering import Answering
-from gateway.background import Background
+from gateway.background import Background, for_ever
 from gateway.edge import HttpServer, Routes
 from gateway.exploring import Explorer
 from gateway.feedback import Feedback
@@ -20,12 +21,16 @@ from gateway.fetching import Fetcher
 from gateway.hosting import Hosted, Model
 from gateway.identities import Identities, from_settings
 from gateway.images import Inspector
+from gateway.job_service import NAME as JOB_SERVICE
+from gateway.job_service import JobService
+from gateway.jobs import Jobs
 from gateway.judging import Judge
 from gateway.peers import Dedup, Inference
 from gateway.rates import Rate
 from gateway.screening import BuiltIn, read_terms
 from gateway.service import NAME, AnswerService
 from gateway.settings import Settings
+from gateway.shelf import Shelf
 
 
 class Gateway:
@@ -64,11 +69,20 @@ class Gateway:
         )
         self.feedback = Feedback(dedup, timeouts.remember)
         self.service = AnswerService(self.admission, self.answering, self.feedback)
-        self.server = Server("gateway", settings.serving, [Registration(NAME, self.service.add)])
+        self.jobs: Jobs | None = None
+        if settings.jobs.folder is not None:
+            self.jobs = Jobs(settings.jobs, Shelf(settings.jobs.folder), self.answer_later)
+        job_service = JobService(self.admission, self.answering, self.jobs)
+        registrations = [Registration(NAME, self.service.add), Registration(JOB_SERVICE, job_service.add)]
+        self.server = Server("gateway", settings.serving, registrations)
         self.http: HttpServer | None = None
         if settings.edge.listen:
-            routes = Routes(settings.edge, self.admission, self.answering, self.feedback, self.hosted)
+            routes = Routes(settings.edge, self.admission, self.answering, self.feedback, self.hosted, self.jobs)
             self.http = HttpServer(settings.edge, routes.application(), settings.serving.grace)
+
+    async def answer_later(self, request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.AnswerResponse:
+        """Answers a job."""
+        return await self.answering.answer(request, tenant, None, background=True)
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Starts what runs beside the calls; all of it ends, in reverse order, after the last call."""
@@ -76,14 +90,11 @@ class Gateway:
         stack.push_async_callback(self.inference_channel.close)
         stack.push_async_callback(self.fetcher.close)
         stack.callback(self.inspector.close)
-        workers = [
-            asyncio.create_task(work, name=name)
-            for name, work in (
-                ("hosted", self.hosted.watch()),
-                ("judge", self.judge.work()),
-                ("explorer", self.explorer.work()),
-            )
-        ]
+        steps = {"hosted": self.hosted.step, "judge": self.judge.step, "explorer": self.explorer.step}
+        if self.jobs is not None:
+            await self.jobs.load()
+            steps |= {"jobs": self.jobs.step, "expiry of jobs": self.jobs.sweep}
+        workers = [asyncio.create_task(for_ever(name, step), name=name) for name, step in steps.items()]
         stack.push_async_callback(end, workers)
         stack.push_async_callback(self.background.drain, self.settings.timeouts.drain)
         await self.hosted.refresh()

@@ -34,11 +34,19 @@ class Admission:
         self.inside = 0
         self.interval = meters.Interval()
 
+    def knows(self, credentials: Mapping[str, str]) -> None:
+        """Makes sure that a caller would be let in, before its upload is read. Raises Unauthenticated."""
+        try:
+            self.identities.identify(credentials)
+        except Fault as fault:
+            meters.REFUSED.labels(fault.reason).inc()
+            raise
+
     @asynccontextmanager
     async def visit(
-        self, credentials: Mapping[str, str], parent: str, *, feedback: bool = False
+        self, credentials: Mapping[str, str], parent: str, *, feedback: bool = False, poll: bool = False
     ) -> AsyncIterator[Visit]:
-        """Lets a caller in for the length of one request.
+        """Lets a caller in for the length of one request; looking after a job (`poll`) counts towards no rate.
 
         Raises Unauthenticated, Forbidden for somebody else's tenant, InvalidInput for a malformed one, and Exhausted
         when the tenant asks too often or the gateway is full.
@@ -54,7 +62,7 @@ class Admission:
                 raise Exhausted("GATEWAY_BUSY", "The gateway is full; try again shortly.", retry_after=0.5)
             if feedback:
                 await self.feedback.take(tenant)
-            else:
+            elif not poll:
                 await self.answers.take(tenant, caller.rate)
         except Fault as fault:
             meters.REFUSED.labels(fault.reason).inc()

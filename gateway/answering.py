@@ -7,6 +7,7 @@ model is shared once more, between requests whose answers may stand in for one a
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -34,6 +35,9 @@ from gateway.settings import Settings
 INSPECTED = 16_384
 """Digests of images that are known to be sound."""
 
+SCREEN_ON_LOOP = 2_000
+"""Characters of question and history that are screened on the event loop, in less than a millisecond."""
+
 Event = answer_pb2.StreamAnswerResponse
 """A piece of text or of thinking; summaries are made for each waiter."""
 
@@ -60,6 +64,8 @@ class Ask:
     resolved: float
     """Seconds that resolving the image took."""
     deadline: Deadline
+    background: bool
+    """Whether nobody waits: the model is asked only while it has nothing else to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +137,10 @@ class Answering:
         self.inspected: LRUCache[bytes, bool] = LRUCache(INSPECTED)
 
     async def answer(
-        self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None
+        self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None, background: bool = False
     ) -> answer_pb2.AnswerResponse:
         """Answers in one piece. `seconds` is the time that the client allows. Raises Fault."""
-        ask = await self.accept(request, tenant, seconds)
+        ask = await self.accept(request, tenant, seconds, background)
         found = await self.recall(ask)
         if (hit := found.hit) is not None:
             outcome, joined = self.serve(ask, found, hit), False
@@ -163,12 +169,21 @@ class Answering:
             outcome = await flight.outcome(ask.deadline)
         yield Event(summary=self.respond(ask, outcome, joined, first))
 
-    async def accept(self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None) -> Ask:
+    async def check(self, request: answer_pb2.AnswerRequest) -> None:
+        """Checks all of a request that can be checked without fetching or decoding anything. Raises Fault."""
+        check_request(request, self.settings.texts)
+        await self.pass_screen(request.question)
+        if request.image.WhichOneof("source") == "content":
+            images.glance(request.image.content, self.settings.images)
+
+    async def accept(
+        self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None, background: bool = False
+    ) -> Ask:
         """Checks a request and gets its image. Raises Fault."""
         started = time.monotonic()
         deadline = Deadline(started + (self.timeouts.request if seconds is None else seconds))
         check_request(request, self.settings.texts)
-        self.screen.screen(request.question)
+        await self.pass_screen(request.question)
         if request.image.WhichOneof("source") == "uri":
             content = await self.fetcher.fetch(request.image.uri, deadline)
         else:
@@ -189,7 +204,15 @@ class Answering:
             started=started,
             resolved=time.monotonic() - started,
             deadline=deadline,
+            background=background,
         )
+
+    async def pass_screen(self, question: content_pb2.Question) -> None:
+        """Screens a question; a long one in a thread. Raises Fault."""
+        if len(question.text) + sum(len(turn.text) for turn in question.history) <= SCREEN_ON_LOOP:
+            self.screen.screen(question)
+        else:
+            await asyncio.to_thread(self.screen.screen, question)
 
     async def recall(self, ask: Ask) -> Found:
         """The first look-up, by digest."""
@@ -210,7 +233,7 @@ class Answering:
 
     def enter(self, ask: Ask, found: Found) -> tuple[Shared, bool]:
         """Joins the slow path of an equal request under way, or begins one. Says which."""
-        key = None if ask.mode in UNSHARED or sampled(ask) else key_of(ask)
+        key = None if private(ask) else key_of(ask)
         flight = self.requests.find((key,)) if key else None
         if flight is not None:
             return flight, True
@@ -438,7 +461,7 @@ def generate_request(ask: Ask) -> inference_pb2.GenerateRequest:
         image_digest=ask.digest,
         question=ask.question,
         params=ask.params,
-        priority=inference_pb2.PRIORITY_INTERACTIVE,
+        priority=inference_pb2.PRIORITY_BACKGROUND if ask.background else inference_pb2.PRIORITY_INTERACTIVE,
     )
 
 
@@ -465,9 +488,14 @@ def storable(answer: content_pb2.Answer) -> bool:
     return answer.finish_reason == content_pb2.FINISH_REASON_STOP and bool(answer.text.strip())
 
 
-def sampled(ask: Ask) -> bool:
-    """Whether equal requests want answers of their own: the answer is drawn at random without a seed."""
-    return ask.params.temperature > 0 and not ask.params.HasField("seed")
+def private(ask: Ask) -> bool:
+    """Whether a request's generation is its own.
+
+    So it is for modes that want a fresh answer, for an answer drawn at random without a seed, and for background work,
+    which a busy engine refuses: nobody who waits may share that.
+    """
+    sampled = ask.params.temperature > 0 and not ask.params.HasField("seed")
+    return sampled or ask.background or ask.mode in UNSHARED
 
 
 def pieces(answer: content_pb2.Answer) -> list[Event]:
@@ -517,7 +545,7 @@ def tenant_key(ask: Ask, key: bytes) -> bytes:
 
 def shared_key(ask: Ask, found: Found) -> bytes | None:
     """The key of the generation for a request; None when it must not be shared."""
-    if ask.mode in UNSHARED or sampled(ask):
+    if private(ask):
         return None
     if found.response is None:
         return key_of(ask)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -35,13 +36,25 @@ class Background:
             self.log.error("background_failed", task=task.get_name(), exc_info=error)
 
     async def drain(self, timeout: float) -> int:
-        """Waits for the tasks, cancels those still running after `timeout` seconds, and returns how many these were."""
-        if not self.tasks:
-            return 0
-        _, late = await asyncio.wait(set(self.tasks), timeout=timeout)
+        """Waits for the tasks, and those that they start, up to `timeout` seconds; cancels the rest and counts it."""
+        until = time.monotonic() + timeout
+        while self.tasks and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(set(self.tasks), timeout=left)
+        late = set(self.tasks)
         for task in late:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=1.0)
             self.log.warning("background_cut", count=len(late))
         return len(late)
+
+
+async def for_ever(name: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Takes one step after the other until cancelled. A bug in a step is logged and ends that step only."""
+    log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
+    while True:
+        try:
+            await step()
+        except Exception as error:
+            log.error("background_failed", task=name, exc_info=error)
+            await asyncio.sleep(1.0)

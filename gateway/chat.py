@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from askonce.faults import InvalidInput
-from askonce.v1 import answer_pb2, content_pb2
+from askonce.v1 import answer_pb2, content_pb2, job_pb2
 
 T = TypeVar("T")
 
@@ -265,6 +265,17 @@ def completion(response: answer_pb2.AnswerResponse, created: int) -> dict[str, A
         "usage": usage(answer),
         "askonce": provenance(response),
     }
+
+
+def queued(job: job_pb2.Job) -> dict[str, Any]:
+    """A job: how far it is, and its completion or error once there is one."""
+    state = job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+    body: dict[str, Any] = {"id": job.name.rpartition("/")[2], "object": "job", "status": state}
+    if job.HasField("response"):
+        body["completion"] = completion(job.response, job.end_time.seconds)
+    if job.HasField("error"):
+        body["error"] = {"message": job.error.message}
+    return body
 
 
 def chunk(

@@ -27,13 +27,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askonce import serving, telemetry
-from askonce.faults import Absent, Fault, Internal, InvalidInput
+from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput
 from askonce.v1 import answer_pb2
 from gateway import chat
 from gateway.admitting import Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
 from gateway.hosting import Hosted
+from gateway.jobs import Jobs
 from gateway.settings import Edge
 
 T = TypeVar("T")
@@ -53,6 +54,8 @@ STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+BUSY = frozenset(("QUEUE_FULL", "QUEUE_TOO_SLOW"))
+"""Reasons by which the engine says that it has no time."""
 ALIAS = "askonce"
 """A model name that always means the hosted model."""
 
@@ -69,13 +72,20 @@ class Routes:
     """The handlers."""
 
     def __init__(
-        self, settings: Edge, admission: Admission, answering: Answering, feedback: Feedback, hosted: Hosted
+        self,
+        settings: Edge,
+        admission: Admission,
+        answering: Answering,
+        feedback: Feedback,
+        hosted: Hosted,
+        jobs: Jobs | None = None,
     ) -> None:
         self.settings = settings
         self.admission = admission
         self.answering = answering
         self.feedback = feedback
         self.hosted = hosted
+        self.jobs = jobs
 
     def application(self) -> ASGIApp:
         """The ASGI application."""
@@ -87,6 +97,7 @@ class Routes:
             Route("/v1/chat/completions", guarded(self.complete), methods=["POST"]),
             Route("/v1/vision/completion", guarded(self.vision), methods=["POST"]),
             Route("/infer", guarded(self.infer), methods=["POST"]),
+            Route("/v1/jobs/{job}", guarded(self.job)),
             Route("/v1/feedback", guarded(self.submit), methods=["POST"]),
         ]
         paths = frozenset(route.path for route in routes)
@@ -113,8 +124,30 @@ class Routes:
         self.check_model(asked.model)
         if asked.stream:
             return await self.stream(request, asked)
-        response = await self.answer(request, asked.request)
+        try:
+            response = await self.answer(request, asked.request)
+        except Exhausted as fault:
+            if fault.reason in BUSY and self.jobs is not None and "respond-async" in request.headers.get("prefer", ""):
+                return await self.queue(request, asked.request, self.jobs)
+            raise
         return reply(chat.completion(response, int(time.time())), response)
+
+    async def queue(self, request: Request, asked: answer_pb2.AnswerRequest, jobs: Jobs) -> Response:
+        """Queues what the model has no time for, as the client prefers (RFC 7240); the reply says where to look."""
+        async with self.admission.visit(request.headers, "", poll=True) as visit:
+            asked.parent = visit.tenant
+            job = await jobs.create(visit.tenant, asked, "")
+        place = f"/v1/jobs/{job.name.rpartition('/')[2]}"
+        headers = {"Location": place, "Preference-Applied": "respond-async", "Retry-After": "5"}
+        return JSONResponse(chat.queued(job), status_code=202, headers=headers)
+
+    async def job(self, request: Request) -> Response:
+        """GET /v1/jobs/{job}: how far it is, with the completion once it is done."""
+        if self.jobs is None:
+            raise Absent("JOB_UNKNOWN", "This deployment keeps no jobs.")
+        async with self.admission.visit(request.headers, "", poll=True) as visit:
+            job = self.jobs.get(f"{visit.tenant}/jobs/{request.path_params['job']}")
+        return JSONResponse(chat.queued(job))
 
     async def vision(self, request: Request) -> Response:
         """POST /v1/vision/completion {image, prompt, max_tokens, temperature}."""
@@ -144,7 +177,8 @@ class Routes:
             raise Absent("MODEL_NOT_FOUND", message, field="model", metadata={"hosted": hosted.name})
 
     async def read(self, request: Request, parse: Callable[[bytes], T]) -> T:
-        """The parsed body. Raises InvalidInput."""
+        """The parsed body of a known caller. Raises Unauthenticated and InvalidInput."""
+        self.admission.knows(request.headers)
         body = bytearray()
         async for part in request.stream():
             body += part
@@ -239,7 +273,8 @@ class Lines:
         started, status = time.perf_counter(), 499
         proposed = dict(scope["headers"]).get(telemetry.REQUEST_ID.encode(), b"").decode("latin-1")
         # Unknown paths share one label: a scanner must not fill the metrics.
-        path = scope["path"] if scope["path"] in self.paths else "other"
+        path = "/v1/jobs/{job}" if scope["path"].startswith("/v1/jobs/") else scope["path"]
+        path = path if path in self.paths else "other"
         method = f"{scope['method']} {path}"
 
         async def watch(message: Message) -> None:
@@ -370,6 +405,7 @@ class HttpServer:
             lifespan="off",
             ws="none",
             server_header=False,
+            limit_concurrency=settings.max_connections,
             timeout_graceful_shutdown=max(1, round(grace)),
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.key,

@@ -42,14 +42,13 @@ class Explorer:
             return False
         return True
 
-    async def work(self) -> None:
-        """Verifies what is queued until cancelled."""
-        while True:
-            doubt = await self.queue.get()
-            try:
-                await self.verify(doubt)
-            except Fault as fault:
-                meters.EXPLORED.labels(fault.reason).inc()
+    async def step(self) -> None:
+        """Waits for a queued hit and verifies it."""
+        doubt = await self.queue.get()
+        try:
+            await self.verify(doubt)
+        except Fault as fault:
+            meters.EXPLORED.labels(fault.reason).inc()
 
     async def verify(self, doubt: Doubt) -> None:
         """Asks the model once and reports what it says. Raises Fault."""

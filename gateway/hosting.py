@@ -59,8 +59,7 @@ class Hosted:
             self.model = model
         return self.model
 
-    async def watch(self) -> None:
-        """Asks again every few seconds until cancelled."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(INTERVAL if self.model else 0.5)
+    async def step(self) -> None:
+        """Asks again after a while; sooner while nothing is known."""
+        await asyncio.sleep(INTERVAL if self.model else 0.5)
+        await self.refresh()

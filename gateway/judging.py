@@ -90,14 +90,13 @@ class Judge:
             self.rulings[tuple(sorted(pair))] = ruling
         return rulings
 
-    async def work(self) -> None:
-        """Judges what is queued until cancelled. A judge that is down or late loses the pairs and nothing else."""
-        while True:
-            batch = [await self.queue.get()]
-            while len(batch) < BATCH and not self.queue.empty():
-                batch.append(self.queue.get_nowait())
-            meters.JUDGE_QUEUE.set(self.queue.qsize())
-            await self.settle(batch)
+    async def step(self) -> None:
+        """Waits for queued pairs and judges them. A judge that is down or late loses the pairs and nothing else."""
+        batch = [await self.queue.get()]
+        while len(batch) < BATCH and not self.queue.empty():
+            batch.append(self.queue.get_nowait())
+        meters.JUDGE_QUEUE.set(self.queue.qsize())
+        await self.settle(batch)
 
     async def settle(self, batch: list[tuple[str, tuple[str, str]]]) -> None:
         """Judges one batch and reports each verdict to the tenant that it came from."""

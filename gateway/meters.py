@@ -30,6 +30,7 @@ JUDGE_QUEUE = Gauge("askonce_gateway_judge_queue", "Question pairs waiting for t
 EXPLORED = Counter(
     "askonce_gateway_explored_total", "Hits drawn for verification, by what became of them.", ["outcome"]
 )
+JOBS = Counter("askonce_gateway_jobs_total", "Jobs by what became of them.", ["outcome"])
 REFUSED = Counter("askonce_gateway_refused_total", "Requests refused before any look-up.", ["reason"])
 WAITING = Gauge("askonce_gateway_answers_in_flight", "Requests for answers under way.")
 

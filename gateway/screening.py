@@ -26,12 +26,23 @@ OVERRIDES = (
     r"(输出|显示|告诉我|重复|泄露).{0,8}(系统提示|系统提示词|初始指令|隐藏指令)",
 )
 
+TRIGGERS = re.compile(
+    r"ignore|disregard|forget|override|reveal|show|print|repeat|output|you are|"
+    r"忽略|无视|忘记|忘掉|不要|输出|显示|告诉|重复|泄露"
+)
+"""Words without which none of OVERRIDES matches; most questions have none and are done with."""
+
+# Invisible marks that a word can be broken up with: soft hyphen, zero-width and directional marks, joiners, BOM.
+INVISIBLE = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+
 
 class Screen(Protocol):
     """Decides whether a question may be asked."""
 
     def screen(self, question: content_pb2.Question) -> None:
-        """Lets a question pass, or raises a Fault. Fast enough for the event loop: microseconds a question."""
+        """Lets a question pass, or raises a Fault. Called in a thread when the texts are long."""
         ...
 
 
@@ -54,7 +65,7 @@ class BuiltIn:
         if TOKENS.search(folded):
             message = f"{field}: remove the model's control tokens, such as <|user|>."
             raise InvalidInput("QUESTION_CONTROL_TOKENS", message, field=field)
-        if self.overrides is not None and self.overrides.search(folded):
+        if self.overrides is not None and TRIGGERS.search(folded) and self.overrides.search(folded):
             message = f"{field}: ask about the image; text that tries to override the model's instructions is refused."
             raise InvalidInput("PROMPT_INJECTION", message, field=field)
         if self.terms.search(folded):
@@ -65,7 +76,7 @@ class BuiltIn:
 def fold(text: str) -> str:
     """The text without differences of case, width and invisible marks."""
     if not text.isascii():
-        text = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+        text = INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     return text.lower()
 
 

@@ -85,8 +85,8 @@ class Timeouts:
 class Bounds:
     """How much may be under way at once."""
 
-    requests: int = 512
-    """Requests; more are refused with GATEWAY_BUSY."""
+    requests: int = 256
+    """Requests; more are refused with GATEWAY_BUSY. Each holds its image."""
     background: int = 2_048
     """Answers on their way into memory; beyond it requests wait for their own."""
     judgements: int = 256
@@ -137,6 +137,20 @@ class Screening:
 
 
 @dataclass(frozen=True, slots=True)
+class Jobs:
+    """Questions that can wait."""
+
+    folder: Path | None = None
+    """Where jobs are kept, one gateway a folder; unset for no jobs."""
+    queued: int = 256
+    """Jobs that may wait; more are refused with JOBS_FULL. Their images lie in the folder."""
+    kept: int = 4_096
+    """Jobs remembered, done ones included; the oldest done ones make room."""
+    ttl: float = 86_400.0
+    """Seconds after which a job is forgotten, done or not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
     """The HTTP edge."""
 
@@ -148,6 +162,8 @@ class Edge:
     """The certificate chain for TLS, PEM."""
     key: Path | None = None
     """The private key for TLS, PEM."""
+    max_connections: int = 256
+    """Connections at once; more get 503. Each may hold a body in memory."""
     max_body_bytes: int = 9 * MIB
     """The largest request body: an image of 5 MiB in base64 takes 7 MiB."""
 
@@ -164,6 +180,7 @@ class Settings:
     """Where the inference service is."""
     edge: Edge = field(default_factory=Edge)
     images: ImageLimits = field(default_factory=ImageLimits)
+    jobs: Jobs = field(default_factory=Jobs)
     texts: TextLimits = field(default_factory=TextLimits)
     fetching: Fetching = field(default_factory=Fetching)
     timeouts: Timeouts = field(default_factory=Timeouts)

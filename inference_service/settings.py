@@ -33,7 +33,7 @@ class Settings:
     engine: str = "reader"
     """"reader", "transformers:<path or hub id>" or "openai:<base url>"."""
     queue_limit: int = 64
-    """Requests that may wait for the engine; more are refused with QUEUE_FULL. 0 refuses all that can't start at once."""
+    """Requests that may wait for the engine; more are refused with QUEUE_FULL. 0: none may wait."""
     timeout: float = 120.0
     """Seconds for a call whose client set no deadline."""
     limits: Limits = field(default_factory=Limits)

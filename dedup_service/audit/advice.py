@@ -49,7 +49,7 @@ def safety(report: Report) -> list[Advice]:
         found.append(
             Advice(
                 f"Look at {contradictory} contradictory {'intent' if contradictory == 1 else 'intents'}",
-                "Questions were served for each other that also got different answers. A protected term keeps them apart.",
+                "Questions served for each other that also got different answers. A protected term keeps them apart.",
                 f'{policy_set(report)} protected_terms="税前,税后"',
             )
         )
@@ -57,7 +57,7 @@ def safety(report: Report) -> list[Advice]:
     if served:
         found.append(
             Advice(
-                f"Check {served} look-alike {'group' if served == 1 else 'groups'} between whose images answers were served",
+                f"Check {served} look-alike {'group' if served == 1 else 'groups'} across which answers were served",
                 "The same images were told apart in other requests. A higher image floor keeps them apart for good.",
                 f"{policy_set(report)} image_floor=0.999",
             )
@@ -75,8 +75,8 @@ def knowledge(report: Report) -> list[Advice]:
         found.append(
             Advice(
                 f"Label at least {missing:,} hits" if needed else "Set an error budget above zero",
-                f"{accuracy.verified:,} of {accuracy.hits:,} hits were verified; {needed:,} with {accuracy.wrong:,} wrong can "
-                f"show that at most {report.budget:.2%} are. A higher exploration rate does it without anybody's time.",
+                f"{accuracy.verified:,} of {accuracy.hits:,} hits were verified; {needed:,} with {accuracy.wrong:,} "
+                f"wrong can show that at most {report.budget:.2%} are. A higher exploration rate does it without people.",
                 "askonce audit label",
             )
         )
@@ -88,15 +88,15 @@ def knowledge(report: Report) -> list[Advice]:
                 "askonce audit label",
             )
         )
-    for change in report.drift:
-        if change.drifted:
-            found.append(
-                Advice(
-                    f"Find out why the {change.score} scores moved",
-                    f"They differ from the period before (distance {change.distance:.2f}; median {change.median_now:.3f}, "
-                    f"before {change.median_before:.3f}). New kinds of images or questions, or another encoder?",
-                )
-            )
+    found.extend(
+        Advice(
+            f"Find out why the {change.score} scores moved",
+            f"They differ from the period before (distance {change.distance:.2f}; median {change.median_now:.3f}, "
+            f"before {change.median_before:.3f}). New kinds of images or questions, or another encoder?",
+        )
+        for change in report.drift
+        if change.drifted
+    )
     if not report.texts_kept and report.hits:
         found.append(
             Advice(
@@ -120,7 +120,8 @@ def gains(report: Report) -> list[Advice]:
                     f"On record they would have served {suggested.hit_rate_then:.1%} instead of "
                     f"{suggested.hit_rate_now:.1%}, at most {suggested.upper:.2%} of it wrong.",
                     f"askonce policy set --tenant {suggested.tenant} mode=STATIC "
-                    f"image_threshold={suggested.image_threshold:g} question_threshold={suggested.question_threshold:g}",
+                    f"image_threshold={suggested.image_threshold:.9g} "
+                    f"question_threshold={suggested.question_threshold:.9g}",
                 )
             )
     right = [shown for shown in report.promising if "LABELLED_RIGHT" in shown.signs]
@@ -129,8 +130,8 @@ def gains(report: Report) -> list[Advice]:
         found.append(
             Advice(
                 f"Win back about {calls:,.0f} model calls",
-                "These misses had a right answer in store; see “Most promising misses” for what held them back. The judge "
-                "settles such pairs once for all images.",
+                "These misses had a right answer in store; see “Most promising misses” for what held them back. The "
+                "judge settles such pairs once for all images.",
                 f"{policy_set(report)} judge=BACKGROUND",
             )
         )
@@ -152,5 +153,5 @@ def housekeeping(report: Report) -> list[Advice]:
 
 
 def policy_set(report: Report) -> str:
-    """The beginning of a command that changes the policy of the report's tenant, the busiest one where there are more."""
+    """The beginning of a command that changes the policy of the report's tenant: the busiest one of several."""
     return f"askonce policy set --tenant {report.sweep_policy}"

@@ -22,8 +22,8 @@ WIDTHS = (60, 300, 900, 3_600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_00
 """Widths of a slot in seconds, from a minute to a month."""
 LOGIT_EDGES = np.linspace(-6.0, 7.0, 53)
 """Edges of the score histograms on a log-odds scale, where 0.99 and 0.999 are as far apart as 0.5 and 0.9."""
-SWEPT = (0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.87, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995,
-         0.997, 0.998, 0.999, 0.9995, 1.0)  # fmt: skip
+SWEPT = (0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.87, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993,
+         0.995, 0.997, 0.998, 0.999, 0.9995, 1.0)  # fmt: skip
 """Question thresholds that the sweep tries."""
 RISK_EDGES = (0.0, 0.001, 0.003, 0.006, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5, 0.75, 1.0)
 """Bins of estimated risk in the calibration curve."""

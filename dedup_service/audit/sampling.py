@@ -171,7 +171,7 @@ def draw_of(decision: str) -> float:
 
 
 def note_of(propensity: float | None, cell: str) -> str:
-    """The note of a person's label: the draw that led to it, or that it was picked by hand. Holds no text of anybody's."""
+    """The note of a person's label: the draw that led to it, or that it was picked by hand. It holds nobody's text."""
     if propensity is None:
         return json.dumps({"draw": "picked"})
     return json.dumps({"draw": "random", "cell": cell, "propensity": round(propensity, 9)})

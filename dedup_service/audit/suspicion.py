@@ -45,8 +45,8 @@ MEANING = {
     "RISKY": "its estimated risk is among the greatest that were served",
 }
 """The signs in words."""
-ABOUT_THE_ENTRY = ("LABELLED_WRONG", "CLIENT_SAID_WRONG", "ENTRY_WRONG_ELSEWHERE", "IMAGES_TOLD_APART", "ANSWERED_OTHERWISE",
-                   "IMAGE_TAKEN_FOR_TWO", "ANSWER_UNUSUAL")  # fmt: skip
+ABOUT_THE_ENTRY = ("LABELLED_WRONG", "CLIENT_SAID_WRONG", "ENTRY_WRONG_ELSEWHERE", "IMAGES_TOLD_APART",
+                   "ANSWERED_OTHERWISE", "IMAGE_TAKEN_FOR_TWO", "ANSWER_UNUSUAL")  # fmt: skip
 """Signs that speak about one stored answer; the others speak about a pair of questions, wherever it was served."""
 LEAST_RISK = 0.005
 """No estimate is taken for surer than this here, so that a sign outweighs a good score."""
@@ -206,7 +206,8 @@ def vetoed_now(
         and vetoes(decision.question_text, decision.nearest_question_text)
     }  # fmt: skip
     bad = keys[chosen][[identity in forbidden for identity in ids]] if ids else np.zeros(0, np.int64)
-    return np.isin(pairs, bad) & differ
+    found: NDArray[np.bool_] = np.isin(pairs, bad) & differ
+    return found
 
 
 def confirmed(found: list[Finding], texts: Callable[[Sequence[str]], list[Decision]]) -> list[Finding]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time as clock
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +26,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 SIDE = 192
 """Longest side of a thumbnail in pixels: enough to tell two receipts apart, too little to read one."""
@@ -31,6 +35,10 @@ MOST_BYTES = 6_144
 """Most bytes of one; a picture that does not fit at the least quality is not kept."""
 MOST = 20_000
 """Most thumbnails kept, about 80 MB; the oldest go first."""
+
+SWEEP_EVERY = 500
+"""Thumbnails kept between two looks for too many."""
+log = structlog.get_logger("thumbnails")
 
 METADATA = MetaData()
 THUMBNAILS = Table(
@@ -46,8 +54,8 @@ THUMBNAILS = Table(
 
 
 def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes | None:
-    """A WebP of an upright picture (H, W, 3), at most `SIDE` pixels a side and `MOST_BYTES` bytes; None when it can't be
-    made that small."""
+    """A WebP of an upright picture (H, W, 3), at most `SIDE` pixels a side and `MOST_BYTES` bytes; None when it can't
+    be made that small."""
     height, width = rgb.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -57,6 +65,46 @@ def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes | None:
         if done and len(packed) <= MOST_BYTES:
             return packed.tobytes()
     return None
+
+
+class Album:
+    """Keeps thumbnails off the request path: in a thread of its own, at most `waiting` at a time; a request never waits
+    for one, and beyond that number they are left out."""
+
+    def __init__(self, thumbnails: Thumbnails, *, waiting: int = 64) -> None:
+        self.thumbnails = thumbnails
+        self.places = threading.BoundedSemaphore(waiting)
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="thumbnails")
+        self.kept = 0
+
+    def keep(self, tenant: str, image: str, rgb: NDArray[np.uint8]) -> bool:
+        """Takes a picture (H, W, 3) to be kept under the id of its image record; False when too many wait."""
+        if not self.places.acquire(blocking=False):
+            return False
+        self.thread.submit(self.work, tenant, image, rgb)
+        return True
+
+    def work(self, tenant: str, image: str, rgb: NDArray[np.uint8]) -> None:
+        """The thread's part."""
+        try:
+            webp = thumbnail_of(rgb)
+            if webp is not None:
+                self.thumbnails.put(tenant, image, webp)
+                self.kept += 1
+                if self.kept % SWEEP_EVERY == 0:
+                    self.thumbnails.sweep()
+        except (SQLAlchemyError, cv2.error) as error:
+            log.warning("thumbnail.failed", error=type(error).__name__)
+        finally:
+            self.places.release()
+
+    def forget(self, tenant: str, image: str) -> None:
+        """Deletes the thumbnail of an image; soon, and after those that wait."""
+        self.thread.submit(self.thumbnails.delete, tenant, [image])
+
+    def close(self) -> None:
+        """Finishes what waits. Blocks."""
+        self.thread.shutdown()
 
 
 class Thumbnails:

@@ -11,9 +11,11 @@ Mask = NDArray[np.bool_]
 
 # Without text, the windows are those of text of this height.
 _PLAIN_HEIGHT = 11.0
+# Strokes are compared in windows no larger than this, pixels.
+_LARGEST = 9
 # What a change of tone may be: gamma, gain, and offset in grey levels. Copies are asked for up to 15 %, and a contrast
 # change about the mean shifts by 0.15 x 128.
-_GAMMAS = (0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.18, 1.25)
+_GAMMAS = (0.82, 0.91, 1.0, 1.1, 1.22)
 _GAINS = (0.75, 1.33)
 _OFFSETS = (-45.0, 45.0)
 # The same for colour, about its grey: saturation, and no cast to speak of.
@@ -100,7 +102,7 @@ def _curve(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Plane:
     for gamma in _GAMMAS:
         bent = points**gamma * 255
         near = weights
-        for _ in range(6):
+        for _ in range(4):
             middle, target = np.average(bent, weights=near), np.average(levels, weights=near)
             spread = np.average((bent - middle) ** 2, weights=near)
             gain = np.average((bent - middle) * (levels - target), weights=near) / spread if spread > 100 else 1.0
@@ -152,8 +154,8 @@ def match_blur(a: Plane, b: Plane, inside: Mask, height: float) -> tuple[Plane, 
 
 
 def window(height: float, share: float, least: int) -> int:
-    """Odd side of a window of `share` text heights, `least` to 25 pixels."""
-    return int(np.clip(round(share * (height if height > 0 else _PLAIN_HEIGHT)), least, 25)) | 1
+    """Odd side of a window of `share` text heights, `least` to 17 pixels: beside a headline there may be small print."""
+    return int(np.clip(round(share * (height if height > 0 else _PLAIN_HEIGHT)), least, 17)) | 1
 
 
 def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tuple[float, ...]) -> tuple[Peak, ...]:
@@ -171,15 +173,15 @@ def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tu
         floors: grey levels squared: what paper and sensor noise may differ by; one peak is returned for each.
     """
     wide = window(height, 1.0, 7)
-    side = window(height, 0.5, 5)
+    side = min(window(height, 0.5, 5), _LARGEST)
     rest = residual(a, b, 4 * wide + 1)
-    rest[~inside] = 0
+    rest = cv2.copyTo(rest, inside.view(np.uint8))
     contrast = cv2.max(variance(a, side)[0], variance(b, side)[0])
     near = cv2.dilate(contrast, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
     allowed = cv2.scaleAdd(energy(rest, 8 * wide + 1), 3.0, near)
     found = energy(rest, side)
     return tuple(
-        _peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side, wide) for floor in floors
+        _peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side) for floor in floors
     )
 
 
@@ -189,7 +191,7 @@ def level_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
     This is what the local gain in `shape_difference` forgives: a flat thing in another shade.
     """
     side = window(height, 1.5, 9)
-    return _peak(np.abs(mean(cv2.subtract(a, b), side)), inside, side, side)
+    return _peak(np.abs(mean(cv2.subtract(a, b), side)), inside, side)
 
 
 def colour_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
@@ -207,14 +209,14 @@ def colour_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
     step = max(1, int(np.sqrt(inside.size / 50_000)))
     few = inside[::step, ::step]
     worst = np.zeros(inside.shape, np.float32)
-    outside = ~inside
+    both = inside.view(np.uint8)
     for channel in range(2):
         x, y = np.ascontiguousarray(a[:, :, channel]), np.ascontiguousarray(b[:, :, channel])
         gain, offset = _line(x[::step, ::step][few], y[::step, ::step][few])
         difference = cv2.addWeighted(x, gain, y, -1.0, offset)
-        difference[outside] = 0
+        difference = cv2.copyTo(difference, both)
         worst = cv2.max(worst, np.abs(mean(difference, side)))
-    return _peak(np.asarray(worst), inside, side, 3)
+    return _peak(np.asarray(worst), inside, side)
 
 
 def _line(x: Plane, y: Plane) -> tuple[float, float]:
@@ -233,13 +235,8 @@ def _line(x: Plane, y: Plane) -> tuple[float, float]:
     return gain, 128 * (1 - gain) + cast
 
 
-def _peak(strength: Plane, inside: Mask, side: int, margin: int) -> Peak:
-    core = cv2.erode(
-        inside.astype(np.uint8), np.ones((margin, margin), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
-    if core.sum() < 200:
-        core = inside.astype(np.uint8)
-    _, most, _, place = cv2.minMaxLoc(strength, core)
+def _peak(strength: Plane, inside: Mask, side: int) -> Peak:
+    _, most, _, place = cv2.minMaxLoc(strength, inside.view(np.uint8))
     return Peak(float(most), (int(place[0]), int(place[1])), side)
 
 

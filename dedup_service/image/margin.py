@@ -12,6 +12,8 @@ from dedup_service.image.legibility import characters
 _EDGE = 0.012
 # A strip is plain when its grey levels span no more than this (5th to 95th percentile).
 _PLAIN = 20.0
+# A turn of this many degrees beyond quarter turns leaves empty corners.
+_TILT = 0.15
 # The frame of a screenshot is known by a step of at least this many grey levels along the image's edge.
 _SEAM = 6.0
 
@@ -64,8 +66,7 @@ def margins(
     both = (
         of_stored < 1 - _EDGE
         and of_query < 1 - _EDGE
-        and not _plain(colours[0], ~shown)
-        and not _plain(colours[1], ~known)
+        and not _spare(_plain(colours[0], ~shown), _plain(colours[1], ~known), matrix)
     )
     return Margins(of_stored, of_query, lost, extra, both)
 
@@ -94,6 +95,12 @@ def _outside(boxes: NDArray[np.int32], covered: NDArray[np.bool_]) -> int:
     x = np.clip(boxes[:, 0] + boxes[:, 2] // 2, 0, covered.shape[1] - 1)
     y = np.clip(boxes[:, 1] + boxes[:, 3] // 2, 0, covered.shape[0] - 1)
     return int((~covered[y, x]).sum())
+
+
+def _spare(stored_plain: bool, query_plain: bool, matrix: NDArray[np.float64]) -> bool:
+    """Whether what either lacks is paper or filling: on both sides, or on one where a tilt explains it."""
+    tilt = abs((np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 45) % 90 - 45)
+    return (stored_plain or query_plain) if tilt > _TILT else (stored_plain and query_plain)
 
 
 def _plain(rgb: NDArray[np.uint8], where: NDArray[np.bool_]) -> bool:

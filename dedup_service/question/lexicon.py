@@ -2,17 +2,18 @@
 
 Each file holds tables of senses. A sense is a name with its expressions, English and Chinese in one list:
 
-    kind = "OPPOSITE"          # the senses of one table exclude each other, and a veto of this kind says so; absent: synonyms
+    kind = "OPPOSITE" # the senses of one table exclude each other, and a veto of this kind says so; absent: synonyms
 
     [side]
     left = ["left", "left-hand side", "左边", "左侧"]
     right = ["right", "right-hand side", "右边", "右侧"]
 
-An expression means the same as every other one of its sense, in both languages. English expressions match whatever the
-inflection. `[kinds]` gives a table another veto kind than its file has. A `[types]` table says what kind of answer a sense asks for ("amount", "date" ...), so that the interrogative
-that only repeats it can be left out: "发票日期是哪天" asks no more than "发票日期". `frames.toml` lists what carries no
-meaning at all, `[[expand]]` turns one expression into several senses ("人数" = how many + person), and `shield` keeps a
-word whole in which a listed character would mean something else.
+An expression means the same as every other one of its sense, in both languages. English expressions match whatever
+the inflection. `[kinds]` gives a table another veto kind than its file has. A `[types]` table says what kind of
+answer a sense asks for ("amount", "date" ...), so that the interrogative that only repeats it can be left out:
+"发票日期是哪天" asks no more than "发票日期". `frames.toml` lists what carries no meaning at all, `[[expand]]` turns
+one expression into several senses ("人数" = how many + person), and `shield` keeps a word whole in which a listed
+character would mean something else.
 """
 
 import tomllib
@@ -29,9 +30,9 @@ RESERVED = frozenset({"types", "drop", "kinds"})
 
 @dataclass(frozen=True)
 class Sense:
-    """One meaning. ``name`` is unique in the whole lexicon; senses of one ``set`` exclude each other when ``kind`` is not
-    empty; ``type`` is the kind of answer it asks for, or empty; a ``movable`` sense may stand before or after what it
-    belongs to without changing the meaning ("colour of the car", "car colour")."""
+    """One meaning. ``name`` is unique in the whole lexicon; senses of one ``set`` exclude each other when ``kind`` is
+    not empty; ``type`` is the kind of answer it asks for, or empty; a ``movable`` sense may stand before or after
+    what it belongs to without changing the meaning ("colour of the car", "car colour")."""
 
     name: str
     kind: str = ""
@@ -42,8 +43,8 @@ class Sense:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The word lists, ready to match. ``phrases`` maps a sequence of units (see `words.units`) to the sense names that it
-    stands for (none: it says nothing); ``longest`` is the length of the longest such sequence."""
+    """The word lists, ready to match. ``phrases`` maps a sequence of units (see `words.units`) to the sense names
+    that it stands for (none: it says nothing); ``longest`` is the length of the longest such sequence."""
 
     senses: Mapping[str, Sense]
     phrases: Mapping[tuple[str, ...], tuple[str, ...]]
@@ -75,8 +76,8 @@ class LexiconError(ValueError):
 
 
 def build(documents: Mapping[str, Mapping[str, Any]]) -> Lexicon:
-    """Builds a lexicon from parsed word lists, keyed by file name. Raises `LexiconError` when one expression is given two
-    meanings or a table refers to a sense that no list defines."""
+    """Builds a lexicon from parsed word lists, keyed by file name. Raises `LexiconError` when one expression is given
+    two meanings or a table refers to a sense that no list defines."""
     senses: dict[str, Sense] = {}
     phrases: dict[tuple[str, ...], tuple[str, ...]] = {}
     spoken_for: dict[tuple[str, ...], str] = {}

@@ -17,7 +17,7 @@ _SPACE_BESIDE_HAN = re.compile(f"(?<=[{CJK}]) +| +(?=[{CJK}])")
 _LETTER = re.compile(r"[^\W\d_]")
 
 # Every style of quotation mark becomes one, so that only what is quoted matters.
-_QUOTES = str.maketrans({mark: '"' for mark in "“”„‟«»『』「」《》〈〉【】″"} | {mark: "'" for mark in "‘’‚‛′`´"})
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»『』「」《》〈〉【】″", '"') | dict.fromkeys("‘’‚‛′`´", "'"))
 # Currency written in full width, dashes of every width, the Chinese full stop and enumeration comma.
 _SIGNS = str.maketrans(
     {"￥": "¥", "￡": "£", "￠": "¢", "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "−": "-", "～": "~"}
@@ -32,10 +32,10 @@ _simplifier = OpenCC("t2s")
 def normalise(text: str) -> str:
     """Returns the form of ``text`` in which two spellings of one question are equal.
 
-    Compatibility forms are folded (NFKC: full width to half width), case is folded outside quotation marks, traditional
-    characters become simplified ones, and punctuation becomes a space, except for signs that bear meaning: currency, per
-    cent, degrees, quotation marks, a minus before a digit, and points, commas, colons, slashes and dashes within a number.
-    Any text is accepted; the result may be empty.
+    Compatibility forms are folded (NFKC: full width to half width), case is folded outside quotation marks,
+    traditional characters become simplified ones, and punctuation becomes a space, except for signs that bear
+    meaning: currency, per cent, degrees, quotation marks, a minus before a digit, and points, commas, colons, slashes
+    and dashes within a number. Any text is accepted; the result may be empty.
     """
     folded = (
         unicodedata.normalize("NFKC", text.translate(_QUOTES).translate(_SIGNS)).translate(_SIGNS).translate(_QUOTES)
@@ -63,9 +63,12 @@ def _bare(text: str) -> str:
             kept.append("'" if before.isalpha() and after.isalpha() else " ")
         elif sign == '"':
             kept.append(" ")
-        elif sign in _BEARING or unicodedata.category(sign) in ("So", "Sc", "Sm"):
-            kept.append(sign)
-        elif (sign == "-" and after.isdigit()) or (sign in ".,:/-" and before.isdigit() and after.isdigit()):
+        elif (
+            sign in _BEARING
+            or unicodedata.category(sign) in ("So", "Sc", "Sm")
+            or (sign == "-" and after.isdigit())
+            or (sign in ".,:/-" and before.isdigit() and after.isdigit())
+        ):
             kept.append(sign)
         else:
             kept.append(" ")
@@ -74,9 +77,11 @@ def _bare(text: str) -> str:
 
 def detect_language(text: str) -> Language:
     """Tells the language of a question by its script: "zh" as soon as a fifth of its letters are Han characters
-    (Chinese questions about images often quote Latin names), "en" for other Latin text, "other" for the rest."""
+    (Chinese questions about images often quote Latin names), "en" for other Latin text, "other" for the rest (kana make it Japanese)."""
     letters = _LETTER.findall(text)
     if not letters:
+        return "other"
+    if any("\u3040" <= letter <= "\u30ff" for letter in letters):
         return "other"
     han = sum(1 for letter in letters if _HAN.match(letter))
     if han * 5 >= len(letters):

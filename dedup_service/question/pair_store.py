@@ -6,16 +6,17 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Source = Literal["answer", "judge", "feedback", "exploration"]
 
 
 @dataclass(frozen=True)
 class PairRecord:
-    """One piece of evidence on two questions. ``left`` < ``right`` are digests of their normal forms; the texts are empty if
-    the operator does not allow them to be kept. ``context`` names what the evidence was seen on (an image's digest), so that
-    one image counts once; ``prior`` is what the texts alone said; ``time`` is in seconds since the epoch."""
+    """One piece of evidence on two questions. ``left`` < ``right`` are digests of their normal forms; the texts are
+    empty if the operator does not allow them to be kept. ``context`` names what the evidence was seen on (an image's
+    digest), so that one image counts once; ``prior`` is what the texts alone said; ``time`` is in seconds since the
+    epoch."""
 
     tenant: str
     left: str
@@ -46,8 +47,9 @@ class PairStore(Protocol):
 class SqlitePairStore:
     """Records in one SQLite file (write-ahead log), written in batches by a thread of its own.
 
-    ``most`` bounds the file: the oldest records beyond it are deleted now and then. The queue to the writer holds ``backlog``
-    batches; when it is full, `append` drops the batch and counts it in ``dropped``: evidence is worth less than latency.
+    ``most`` bounds the file: the oldest records beyond it are deleted now and then. The queue to the writer holds
+    ``backlog`` batches; when it is full, `append` drops the batch and counts it in ``dropped``: evidence is worth
+    less than latency.
     """
 
     def __init__(self, path: str | Path, *, most: int = 2_000_000, backlog: int = 1000) -> None:
@@ -58,9 +60,9 @@ class SqlitePairStore:
         with self._connect() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS pair_evidence (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, left_key TEXT NOT NULL,"
-                " right_key TEXT NOT NULL, left_text TEXT NOT NULL, right_text TEXT NOT NULL, source TEXT NOT NULL,"
-                " log_odds REAL NOT NULL, same INTEGER NOT NULL, time REAL NOT NULL, context TEXT NOT NULL,"
+                "CREATE TABLE IF NOT EXISTS pair_evidence (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL,"
+                " left_key TEXT NOT NULL, right_key TEXT NOT NULL, left_text TEXT NOT NULL, right_text TEXT NOT NULL,"
+                " source TEXT NOT NULL, log_odds REAL NOT NULL, same INTEGER NOT NULL, time REAL NOT NULL, context TEXT NOT NULL,"
                 " prior REAL NOT NULL, blocked INTEGER NOT NULL)"
             )
         connection.close()
@@ -77,11 +79,11 @@ class SqlitePairStore:
         connection = self._connect()
         try:
             rows = connection.execute(
-                "SELECT tenant, left_key, right_key, left_text, right_text, source, log_odds, same, time, context, prior,"
-                " blocked FROM pair_evidence ORDER BY id"
+                "SELECT tenant, left_key, right_key, left_text, right_text, source, log_odds, same, time, context,"
+                " prior, blocked FROM pair_evidence ORDER BY id"
             )
             for row in rows:
-                yield PairRecord(*row[:7], bool(row[7]), *row[8:11], bool(row[11]))
+                yield _record(row)
         finally:
             connection.close()
 
@@ -140,17 +142,36 @@ class SqlitePairStore:
     def _insert(self, connection: sqlite3.Connection, batch: Sequence[PairRecord]) -> None:
         with connection:
             connection.executemany(
-                "INSERT INTO pair_evidence (tenant, left_key, right_key, left_text, right_text, source, log_odds, same, time,"
-                " context, prior, blocked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO pair_evidence (tenant, left_key, right_key, left_text, right_text, source, log_odds, same,"
+                " time, context, prior, blocked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (r.tenant, r.left, r.right, r.left_text, r.right_text, r.source, r.log_odds, int(r.same), r.time, r.context,
-                     r.prior, int(r.blocked))
+                    (
+                        r.tenant,
+                        r.left,
+                        r.right,
+                        r.left_text,
+                        r.right_text,
+                        r.source,
+                        r.log_odds,
+                        int(r.same),
+                        r.time,
+                        r.context,
+                        r.prior,
+                        int(r.blocked),
+                    )
                     for r in batch
                 ],
-            )  # fmt: skip
+            )
 
     def _trim(self, connection: sqlite3.Connection) -> None:
         with connection:
             connection.execute(
                 "DELETE FROM pair_evidence WHERE id <= (SELECT max(id) FROM pair_evidence) - ?", (self._most,)
             )
+
+
+def _record(row: Sequence[Any]) -> PairRecord:
+    tenant, left, right, left_text, right_text, source, log_odds, same, time, context, prior, blocked = row
+    return PairRecord(
+        tenant, left, right, left_text, right_text, source, log_odds, bool(same), time, context, prior, bool(blocked)
+    )

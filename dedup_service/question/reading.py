@@ -1,9 +1,11 @@
-"""Reads a question: what kind of answer it asks for, about what, in which words, once everything that says nothing is gone.
+"""Reads a question: what kind of answer it asks for, about what, in which words, once everything that says nothing is
+gone.
 
-Two questions whose readings agree ask the same; that is the only ground on which a cold system serves an answer given to
-another wording. The reading errs on the side of difference: a word that no list knows stays, and counts.
+Two questions whose readings agree ask the same; that is the only ground on which a cold system serves an answer given
+to another wording. The reading errs on the side of difference: a word that no list knows stays, and counts.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -40,26 +42,75 @@ _MEASURES = frozenset(
 )
 _NUMERALS = {
     word: str(value)
-    for value, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    for value, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
     if value != 1
 }
 _ORDINALS = {
     word: f"#{value}"
-    for value, word in enumerate("second third fourth fifth sixth seventh eighth ninth tenth".split(), start=2)
+    for value, word in enumerate(
+        ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=2
+    )
 }
 _AUXILIARIES = frozenset(
-    "be is are was were do does did have has had can could will would should may might must".split()
+    [
+        "be",
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "have",
+        "has",
+        "had",
+        "can",
+        "could",
+        "will",
+        "would",
+        "should",
+        "may",
+        "might",
+        "must",
+    ]
 )
 # Alternations that make a yes-no question of a Chinese verb: 是不是, 有没有 and the like.
 _V_NOT_V = re.compile(r"([\u4e00-\u9fff]{1,2})[不没]\1")
 # Relations whose two sides may not be exchanged.
 _STRAY = frozenset({"for", "on", "at", "from", "to", "by", "with", "as", "into"})
 _ASKS = (
-    "count", "amount", "who", "whose", "when", "clock", "which-year", "which-month", "where", "why", "how", "how-long",
-    "how-old", "how-often", "number", "what-kind", "list", "describe", "summarise", "translate", "transcribe", "explain",
-    "compare", "how-like", "wrong", "yes-no", "what",
-)  # fmt: skip
-# Which kinds of answer an interrogative can ask for; where the question names such a thing, the interrogative adds nothing.
+    "count",
+    "amount",
+    "who",
+    "whose",
+    "when",
+    "clock",
+    "which-year",
+    "which-month",
+    "where",
+    "why",
+    "how",
+    "how-long",
+    "how-old",
+    "how-often",
+    "number",
+    "what-kind",
+    "list",
+    "describe",
+    "summarise",
+    "translate",
+    "transcribe",
+    "explain",
+    "compare",
+    "how-like",
+    "wrong",
+    "yes-no",
+    "what",
+)
+# Which kinds of answer an interrogative can ask for; where the question names such a thing, the interrogative adds
+# nothing.
 _ABSORBED = {
     "amount": frozenset({"amount"}),
     "number": frozenset({"amount", "code", "quantity", "any-number", "how-long", "date", "clock"}),
@@ -74,20 +125,43 @@ _ABSORBED = {
 }
 # What an interrogative by itself makes of the answer; the others leave it to the fields that the question names.
 _EXPECTED = {
-    "who": frozenset({"who"}), "whose": frozenset({"who"}), "when": frozenset({"date", "clock"}),
-    "clock": frozenset({"clock", "date"}), "which-year": frozenset({"date"}), "which-month": frozenset({"date"}),
-    "where": frozenset({"where"}), "why": frozenset({"cause"}), "amount": frozenset({"amount"}),
-    "count": frozenset({"quantity"}), "yes-no": frozenset({"yes-no"}), "how-long": frozenset({"how-long"}),
+    "who": frozenset({"who"}),
+    "whose": frozenset({"who"}),
+    "when": frozenset({"date", "clock"}),
+    "clock": frozenset({"clock", "date"}),
+    "which-year": frozenset({"date"}),
+    "which-month": frozenset({"date"}),
+    "where": frozenset({"where"}),
+    "why": frozenset({"cause"}),
+    "amount": frozenset({"amount"}),
+    "count": frozenset({"quantity"}),
+    "yes-no": frozenset({"yes-no"}),
+    "how-long": frozenset({"how-long"}),
     "how-old": frozenset({"quantity"}),
-}  # fmt: skip
+}
 # "What did the customer pay": the noun that follows is who does it, not what is asked for.
 _ASKS_ABOUT_DEEDS = frozenset({("what", "do"), ("which", "do")})
 _EXTREMES = frozenset({"highest", "lowest", "average", "median", "second-highest", "second-lowest"})
 _QUANTITIES = frozenset({"amount", "count", "number"})
 # What stands before or after the name of the image as a whole, and marks it as such.
-_POINTING = frozenset("the this that these those 这 张 该 此 本 份 在 幅 页".split())
-_PLACING = frozenset("上 中 里 内 的".split())
-_DEIXIS = frozenset("receipt invoice bill document chart table-data screen label image ticket poster sign".split())
+_POINTING = frozenset(["the", "this", "that", "these", "those", "这", "张", "该", "此", "本", "份", "在", "幅", "页"])
+_PLACING = frozenset(["上", "中", "里", "内", "的"])
+_DEIXIS = frozenset(
+    [
+        "receipt",
+        "invoice",
+        "bill",
+        "document",
+        "chart",
+        "table-data",
+        "screen",
+        "label",
+        "image",
+        "ticket",
+        "poster",
+        "sign",
+    ]
+)
 _DROPPED_BY_ASK = {
     "amount": frozenset({"cost", "price", "exist", "for", "money", "钱", "元", "amount-field"}),
     "count": frozenset({"exist", "altogether", "in", "on", "every", "can", "数"}),
@@ -102,10 +176,12 @@ _DROPPED_BY_ASK = {
 class Reading:
     """A question as it was understood.
 
-        ``tokens``: what it asks about, in order; a token is the name of a sense in the lexicon, else a word, a number or one
-        Chinese character. ``ask``: the kind of answer, one of the senses of the `[ask]` table of `frames.toml` ("what" when
-        nothing more is said). ``spans`` and ``ask_span`` are the words that each token and the interrogative stood for. ``deixis``: names for the image as a whole, which may be left out. ``plural``: tokens that stand
-        in the plural. ``surface``: the units before anything was left out. ``expects``: the kinds of answer that would do (the types of
+        ``tokens``: what it asks about, in order; a token is the name of a sense in the lexicon, else a word, a number
+        or one Chinese character. ``ask``: the kind of answer, one of the senses of the `[ask]` table of `frames.toml`
+        ("what" when nothing more is said). ``spans`` and ``ask_span`` are the words that each token and the
+        interrogative stood for. ``deixis``: names for the image as a whole, which may be left out. ``plural``: tokens
+        that stand in the plural. ``surface``: the units before anything was left out. ``expects``: the kinds of
+        answer that would do (the types of
     the lexicon), empty when that can't be told.
     """
 
@@ -124,8 +200,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How two readings lie on each other. ``left`` and ``right`` hold the tokens of each that the other lacks; ``agrees`` is
-    true only if nothing is left over, the order means the same, and both ask for the same kind of answer."""
+    """How two readings lie on each other. ``left`` and ``right`` hold the tokens of each that the other lacks;
+    ``agrees`` is true only if nothing is left over, the order means the same, and both ask for the same kind of
+    answer."""
 
     agrees: bool
     left: tuple[str, ...]
@@ -177,7 +254,7 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
         content = _without_deixis(content)
     names = [name for name, _ in content]
     expects = _expects(ask, ask_span, [name for name in names if name not in plural], lexicon)
-    if ask == "what" and any(pair in _ASKS_ABOUT_DEEDS for pair in zip(words, words[1:], strict=False)):
+    if ask == "what" and any(pair in _ASKS_ABOUT_DEEDS for pair in itertools.pairwise(words)):
         expects = frozenset()
     if any(lexicon.type_of(name) in _ABSORBED.get(ask, ()) for name in names):
         ask = "what"
@@ -196,8 +273,8 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
 
 
 def _expects(ask: str, ask_span: str, names: Sequence[str], lexicon: Lexicon) -> frozenset[str]:
-    """The kinds of answer that would do. A superlative hides what is asked for ("the highest value", "the category with the
-    highest value"), and "how much" asks for money as well as for sugar."""
+    """The kinds of answer that would do. A superlative hides what is asked for ("the highest value", "the category
+    with the highest value"), and "how much" asks for money as well as for sugar."""
     if ask == "amount" and ask_span == "how much":
         return frozenset({"amount", "quantity"})
     if ask in _EXPECTED:
@@ -211,7 +288,8 @@ def _expects(ask: str, ask_span: str, names: Sequence[str], lexicon: Lexicon) ->
 
 
 def _alternation(match: re.Match[str]) -> str:
-    """Leaves an alternation that the word lists know (有没有, 是不是) alone, and makes one verb of any other (贵不贵)."""
+    """Leaves an alternation that the word lists know (有没有, 是不是) alone, and makes one verb of any other
+    (贵不贵)."""
     return match[0] if match[1] in ("有", "是", "能", "会", "要", "对", "在") else match[1]
 
 
@@ -304,11 +382,12 @@ def _tokens(
 
 
 def _points(words: Sequence[str], at: int, length: int) -> bool:
-    """Tells whether a name for the image stands for the image as a whole: "the invoice", 发票上, or first in the question."""
+    """Tells whether a name for the image stands for the image as a whole: "the invoice", 发票上, or first in the
+    question."""
     after = words[at + length] if at + length < len(words) else ""
     if not words[at].isascii():
         return at == 0 or words[at - 1] in _POINTING or after in _PLACING or after == ""
-    return at > 0 and words[at - 1] in _POINTING or len(words) == length
+    return (at > 0 and words[at - 1] in _POINTING) or len(words) == length
 
 
 def _numeral(words: Sequence[str], at: int) -> tuple[str, int]:
@@ -426,8 +505,8 @@ def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
 
 
 def _order(a: Sequence[str], b: Sequence[str], lexicon: Lexicon) -> Order:
-    """Tells whether equal tokens in another order still say the same: they do if one movable token changed its place, and
-    the rest did not."""
+    """Tells whether equal tokens in another order still say the same: they do if one movable token changed its place,
+    and the rest did not."""
     if list(a) == list(b):
         return "same"
     for token in dict.fromkeys(a):

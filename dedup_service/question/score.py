@@ -1,11 +1,12 @@
 """From all evidence on two questions to the probability that they ask the same, with the reason.
 
 The model is additive and monotone: log-odds = intercept + sum over similarities of a non-decreasing, piecewise linear
-function, plus the log-odds of what is known about the pair and of the judge's verdict. Additive, so that a verdict can be
-explained; monotone, so that more similar never scores less; small, so that a few hundred labels suffice to fit it. A veto
-overrules everything.
+function, plus the log-odds of what is known about the pair and of the judge's verdict. Additive, so that a verdict
+can be explained; monotone, so that more similar never scores less; small, so that a few hundred labels suffice to fit
+it. A veto overrules everything.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,12 +32,13 @@ VETO_LOG_ODDS = -12.0
 class QuestionEvidence:
     """What is known about two questions. Similarities lie in 0..1.
 
-    ``cosine``: of the two embeddings (-1..1; NaN if there are none). ``lexical``: shared share of the characters of both
-    readings. ``coverage``: shared share of their tokens. ``order``: how far the tokens stand in the same order. ``same_ask``:
-    both ask for the same kind of answer. ``agrees``: the readings leave nothing over (see `reading.align`). ``exact``: equal
-    in normal form. ``few_left``: 1 / (1 + tokens left over). ``surface``: shared share of the characters of both normal
-    forms. ``known``: log-odds from earlier verdicts on this pair, None if there are none. ``judge``: the judge's
-    probability that both ask the same, None if not asked, unsure or down. ``same_language``: both in one language.
+    ``cosine``: of the two embeddings (-1..1; NaN if there are none). ``lexical``: shared share of the characters of
+    both readings. ``coverage``: shared share of their tokens. ``order``: how far the tokens stand in the same order.
+    ``same_ask``: both ask for the same kind of answer. ``agrees``: the readings leave nothing over (see
+    `reading.align`). ``exact``: equal in normal form. ``few_left``: 1 / (1 + tokens left over). ``surface``: shared
+    share of the characters of both normal forms. ``known``: log-odds from earlier verdicts on this pair, None if
+    there are none. ``judge``: the judge's probability that both ask the same, None if not asked, unsure or down.
+    ``same_language``: both in one language.
     """
 
     cosine: float
@@ -56,8 +58,8 @@ class QuestionEvidence:
 
 @dataclass(frozen=True)
 class QuestionScore:
-    """The probability that two questions ask the same, the one reason that weighed most (UPPER_SNAKE), the log-odds behind
-    it and the version of the calibration that gave it."""
+    """The probability that two questions ask the same, the one reason that weighed most (UPPER_SNAKE), the log-odds
+    behind it and the version of the calibration that gave it."""
 
     probability: float
     reason: str
@@ -130,10 +132,10 @@ FEATURES: Mapping[str, Callable[[QuestionEvidence], float]] = {
 
 @dataclass(frozen=True)
 class Calibration:
-    """A versioned, immutable score. ``knots`` holds per similarity the places (increasing) where its curve bends, ``slopes``
-    the non-negative rise from knot to knot; ``agreement`` is what equal readings add; ``ceiling`` bounds the log-odds that
-    similarities alone can reach, so that a cold system serves on agreement only; ``judge_weight`` scales the judge's
-    log-odds; ``serve_at`` is the probability from which on the shipped policy serves."""
+    """A versioned, immutable score. ``knots`` holds per similarity the places (increasing) where its curve bends,
+    ``slopes`` the non-negative rise from knot to knot; ``agreement`` is what equal readings add; ``ceiling`` bounds
+    the log-odds that similarities alone can reach, so that a cold system serves on agreement only; ``judge_weight``
+    scales the judge's log-odds; ``serve_at`` is the probability from which on the shipped policy serves."""
 
     version: str
     intercept: float
@@ -199,29 +201,43 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """A plain value for JSON; `from_dict` restores it."""
         return {
-            "version": self.version, "intercept": self.intercept,
+            "version": self.version,
+            "intercept": self.intercept,
             "knots": {name: list(values) for name, values in self.knots.items()},
             "slopes": {name: list(values) for name, values in self.slopes.items()},
-            "agreement": self.agreement, "ceiling": self.ceiling, "judge_weight": self.judge_weight,
-            "serve_at": self.serve_at, "floor": self.floor, "labels": self.labels, "notes": dict(self.notes),
-        }  # fmt: skip
+            "agreement": self.agreement,
+            "ceiling": self.ceiling,
+            "judge_weight": self.judge_weight,
+            "serve_at": self.serve_at,
+            "floor": self.floor,
+            "labels": self.labels,
+            "notes": dict(self.notes),
+        }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Calibration":
-        """Restores a calibration. Raises `ValueError` if a curve falls or is malformed: such a score would not be monotone."""
+        """Restores a calibration. Raises `ValueError` if a curve falls or is malformed: such a score would not be
+        monotone."""
         knots = {str(name): tuple(float(knot) for knot in places) for name, places in value["knots"].items()}
         slopes = {str(name): tuple(float(slope) for slope in rises) for name, rises in value["slopes"].items()}
         for name, places in knots.items():
             if name not in FEATURES or len(slopes.get(name, ())) != len(places) - 1:
                 raise ValueError(f"malformed curve: {name}")
-            if any(high <= low for low, high in zip(places, places[1:], strict=False)) or min(slopes[name]) < 0:
+            if any(high <= low for low, high in itertools.pairwise(places)) or min(slopes[name]) < 0:
                 raise ValueError(f"curve must not fall: {name}")
         return cls(
-            version=str(value["version"]), intercept=float(value["intercept"]), knots=knots, slopes=slopes,
-            agreement=float(value["agreement"]), ceiling=float(value["ceiling"]),
-            judge_weight=float(value.get("judge_weight", 1.0)), serve_at=float(value.get("serve_at", 0.95)),
-            floor=float(value.get("floor", -4.0)), labels=int(value.get("labels", 0)), notes=dict(value.get("notes", {})),
-        )  # fmt: skip
+            version=str(value["version"]),
+            intercept=float(value["intercept"]),
+            knots=knots,
+            slopes=slopes,
+            agreement=float(value["agreement"]),
+            ceiling=float(value["ceiling"]),
+            judge_weight=float(value.get("judge_weight", 1.0)),
+            serve_at=float(value.get("serve_at", 0.95)),
+            floor=float(value.get("floor", -4.0)),
+            labels=int(value.get("labels", 0)),
+            notes=dict(value.get("notes", {})),
+        )
 
 
 def _ramp(value: float, low: float, high: float) -> float:
@@ -252,10 +268,11 @@ def fit_calibration(
 ) -> Calibration:
     """Fits a calibration to labels by penalised logistic regression with non-negative slopes.
 
-    The penalty pulls each slope towards the prior's (``strength`` is worth that many labels), so that ten labels change
-    little and ten thousand decide. Vetoed pairs carry no information on the curves and are left out. A fitted calibration
-    may serve on similarity alone: its ceiling is the log-odds that the labels themselves support, the lower bound of the
-    precision among its best-scored tenth (rule of succession). Raises `ValueError` when no usable label is given.
+    The penalty pulls each slope towards the prior's (``strength`` is worth that many labels), so that ten labels
+    change little and ten thousand decide. Vetoed pairs carry no information on the curves and are left out. A fitted
+    calibration may serve on similarity alone: its ceiling is the log-odds that the labels themselves support, the
+    lower bound of the precision among its best-scored tenth (rule of succession). Raises `ValueError` when no usable
+    label is given.
     """
     from scipy.optimize import minimize
 
@@ -294,29 +311,46 @@ def fit_calibration(
     right = float(np.sum(same[best]))
     earned = logit((right + 1.0) / (len(best) + 2.0))
     return Calibration(
-        version=version, intercept=float(theta[0]), knots=dict(start.knots), slopes=slopes, agreement=start.agreement,
-        ceiling=max(start.ceiling, earned), judge_weight=start.judge_weight, serve_at=start.serve_at, floor=start.floor,
-        labels=len(rows), notes={"best_tenth_log_odds": earned},
-    )  # fmt: skip
+        version=version,
+        intercept=float(theta[0]),
+        knots=dict(start.knots),
+        slopes=slopes,
+        agreement=start.agreement,
+        ceiling=max(start.ceiling, earned),
+        judge_weight=start.judge_weight,
+        serve_at=start.serve_at,
+        floor=start.floor,
+        labels=len(rows),
+        notes={"best_tenth_log_odds": earned},
+    )
 
 
-# Fitted on the project's own set and samples of four public sets of question pairs, each weighing alike; see docs/tune.md.
-# The last digits mean nothing; the small slopes only keep the order of pairs that the large ones tie.
+# Fitted on the project's own set and samples of four public sets of question pairs, each weighing alike; see
+# docs/tune.md. The last digits mean nothing; the small slopes only keep the order of pairs that the large ones tie.
 PRIOR = Calibration(
     version="prior-1",
     intercept=-4.3,
     knots={
-        "cosine": (0.78, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0), "lexical": (0.0, 0.25, 0.5, 0.75, 0.9, 1.0),
-        "coverage": (0.0, 0.3, 0.6, 0.8, 1.0), "order": (0.0, 0.5, 1.0), "same_ask": (0.0, 1.0),
-        "few_left": (0.0, 0.15, 0.26, 0.34, 0.5, 1.0), "surface": (0.2, 0.5, 0.75, 0.9, 1.0),
+        "cosine": (0.78, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0),
+        "lexical": (0.0, 0.25, 0.5, 0.75, 0.9, 1.0),
+        "coverage": (0.0, 0.3, 0.6, 0.8, 1.0),
+        "order": (0.0, 0.5, 1.0),
+        "same_ask": (0.0, 1.0),
+        "few_left": (0.0, 0.15, 0.26, 0.34, 0.5, 1.0),
+        "surface": (0.2, 0.5, 0.75, 0.9, 1.0),
         "both": (0.2, 0.5, 0.8, 1.0),
     },
     slopes={
-        "cosine": (1.5, 1.1, 0.4, 0.15, 0.35, 1.4), "lexical": (0.1, 0.05, 0.05, 0.05, 0.4),
-        "coverage": (0.05, 0.05, 0.05, 0.1), "order": (0.05, 0.05), "same_ask": (0.1,),
-        "few_left": (1.3, 0.1, 0.05, 0.1, 1.1), "surface": (0.02, 0.02, 0.02, 0.15), "both": (0.05, 0.05, 0.05),
+        "cosine": (1.5, 1.1, 0.4, 0.15, 0.35, 1.4),
+        "lexical": (0.1, 0.05, 0.05, 0.05, 0.4),
+        "coverage": (0.05, 0.05, 0.05, 0.1),
+        "order": (0.05, 0.05),
+        "same_ask": (0.1,),
+        "few_left": (1.3, 0.1, 0.05, 0.1, 1.1),
+        "surface": (0.02, 0.02, 0.02, 0.15),
+        "both": (0.05, 0.05, 0.05),
     },
     agreement=3.5,
     ceiling=0.9,
     serve_at=0.9,
-)  # fmt: skip
+)

@@ -1,8 +1,8 @@
 """Vetoes: reasons why two questions can't be the same, however alike they look. Each names the two spans that differ.
 
 A veto is a hard no. It fires on what the word lists (`lexicon/`) know to exclude each other and on what no paraphrase
-changes: numbers, dates, quoted strings, names, negation, constraints on the answer. It stays silent on words that no list
-knows, because those may as well be synonyms.
+changes: numbers, dates, quoted strings, names, negation, constraints on the answer. It stays silent on words that no
+list knows, because those may as well be synonyms.
 """
 
 import re
@@ -22,11 +22,22 @@ _CAPITAL = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][A-Za-z]+\b")
 _DATE = re.compile(r"#?(?:(?:19|20)\d{2}|\d{1,4}[-/:]\d{1,2}(?:[-/:]\d{1,4})?)")
 _CODE = re.compile(r"(?=.*\d)(?=.*[a-z])[a-z0-9]{2,}")
 # A sense of these tables narrows the question down even if the other side says nothing of the kind.
-_NARROWING = frozenset({
-    "opposites/side", "opposites/depth", "opposites/extreme", "opposites/tax-side", "opposites/degree", "opposites/case",
-    "opposites/price", "opposites/time",
-    "formats/format", "formats/language", "units/date-weekday", "colours/colour",
-})  # fmt: skip
+_NARROWING = frozenset(
+    {
+        "opposites/side",
+        "opposites/depth",
+        "opposites/extreme",
+        "opposites/tax-side",
+        "opposites/degree",
+        "opposites/case",
+        "opposites/price",
+        "opposites/time",
+        "formats/format",
+        "formats/language",
+        "units/date-weekday",
+        "colours/colour",
+    }
+)
 _PEOPLE = frozenset({"objects/person", "opposites/sex"})
 _QUANTITIES = frozenset({"amount", "count", "number"})
 _DIGITS = frozenset({"amount", "code", "quantity", "date", "clock", "how-long"})
@@ -39,8 +50,8 @@ _NEVER_WHAT = frozenset({"yes-no", "count", "why", "translate", "summarise", "ho
 
 @dataclass(frozen=True)
 class Veto:
-    """Why two questions differ. ``kind`` is an UPPER_SNAKE reason; ``left`` and ``right`` are the words of the first and of
-    the second question that differ, empty on a side that has none."""
+    """Why two questions differ. ``kind`` is an UPPER_SNAKE reason; ``left`` and ``right`` are the words of the first
+    and of the second question that differ, empty on a side that has none."""
 
     kind: str
     left: str
@@ -165,7 +176,8 @@ def _exchanged(mine: str, theirs: str, one: Reading, other: Reading, lexicon: Le
 
 
 def _narrowed(added: Sequence[str], reading: Reading, lexicon: Lexicon, flip: bool) -> list[Veto]:
-    """One question says all that the other says, and adds nothing but a side, an extreme, a colour, a form of answer."""
+    """One question says all that the other says, and adds nothing but a side, an extreme, a colour, a form of
+    answer."""
     senses = [lexicon.senses.get(token) for token in added]
     if not all(sense is not None and sense.set in _NARROWING for sense in senses):
         return []
@@ -250,8 +262,8 @@ def _one_name(mine: str, theirs: str) -> bool:
 
 
 def _is_name(token: str, text: str, reading: Reading, lexicon: Lexicon) -> bool:
-    """A word that names one thing: a code, a word no dictionary knows, Latin letters in a Chinese question, or a word that
-    is written with a capital in the middle of a sentence that is not all in capitals."""
+    """A word that names one thing: a code, a word no dictionary knows, Latin letters in a Chinese question, or a word
+    that is written with a capital in the middle of a sentence that is not all in capitals."""
     if token in lexicon.senses or not token[:1].isalnum():
         return False
     if _CODE.fullmatch(token):

@@ -1,9 +1,12 @@
 """Cuts a question into units: an English word in its base form, a number, a sign, or one Chinese character."""
 
 import re
+import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib.resources import files
 
-from lemminflect import getAllLemmas
+from lemminflect import getAllLemmas  # type: ignore[import-untyped]
 from rapidfuzz.distance import DamerauLevenshtein
 
 from dedup_service.question.normal import CJK, normalise
@@ -13,41 +16,17 @@ _CODE = re.compile(r"[a-z]*\d[a-z0-9]*[a-z][a-z0-9]*|[a-z]+\d[a-z0-9]*")
 _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
 _MEASURED = re.compile(r"(\d+(?:\.\d+)?)([a-z]{1,3})")
 
-CONTRACTIONS = {
-    "what's": "what be", "whats": "what be", "who's": "who be", "whos": "who be", "where's": "where be", "when's": "when be",
-    "how's": "how be", "that's": "that be", "there's": "there be", "it's": "it be", "here's": "here be", "let's": "let us",
-    "isn't": "be not", "aren't": "be not", "wasn't": "be not", "weren't": "be not", "doesn't": "do not", "don't": "do not",
-    "didn't": "do not", "can't": "can not", "cannot": "can not", "couldn't": "could not", "won't": "will not",
-    "wouldn't": "would not", "hasn't": "have not", "haven't": "have not", "hadn't": "have not", "shouldn't": "should not",
-    "i'd": "i would", "i'm": "i be", "you're": "you be", "they're": "they be", "he's": "he be", "she's": "she be",
-    "i've": "i have", "i'll": "i will", "ain't": "be not", "isnt": "be not", "doesnt": "do not", "dont": "do not",
-    "cant": "can not", "im": "i be", "pls": "please", "plz": "please", "u": "you", "r": "be", "ur": "your", "img": "image",
-    "pic": "picture", "pics": "picture", "qty": "quantity", "amt": "amount", "tel": "telephone", "addr": "address",
-}  # fmt: skip
-# Words whose base form a dictionary of inflections would get wrong or drown in a noun ("does" of deer).
-FUNCTION = {
-    "is": "be", "are": "be", "was": "be", "were": "be", "am": "be", "been": "be", "being": "be", "be": "be", "does": "do",
-    "did": "do", "done": "do", "do": "do", "doing": "doing", "has": "have", "had": "have", "have": "have", "having": "have",
-    "as": "as", "us": "us", "his": "his", "this": "this", "its": "its", "hers": "hers", "ours": "ours", "yes": "yes",
-    "left": "left", "right": "right", "lowest": "lowest", "highest": "highest", "most": "most", "least": "least",
-    "more": "more", "less": "less", "worse": "worse", "best": "best", "worst": "worst", "better": "better", "first": "first",
-    "last": "last", "an": "a", "the": "the", "building": "building", "clothes": "clothes", "clothing": "clothing",
-    "glasses": "glasses", "people": "people", "men": "man", "women": "woman", "children": "child", "saw": "see",
-    "seen": "see", "found": "find", "shopping": "shopping", "news": "news", "goods": "goods", "cents": "cent",
-    "taxes": "tax", "axes": "axis", "savings": "savings", "painting": "painting", "drawing": "drawing", "wedding": "wedding",
-    "lighting": "lighting", "heading": "heading", "meeting": "meeting", "number": "number", "numbers": "number", "during": "during",
-    "any": "any", "gross": "gross", "net": "net", "bus": "bus", "buses": "bus", "gas": "gas", "species": "species",
-    "series": "series", "ms": "ms", "others": "other", "does't": "do",
-    "due": "due", "pants": "pants", "trousers": "trousers", "shorts": "shorts", "sunglasses": "sunglasses", "needed": "need",
-    "spent": "spend", "bought": "buy", "sold": "sell", "written": "write", "shown": "show", "data": "data", "media": "media",
-}  # fmt: skip
+_ENGLISH = tomllib.loads(files("dedup_service.question").joinpath("english.toml").read_text("utf-8"))
+CONTRACTIONS: Mapping[str, str] = _ENGLISH["contractions"]
+FORMS: Mapping[str, str] = _ENGLISH["forms"]
+_GRAMMAR = frozenset(_ENGLISH["grammar"])
 
 
 @lru_cache(maxsize=65536)
 def lemma(word: str) -> str:
     """The base form of a lower-case English word; the word itself when it is in no dictionary."""
-    if word in FUNCTION:
-        return FUNCTION[word]
+    if word in FORMS:
+        return FORMS[word]
     if not word.isascii() or not word.isalpha() or len(word) < 3:
         return word
     found = getAllLemmas(word)
@@ -62,27 +41,15 @@ def is_plural(word: str) -> bool:
     """Tells whether a lower-case English word is a noun in the plural."""
     if word in ("people", "men", "women", "children", "numbers", "axes", "taxes"):
         return True
-    if word in FUNCTION or not word.isascii() or not word.endswith("s") or len(word) < 4:
+    if word in FORMS or not word.isascii() or not word.endswith("s") or len(word) < 4:
         return False
     return any(form != word for form in getAllLemmas(word).get("NOUN", ()))
-
-
-# Words of the grammar, which a dictionary of inflections leaves out.
-_GRAMMAR = frozenset(
-    "about above across after against along among around at because before behind below beneath beside between beyond but by"
-    " despite down during for from in inside into like near of off on onto or out over per since than though through to toward"
-    " towards under until up upon via versus with within without although if unless while whereas whether that this these those"
-    " what which who whom whose when where why how and nor yet so he she it they we you i me him her us them my your his its our"
-    " their mine yours ours theirs myself yourself himself herself itself themselves each every either neither both all any some"
-    " none anything something everything nothing anyone someone everyone nobody another such same other else ever never always"
-    " also just only even still already too very must shall should could would might ought".split()
-)
 
 
 @lru_cache(maxsize=65536)
 def is_word(word: str) -> bool:
     """Tells whether the dictionary knows a lower-case English word."""
-    return word in FUNCTION or word in _GRAMMAR or bool(getAllLemmas(word))
+    return word in FORMS or word in _GRAMMAR or bool(getAllLemmas(word))
 
 
 @lru_cache(maxsize=65536)

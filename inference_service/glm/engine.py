@@ -53,6 +53,7 @@ class GlmEngine:
         self.started = False
         self.revision = ""
         self.can_judge = False
+        self.versions: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Loads the model, starts the worker and runs one small request. Raises EngineError."""
@@ -65,9 +66,7 @@ class GlmEngine:
         )
         self.judge = Judge(self.prompter)
         self.can_judge = self.judge.able
-        self.worker = Worker(
-            network, self.settings, vocabulary.ends, self.judge.verdicts, self.prompter.patches, loop
-        )
+        self.worker = Worker(network, self.settings, vocabulary.ends, self.judge.verdicts, self.prompter.patches, loop)
         self.pool = ThreadPoolExecutor(self.settings.preprocess_threads, thread_name_prefix="glm-preprocess")
         self.worker.thread.start()
         self.started = True
@@ -82,6 +81,7 @@ class GlmEngine:
                 raise
 
     def assemble(self) -> tuple[Loaded, Network]:
+        self.versions = versions()
         loaded = self.loader(self.settings)
         try:
             network = Network(loaded.model, self.settings.max_batch_tokens, self.settings.cuda_graphs)
@@ -210,7 +210,7 @@ class GlmEngine:
             max_pixels_limit=self.settings.max_pixels_limit,
             caches=caches,
             can_judge=self.can_judge,
-            versions=versions(),
+            versions=self.versions,
         )
 
     def healthy(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -67,12 +68,11 @@ def quantiser(settings: GlmSettings) -> Any:
             bnb_4bit_compute_dtype=DTYPES[settings.dtype],
             llm_int8_skip_modules=UNTOUCHED,
         )
-    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, Int8WeightOnlyConfig, PerRow
-
+    torchao: Any = import_module("torchao.quantization")
     kind = (
-        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+        torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
         if settings.quantisation is Quantisation.FP8
-        else Int8WeightOnlyConfig()
+        else torchao.Int8WeightOnlyConfig()
     )
     return library.TorchAoConfig(kind, modules_to_not_convert=UNTOUCHED)
 

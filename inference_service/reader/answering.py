@@ -10,7 +10,7 @@ from rapidfuzz import fuzz
 from inference_service.reader.document import Document
 from inference_service.reader.fields import Field, amounts_in
 from inference_service.reader.page import Line, Page
-from inference_service.reader.understanding import Wish, is_chinese, normal, understand
+from inference_service.reader.understanding import FILLER_EN, Wish, is_chinese, normal, understand
 
 ALIKE = 90.0
 """Least similarity, 0 to 100, of a label with what a question calls it: room for one misread letter in ten."""
@@ -90,23 +90,41 @@ def name(field: Field, chinese: bool) -> str:
 
 def look_up(page: Page, wish: Wish) -> str | None:
     """The value beside the one label that the wish names; None when there is none, or more than one."""
-    values: list[str] = []
-    wanted = compact(wish.label)
+    for label in (wish.label, part_of(page, wish.label)):
+        values = beside(page, compact(label), wish.number)
+        if not values and wish.number and label == wish.label:
+            values = priced_rows(page, label)
+        if values:
+            return values[0] if len(set(values)) == 1 else None
+    return None
+
+
+def beside(page: Page, wanted: str, digits: bool) -> list[str]:
+    """The values of all labels that are the wanted one."""
     if len(wanted) < (1 if is_chinese(wanted) or wanted.isdigit() else 2):
-        return None
-    for number, row in enumerate(page.rows):
-        for place, line in enumerate(row):
-            value = value_at(page, number, place, line, wanted, wish.number)
-            if value:
-                values.append(value)
-    if not values and wish.number:
-        values = priced_rows(page, wish.label)
-    return values[0] if len(set(values)) == 1 else None
+        return []
+    places = ((number, place, line) for number, row in enumerate(page.rows) for place, line in enumerate(row))
+    found = (value_at(page, number, place, line, wanted, digits) for number, place, line in places)
+    return [value for value in found if value]
+
+
+def part_of(page: Page, label: str) -> str:
+    """The "X" of "Y in X" or "X的Y" when the page itself speaks of Y, as a chart does in its title; else nothing."""
+    text = normal(" ".join(page.texts))
+    if is_chinese(label):
+        part, _, whole = label.rpartition("的")
+        return part if whole and whole in text else ""
+    matched = re.fullmatch(r"(?P<whole>.+) (?:in|for|of|at) (?:the )?(?P<part>[^ ]+(?: [^ ]+)?)", label)
+    if matched is None:
+        return ""
+    words = [word.rstrip("s") for word in re.findall(r"[a-z]+", matched["whole"]) if word not in FILLER_EN]
+    return matched["part"] if words and all(word in text for word in words) else ""
 
 
 def compact(text: str) -> str:
-    """A label without case, width, spaces and punctuation."""
-    return re.sub(r"[\W_]+", "", normal(text))
+    """A label without case, width, spaces and punctuation, with one word for "number"."""
+    short = re.sub(r"\b(?:number|num)\b|#", "no", normal(text))
+    return re.sub(r"[\W_]+", "", short)
 
 
 def alike(wanted: str, label: str) -> bool:

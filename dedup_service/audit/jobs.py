@@ -1,0 +1,207 @@
+"""Reports made on demand: one at a time, each in a process of its own, kept for 30 days as folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dedup_service.audit.job import Job
+from dedup_service.ledger.records import new_id
+
+KEEP = 30 * 86_400.0
+"""Seconds that a report is kept."""
+REMEMBERED = 100
+"""Most jobs remembered after their end."""
+GRACE = 5.0
+"""Seconds that a process told to stop may take to clean up."""
+ID = re.compile(r"[0-9a-f]{32}")
+ALL = "-"
+"""The name that stands for all tenants."""
+
+
+class BusyError(Exception):
+    """A report is being made already."""
+
+
+@dataclass
+class Running:
+    """One report on its way, or how it ended."""
+
+    id: str
+    tenant: str
+    """The tenant, or "-"."""
+    start: float
+    stage: str = "starting"
+    share: float = 0.0
+    done: bool = False
+    cancelled: bool = False
+    reason: str = ""
+    """Why it failed, UPPER_SNAKE; empty when it did not."""
+    message: str = ""
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Reports:
+    """Makes, finds and deletes reports below `folder`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger: str,
+        *,
+        default_policy: str = "",
+        keep: float = KEEP,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = folder
+        self.ledger = ledger
+        self.default_policy = default_policy
+        self.keep = keep
+        self.clock = clock
+        self.jobs: dict[str, Running] = {}
+
+    def start(
+        self,
+        tenant: str,
+        window: float,
+        *,
+        max_wrong: float | None = None,
+        confidence: float | None = None,
+        price: float | None = None,
+        currency: str = "USD",
+    ) -> Running:
+        """Starts a report over the last `window` seconds. Raises BusyError while another one is made."""
+        if any(not job.done for job in self.jobs.values()):
+            raise BusyError
+        now = self.clock()
+        running = Running(new_id(now), tenant, now)
+        job = Job(
+            self.ledger,
+            str(self.place(tenant, running.id)),
+            now - window,
+            now,
+            None if tenant == ALL else tenant,
+            max_wrong,
+            confidence,
+            price,
+            currency,
+            self.default_policy,
+        )
+        self.jobs[running.id] = running
+        for old in list(self.jobs)[:-REMEMBERED]:
+            del self.jobs[old]
+        running.task = asyncio.create_task(self.run(running, job))
+        return running
+
+    async def run(self, running: Running, job: Job) -> None:
+        """Follows the process to its end; stops it when cancelled."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "dedup_service.audit",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(asdict(job)).encode())
+            process.stdin.close()
+            async for line in process.stdout:
+                said = json.loads(line)
+                running.stage, running.share = said.get("stage", running.stage), said.get("share", running.share)
+                running.reason, running.message = said.get("reason", ""), said.get("message", "")
+            if await process.wait() != 0 and not running.reason:
+                running.reason, running.message = "AUDIT_FAILED", "The audit's process ended before it was done."
+        except asyncio.CancelledError:
+            running.cancelled = True
+            running.reason, running.message = "CANCELLED", "The report was cancelled."
+        except (OSError, ValueError) as error:
+            running.reason, running.message = "AUDIT_FAILED", f"The audit's process failed: {type(error).__name__}."
+        finally:
+            await end(process)
+            running.done = True
+
+    async def cancel(self, job: str) -> None:
+        """Stops a report on its way; nothing of it is left. Finished ones stay."""
+        running = self.jobs.get(job)
+        if running is not None and running.task is not None and not running.done:
+            running.task.cancel()
+            await asyncio.wait([running.task])
+
+    async def stop(self) -> None:
+        """Stops what is on its way."""
+        for job in list(self.jobs):
+            await self.cancel(job)
+
+    def place(self, tenant: str, report: str) -> Path:
+        """The folder of a report. Raises LookupError for an id that is none."""
+        if not ID.fullmatch(report):
+            raise LookupError(report)
+        return self.folder / tenant / report
+
+    def read(self, tenant: str, report: str) -> Mapping[str, Any]:
+        """A finished report's JSON. Raises LookupError. Blocks."""
+        try:
+            found: Mapping[str, Any] = json.loads((self.place(tenant, report) / "report.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise LookupError(report) from error
+        return found
+
+    def files(self, tenant: str, report: str) -> tuple[bytes, bytes]:
+        """The page and the JSON of a finished report. Raises LookupError. Blocks."""
+        folder = self.place(tenant, report)
+        try:
+            return (folder / "report.html").read_bytes(), (folder / "report.json").read_bytes()
+        except OSError as error:
+            raise LookupError(report) from error
+
+    def ids(self, tenant: str) -> list[str]:
+        """Ids of a tenant's finished reports, newest first. Blocks."""
+        folder = self.folder / tenant
+        if not folder.is_dir():
+            return []
+        found = (each.name for each in folder.iterdir() if (each / "report.json").is_file())
+        return sorted((name for name in found if ID.fullmatch(name)), reverse=True)
+
+    def delete(self, tenant: str, report: str) -> bool:
+        """Deletes a report. False when there was none. Blocks."""
+        folder = self.place(tenant, report)
+        there = folder.is_dir()
+        shutil.rmtree(folder, ignore_errors=True)
+        return there
+
+    def sweep(self) -> int:
+        """Deletes reports past their time. Returns how many. Blocks."""
+        if not self.folder.is_dir():
+            return 0
+        due = self.clock() - self.keep
+        old = [
+            (tenant.name, report)
+            for tenant in self.folder.iterdir()
+            if tenant.is_dir()
+            for report in self.ids(tenant.name)
+            if int(report[:14], 16) / 1e6 < due
+        ]
+        return sum(self.delete(tenant, report) for tenant, report in old)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Ends a process that still runs: asks first, so that it cleans up."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), GRACE)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

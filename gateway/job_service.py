@@ -1,0 +1,62 @@
+"""`askonce.v1.JobService` on top of the queue."""
+
+from __future__ import annotations
+
+import grpc
+
+from askonce import telemetry
+from askonce.faults import InvalidInput, Unsupported
+from askonce.v1 import job_pb2, job_pb2_grpc
+from gateway.admitting import Admission
+from gateway.answering import Answering
+from gateway.jobs import Jobs, tenant_of
+from gateway.service import Context, credentials
+
+NAME = "askonce.v1.JobService"
+
+
+class JobService(job_pb2_grpc.JobServiceServicer):
+    """The gRPC face of the queue; without a queue every method is UNIMPLEMENTED."""
+
+    def __init__(self, admission: Admission, answering: Answering, jobs: Jobs | None) -> None:
+        self.admission = admission
+        self.answering = answering
+        self.queue = jobs
+
+    def add(self, server: grpc.aio.Server) -> None:
+        """Adds this service to a server."""
+        job_pb2_grpc.add_JobServiceServicer_to_server(self, server)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The queue. Raises Unsupported where there is none."""
+        if self.queue is None:
+            raise Unsupported(
+                "JOBS_DISABLED", "This deployment keeps no jobs: its operator has set no folder for them."
+            )
+        return self.queue
+
+    async def CreateJob(self, request: job_pb2.CreateJobRequest, context: Context) -> job_pb2.CreateJobResponse:
+        asked = request.request
+        if asked.parent and request.parent and asked.parent != request.parent:
+            message = "request.parent: leave it empty; the job's parent holds for both."
+            raise InvalidInput("PARENT_INVALID", message, field="request.parent")
+        async with self.admission.visit(credentials(context), request.parent or asked.parent) as visit:
+            jobs = self.jobs
+            await self.answering.check(asked)
+            asked.parent = visit.tenant
+            job = await jobs.create(visit.tenant, asked, request.job_id)
+            telemetry.note(job=job.name)
+            return job_pb2.CreateJobResponse(job=job)
+
+    async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
+        async with self.admission.visit(credentials(context), tenant_of(request.name), poll=True):
+            return self.jobs.get(request.name)
+
+    async def ListJobs(self, request: job_pb2.ListJobsRequest, context: Context) -> job_pb2.ListJobsResponse:
+        async with self.admission.visit(credentials(context), request.parent, poll=True) as visit:
+            return self.jobs.list(visit.tenant, request.page_size, request.page_token)
+
+    async def CancelJob(self, request: job_pb2.CancelJobRequest, context: Context) -> job_pb2.CancelJobResponse:
+        async with self.admission.visit(credentials(context), tenant_of(request.name), poll=True):
+            return job_pb2.CancelJobResponse(job=await self.jobs.cancel(request.name))

@@ -1,0 +1,219 @@
+"""Questions that can wait: a bounded queue, worked off at background priority, that survives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from askonce import faults, telemetry
+from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate, Unreachable
+from askonce.v1 import answer_pb2, job_pb2
+from gateway import meters
+from gateway.settings import Jobs as JobSettings
+from gateway.shelf import Shelf
+
+NAME = re.compile(r"(tenants/[a-z0-9-]{1,63})/jobs/([a-z0-9-]{1,63})")
+IDENTIFIER = re.compile(r"[a-z0-9-]{1,63}")
+MAX_PAGE, DEFAULT_PAGE = 100, 20
+PATIENCE = (1.0, 30.0)
+"""Seconds to wait, at least and at most, before a busy model is asked again."""
+SWEEP_INTERVAL = 60.0
+UNFINISHED = frozenset((job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING))
+
+Answer = Callable[[answer_pb2.AnswerRequest, str], Awaitable[answer_pb2.AnswerResponse]]
+"""Answers a tenant's request at background priority. Raises Fault."""
+
+
+class Jobs:
+    """The jobs of one gateway."""
+
+    def __init__(
+        self, settings: JobSettings, shelf: Shelf, answer: Answer, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.shelf = shelf
+        self.answer = answer
+        self.clock = clock
+        self.jobs: OrderedDict[str, job_pb2.Job] = OrderedDict()
+        """By name, oldest first."""
+        self.waiting: deque[str] = deque()
+        self.arrived = asyncio.Event()
+        self.running: dict[str, asyncio.Task[answer_pb2.AnswerResponse]] = {}
+        self.creating = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Takes up what an earlier process left; what was being answered is asked again."""
+        found = await asyncio.to_thread(self.shelf.load)
+        for job in sorted(found, key=lambda job: job.create_time.ToNanoseconds()):
+            self.jobs[job.name] = job
+            if job.state in UNFINISHED:
+                job.state = job_pb2.JOB_STATE_QUEUED
+                self.enqueue(job.name)
+
+    async def create(self, tenant: str, request: answer_pb2.AnswerRequest, identifier: str) -> job_pb2.Job:
+        """Queues a checked request; an id that is known returns its job. Raises InvalidInput and Exhausted."""
+        if identifier and not IDENTIFIER.fullmatch(identifier):
+            message = 'job_id: write 1 to 63 characters of a-z, 0-9 and "-".'
+            raise InvalidInput("JOB_ID_INVALID", message, field="job_id")
+        name = f"{tenant}/jobs/{identifier or secrets.token_hex(10)}"
+        async with self.creating:
+            if (known := self.jobs.get(name)) is not None:
+                return known
+            if len(self.waiting) >= self.settings.queued or not await self.make_room():
+                raise Exhausted("JOBS_FULL", "The queue of jobs is full; try again later.", retry_after=30.0)
+            now = self.clock()
+            job = job_pb2.Job(
+                name=name,
+                state=job_pb2.JOB_STATE_QUEUED,
+                create_time=timestamp(now),
+                expire_time=timestamp(now + self.settings.ttl),
+            )
+            await asyncio.to_thread(self.shelf.put_request, name, request)
+            await asyncio.to_thread(self.shelf.put, job)
+            self.jobs[name] = job
+        self.enqueue(name)
+        return job
+
+    async def make_room(self) -> bool:
+        """Forgets the oldest job that is done, when as many are kept as may be; says whether there is room."""
+        if len(self.jobs) < self.settings.kept:
+            return True
+        done = next((name for name, job in self.jobs.items() if job.state not in UNFINISHED), None)
+        if done is None:
+            return False
+        await self.forget(done)
+        return True
+
+    def get(self, name: str) -> job_pb2.Job:
+        """A job as it is now. Raises InvalidInput and Absent."""
+        tenant_of(name)
+        job = self.jobs.get(name)
+        if job is None:
+            raise Absent("JOB_UNKNOWN", "There is no such job, or it has expired; create it anew.", field="name")
+        return job
+
+    def list(self, tenant: str, size: int, token: str) -> job_pb2.ListJobsResponse:
+        """A page of a tenant's jobs, newest first, without answers. Raises InvalidInput."""
+        if not 0 <= size <= MAX_PAGE:
+            raise InvalidInput("OUT_OF_RANGE", f"page_size: {size} is not within 1 to {MAX_PAGE}.", field="page_size")
+        names = [name for name in reversed(self.jobs) if name.startswith(f"{tenant}/")]
+        if token:
+            after = [place for place, name in enumerate(names) if name == f"{tenant}/jobs/{token}"]
+            if not after:
+                raise InvalidInput("PAGE_TOKEN_INVALID", "page_token: begin again without one.", field="page_token")
+            names = names[after[0] + 1 :]
+        page = names[: size or DEFAULT_PAGE]
+        response = job_pb2.ListJobsResponse()
+        for name in page:
+            short = response.jobs.add()
+            short.CopyFrom(self.jobs[name])
+            short.ClearField("response")
+        if len(names) > len(page):
+            response.next_page_token = page[-1].rpartition("/")[2]
+        return response
+
+    async def cancel(self, name: str) -> job_pb2.Job:
+        """Cancels a job unless it is done. Raises InvalidInput and Absent."""
+        job = self.get(name)
+        if job.state in UNFINISHED:
+            await self.finish(job, job_pb2.JOB_STATE_CANCELLED)
+            if (task := self.running.get(name)) is not None:
+                task.cancel()
+        return job
+
+    def enqueue(self, name: str) -> None:
+        """Puts a job at the end of the queue."""
+        self.waiting.append(name)
+        self.arrived.set()
+
+    async def step(self) -> None:
+        """Waits for a job and answers it; when the model is busy or down the job waits on, and so do the others."""
+        while not self.waiting:
+            self.arrived.clear()
+            await self.arrived.wait()
+        name = self.waiting.popleft()
+        job = self.jobs.get(name)
+        if job is None or job.state not in UNFINISHED:
+            return
+        pause = await self.attempt(job)
+        if pause is not None:
+            self.waiting.append(name)
+            await asyncio.sleep(min(max(pause, PATIENCE[0]), PATIENCE[1]))
+
+    async def attempt(self, job: job_pb2.Job) -> float | None:
+        """Has one job answered. Returns the seconds to wait when it should be tried again."""
+        job.state = job_pb2.JOB_STATE_RUNNING
+        with telemetry.request(telemetry.accept_request_id(None)):
+            try:
+                request = await asyncio.to_thread(self.shelf.request, job.name)
+                task = asyncio.ensure_future(self.answer(request, tenant_of(job.name)))
+                self.running[job.name] = task
+                await asyncio.wait({task})
+                if job.state not in UNFINISHED:
+                    task.cancelled() or task.exception()
+                    return None
+                job.response.CopyFrom(task.result())
+            except Fault as fault:
+                if isinstance(fault, Exhausted | Unreachable | TooLate) and not fault.field:
+                    job.state = job_pb2.JOB_STATE_QUEUED
+                    meters.JOBS.labels("postponed").inc()
+                    return fault.retry_after or PATIENCE[0]
+                job.error.CopyFrom(faults.to_status(fault))
+                await self.finish(job, job_pb2.JOB_STATE_FAILED)
+            except Exception:
+                job.error.CopyFrom(faults.to_status(Internal(telemetry.request_id())))
+                await self.finish(job, job_pb2.JOB_STATE_FAILED)
+                raise
+            else:
+                await self.finish(job, job_pb2.JOB_STATE_SUCCEEDED)
+            finally:
+                if (left := self.running.pop(job.name, None)) is not None:
+                    left.cancel()
+        return None
+
+    async def finish(self, job: job_pb2.Job, state: job_pb2.JobState.ValueType) -> None:
+        """Ends a job."""
+        job.state = state
+        job.end_time.CopyFrom(timestamp(self.clock()))
+        meters.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
+        await asyncio.to_thread(self.shelf.put, job)
+
+    async def sweep(self) -> None:
+        """Forgets what has expired, now and then."""
+        await asyncio.sleep(SWEEP_INTERVAL)
+        await self.expire()
+
+    async def expire(self) -> None:
+        """Forgets what has expired."""
+        now = self.clock() * 1e9
+        for name in [name for name, job in self.jobs.items() if job.expire_time.ToNanoseconds() <= now]:
+            await self.forget(name)
+
+    async def forget(self, name: str) -> None:
+        """Forgets one job; one that is being answered is given up."""
+        job = self.jobs.pop(name)
+        job.state = job_pb2.JOB_STATE_CANCELLED if job.state in UNFINISHED else job.state
+        if (task := self.running.get(name)) is not None:
+            task.cancel()
+        await asyncio.to_thread(self.shelf.drop, name)
+
+
+def tenant_of(name: str) -> str:
+    """The tenant that a job belongs to. Raises InvalidInput for what is no job's name."""
+    parts = NAME.fullmatch(name)
+    if parts is None:
+        raise InvalidInput("NAME_INVALID", 'name: write "tenants/{tenant}/jobs/{job}".', field="name")
+    return parts.group(1)
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a message."""
+    moment = Timestamp()
+    moment.FromNanoseconds(round(seconds * 1e9))
+    return moment

@@ -1,0 +1,169 @@
+"""Whatever is uploaded becomes one canonical picture, or a refusal with a reason that clients can rely on."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from dedup_service.image.picture import PictureError, byte_digest, open_picture
+
+
+def packed(image: Image.Image, form: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+@pytest.fixture
+def scene() -> Image.Image:
+    """96 x 64, different in every corner."""
+    y, x = np.mgrid[0:64, 0:96]
+    return Image.fromarray(np.stack([x * 2, y * 3, (x + y)], axis=2).astype(np.uint8))
+
+
+def reason(content: bytes, **limits: int) -> str:
+    with pytest.raises(PictureError) as refusal:
+        open_picture(content, **limits)
+    return refusal.value.reason
+
+
+def test_equal_pixels_have_equal_pixel_digests_however_they_are_packed(scene: Image.Image) -> None:
+    """Metadata and lossless packing change the bytes, not the picture."""
+    fast = open_picture(packed(scene, "PNG", compress_level=1))
+    small = open_picture(packed(scene, "PNG", compress_level=9))
+    webp = open_picture(packed(scene, "WEBP", lossless=True))
+    assert fast.pixel_digest == small.pixel_digest == webp.pixel_digest
+    assert len({fast.byte_digest, small.byte_digest, webp.byte_digest}) == 3
+    assert fast.byte_digest == byte_digest(packed(scene, "PNG", compress_level=1))
+    assert len(fast.pixel_digest) == 32
+
+
+def test_one_changed_pixel_changes_the_pixel_digest(scene: Image.Image) -> None:
+    """The exact tier is exact."""
+    changed = scene.copy()
+    changed.putpixel((40, 30), (255, 0, 255))
+    assert open_picture(packed(scene, "PNG")).pixel_digest != open_picture(packed(changed, "PNG")).pixel_digest
+
+
+def test_the_same_bytes_in_another_shape_have_another_pixel_digest() -> None:
+    """Size is part of what is hashed."""
+    wide, tall = Image.new("RGB", (64, 32)), Image.new("RGB", (32, 64))
+    assert open_picture(packed(wide, "PNG")).pixel_digest != open_picture(packed(tall, "PNG")).pixel_digest
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(scene: Image.Image, orientation: int) -> None:
+    """A photo that a viewer shows upright is upright here, whichever of the eight ways it was stored."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = scene.transpose(undo[orientation]) if orientation in undo else scene
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = open_picture(packed(stored, "PNG", exif=exif))
+    assert (picture.width, picture.height) == (96, 64)
+    assert np.array_equal(picture.rgb, np.asarray(scene))
+
+
+def test_transparency_is_laid_on_white() -> None:
+    """What lies under full transparency is not seen, so it does not count."""
+    layer = Image.new("RGBA", (32, 32), (200, 10, 10, 0))
+    layer.paste((0, 0, 255, 255), (8, 8, 24, 24))
+    picture = open_picture(packed(layer, "PNG"))
+    assert picture.rgb[0, 0].tolist() == [255, 255, 255]
+    assert picture.rgb[16, 16].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
+def test_every_png_mode_becomes_rgb(mode: str) -> None:
+    """Palette, grey, bilevel, alpha and 16 bit pictures are all usable and keep their brightness."""
+    if mode == "I;16":
+        image = Image.fromarray(np.full((32, 40), 40_000, np.uint16))
+    else:
+        image = Image.new("RGB", (40, 32), (160, 160, 160)).convert(mode)
+    picture = open_picture(packed(image, "PNG"))
+    assert picture.rgb.shape == (32, 40, 3)
+    assert picture.rgb.dtype == np.uint8
+    assert abs(float(picture.rgb.mean()) - 158) < 4 or mode == "1"
+
+
+def test_cmyk_jpeg_becomes_rgb() -> None:
+    """Print colours are converted, not misread as four channels."""
+    picture = open_picture(packed(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), "JPEG"))
+    red, green, blue = picture.rgb[16, 16].tolist()
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_an_embedded_profile_is_converted_to_srgb() -> None:
+    """Equal numbers in another colour space are another colour."""
+    grey = Image.new("L", (32, 32), 128)
+    linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    assert open_picture(packed(grey, "PNG")).rgb[0, 0, 0] == 128
+    # A profile that does not fit the mode is ignored rather than fatal.
+    assert open_picture(packed(grey, "PNG", icc_profile=linear.tobytes())).rgb[0, 0, 0] == 128
+    assert open_picture(packed(grey, "PNG", icc_profile=b"not a profile")).rgb[0, 0, 0] == 128
+
+
+def test_an_animation_counts_as_its_first_frame(scene: Image.Image) -> None:
+    """Later frames neither matter nor are decoded."""
+    later = Image.new("RGB", scene.size, (255, 0, 0))
+    moving = packed(scene, "WEBP", save_all=True, append_images=[later], lossless=True)
+    assert open_picture(moving).pixel_digest == open_picture(packed(scene, "WEBP", lossless=True)).pixel_digest
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
+    """The file's own size is still reported."""
+    picture = open_picture(packed(Image.new("RGB", (6000, 4000), (9, 90, 200)), "JPEG", quality=50))
+    assert (picture.width, picture.height) == (6000, 4000)
+    assert picture.rgb.shape == (2000, 3000, 3)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data do not have."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    data = zlib.compress(b"\0" * 64)
+    body = struct.pack(">I", len(data)) + b"IDAT" + data + struct.pack(">I", zlib.crc32(b"IDAT" + data))
+    return b"\x89PNG\r\n\x1a\n" + chunk + body
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "IMAGE_EMPTY"),
+        (b"hello, this is text", "IMAGE_TYPE_UNSUPPORTED"),
+        (packed(Image.new("RGB", (32, 32)), "GIF"), "IMAGE_TYPE_UNSUPPORTED"),
+        (packed(Image.new("RGB", (32, 32)), "BMP"), "IMAGE_TYPE_UNSUPPORTED"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "IMAGE_TYPE_UNSUPPORTED"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "IMAGE_UNREADABLE"),
+        (bomb(60_000, 60_000), "IMAGE_TOO_LARGE"),
+        (bomb(7_000, 6_000), "IMAGE_TOO_LARGE"),
+        (packed(Image.new("RGB", (1, 1)), "PNG"), "IMAGE_TOO_SMALL"),
+        (packed(Image.new("RGB", (400, 15)), "PNG"), "IMAGE_TOO_SMALL"),
+        (packed(Image.new("RGB", (3300, 16)), "PNG"), "IMAGE_ASPECT_UNSUPPORTED"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_with_its_reason(content: bytes, expected: str) -> None:
+    """Every refusal names a stable reason; sizes are refused on the header, before anything is decoded."""
+    assert reason(content) == expected
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_file_that_ends_too_early_is_refused(scene: Image.Image, form: str) -> None:
+    """Half an image is never answered as if it were whole."""
+    content = packed(scene.resize((960, 640)), form)
+    assert reason(content[: len(content) // 2]) in {"IMAGE_TRUNCATED", "IMAGE_UNREADABLE"}
+
+
+def test_limits_are_the_callers(scene: Image.Image) -> None:
+    """Bytes and pixels are limited by what the caller passes."""
+    content = packed(scene, "PNG")
+    assert reason(content, max_bytes=len(content) - 1) == "IMAGE_TOO_LARGE"
+    assert reason(content, max_pixels=96 * 64 - 1) == "IMAGE_TOO_LARGE"
+    open_picture(content, max_bytes=len(content), max_pixels=96 * 64)

@@ -1,0 +1,185 @@
+"""Pair memory and the intents that form in it."""
+
+from pathlib import Path
+
+import pytest
+
+from dedup_service.question.intents import CONTRADICTION, MERGE, Evidence, PairMemory
+from dedup_service.question.pair_store import PairRecord, Source, SqlitePairStore
+
+PAID = "how much did they pay"
+SPENT = "what did the dinner set us back"
+SHELLED = "the damage of that evening"
+FLAVOUR = "which flavour dominates"
+
+
+def seen(source: Source = "answer", same: bool = True, on: str = "", weight: float = 3.0) -> Evidence:
+    return Evidence(source, weight if same else -weight, same, 1.0, on)
+
+
+def agree(memory: PairMemory, a: str, b: str, times: int = 2) -> None:
+    for at in range(times):
+        memory.add("t", a, b, seen(on=f"image-{at}"))
+
+
+def test_nothing_is_known_at_first() -> None:
+    """A pair that was never compared weighs nothing."""
+    verdict = PairMemory().verdict("t", PAID, SPENT)
+    assert (verdict.log_odds, verdict.state) == (0.0, "unknown")
+
+
+def test_one_coincidence_is_no_proof() -> None:
+    """One agreement, however rare the answer, neither merges two questions nor counts in their favour."""
+    memory = PairMemory()
+    memory.add("t", PAID, SPENT, seen(on="image", weight=9.0))
+    verdict = memory.verdict("t", PAID, SPENT)
+    assert (verdict.log_odds, verdict.state) == (0.0, "unknown")
+
+
+def test_the_same_image_counts_once() -> None:
+    """Agreements on one image are one observation, also when several wordings were compared on it."""
+    memory = PairMemory()
+    for _ in range(5):
+        memory.add("t", PAID, SPENT, seen(on="image"))
+    assert memory.verdict("t", PAID, SPENT).state == "unknown"
+    agree(memory, PAID, SHELLED)
+    memory.add("t", FLAVOUR, PAID, seen(on="other"))
+    memory.add("t", FLAVOUR, SHELLED, seen(on="other"))
+    assert memory.verdict("t", FLAVOUR, PAID).state == "unknown"
+
+
+def test_independent_agreements_merge_and_carry_over() -> None:
+    """Agreements on two images make an intent; a third question joins through one member and is known to all."""
+    memory = PairMemory()
+    agree(memory, PAID, SPENT)
+    assert memory.verdict("t", PAID, SPENT).state == "same"
+    agree(memory, SPENT, SHELLED)
+    verdict = memory.verdict("t", PAID, SHELLED)
+    assert verdict.state == "same"
+    assert verdict.log_odds >= MERGE
+    assert set(memory.members("t", PAID)) == {SPENT, SHELLED}
+    assert memory.intent_of("t", PAID) == memory.intent_of("t", SHELLED)
+    assert "3 questions" in memory.explain("t", PAID, SHELLED)
+
+
+def test_a_contradiction_splits() -> None:
+    """A person's word against two members of an intent dissolves it; what still holds together stays."""
+    memory = PairMemory()
+    agree(memory, PAID, SPENT, times=3)
+    agree(memory, SPENT, SHELLED)
+    memory.add("t", PAID, SHELLED, seen("feedback", same=False, weight=5.0))
+    assert memory.verdict("t", PAID, SHELLED).state == "different"
+    assert memory.verdict("t", PAID, SPENT).state == "same"
+    assert memory.verdict("t", SPENT, SHELLED).state != "same"
+
+
+def test_disagreement_outweighs_a_few_coincidences() -> None:
+    """Two questions that agreed twice and disagreed as often are not one intent."""
+    memory = PairMemory()
+    agree(memory, PAID, SPENT)
+    for at in range(2):
+        memory.add("t", PAID, SPENT, seen(same=False, on=f"later-{at}"))
+    assert memory.verdict("t", PAID, SPENT).state == "unknown"
+
+
+def test_disagreement_counts_at_once() -> None:
+    """Evidence against needs no second witness to weigh."""
+    memory = PairMemory()
+    memory.add("t", PAID, SPENT, seen(same=False, on="image"))
+    verdict = memory.verdict("t", PAID, SPENT)
+    assert verdict.log_odds <= CONTRADICTION
+    assert verdict.state == "different"
+
+
+def test_intents_are_contradicted_as_a_whole() -> None:
+    """What is known against one member holds for the others."""
+    memory = PairMemory()
+    agree(memory, PAID, SPENT)
+    memory.add("t", SPENT, FLAVOUR, seen(same=False, on="image"))
+    assert memory.verdict("t", PAID, FLAVOUR).state == "different"
+
+
+def test_never_across_a_veto() -> None:
+    """No amount of agreement merges two questions that a veto keeps apart, nor two intents with such members."""
+    memory = PairMemory()
+    agree(memory, "amount before tax", "amount after tax", times=9)
+    assert memory.verdict("t", "amount before tax", "amount after tax").state != "same"
+    agree(memory, "amount before tax", PAID)
+    agree(memory, "amount after tax", PAID, times=4)
+    assert memory.verdict("t", "amount before tax", "amount after tax").state != "same"
+
+
+def test_one_judge_suffices() -> None:
+    """The judge, with what the texts themselves say, is a strong witness: no second one is asked for."""
+    memory = PairMemory()
+    memory.add("t", PAID, SPENT, Evidence("judge", 4.0, True, 1.0, "", prior=1.0))
+    assert memory.verdict("t", PAID, SPENT).state == "same"
+
+
+def test_wordings_of_one_reading_share_evidence() -> None:
+    """What is learnt about "total?" holds for "what is the total", until the two are told apart."""
+    memory = PairMemory()
+    agree(memory, "what is the total", PAID)
+    assert memory.verdict("t", "total?", PAID).state == "same"
+    memory.add("t", "total?", "what is the total", seen("feedback", same=False, weight=5.0))
+    assert memory.verdict("t", "total?", PAID).state == "unknown"
+
+
+def test_tenants_do_not_share_unless_told_to() -> None:
+    """What one tenant's traffic taught is another's only if the operator says so."""
+    alone, together = PairMemory(), PairMemory(shared=True)
+    for memory in (alone, together):
+        agree(memory, PAID, SPENT)
+    assert alone.verdict("other", PAID, SPENT).state == "unknown"
+    assert alone.members("other", PAID) == ()
+    assert together.verdict("other", PAID, SPENT).state == "same"
+
+
+def test_memory_is_bounded() -> None:
+    """The pair used least recently is forgotten first, and intents lose its questions."""
+    memory = PairMemory(most_pairs=50)
+    agree(memory, PAID, SPENT)
+    for at in range(100):
+        memory.add("t", f"question {at} a", f"thing {at} b", seen(on="x"))
+    assert memory.size("t")[1] == 50
+    assert memory.verdict("t", PAID, SPENT).state == "unknown"
+    assert memory.members("t", PAID) == ()
+
+
+def test_a_restart_remembers(tmp_path: Path) -> None:
+    """With a store, a new process knows what the last one learnt."""
+    store = SqlitePairStore(tmp_path / "pairs.db")
+    agree(PairMemory(store), PAID, SPENT)
+    store.close()
+    again = SqlitePairStore(tmp_path / "pairs.db")
+    assert PairMemory(again).verdict("t", PAID, SPENT).state == "same"
+    again.close()
+
+
+def test_texts_need_not_be_kept() -> None:
+    """Without permission to keep texts, records hold digests only, and direct evidence still counts."""
+
+    class Kept:
+        def __init__(self) -> None:
+            self.records: list[PairRecord] = []
+
+        def load(self) -> list[PairRecord]:
+            return []
+
+        def append(self, records: object) -> None:
+            self.records += records  # type: ignore[operator]
+
+    store = Kept()
+    memory = PairMemory(store, keep_texts=False)
+    agree(memory, PAID, SPENT)
+    assert all(one.left_text == one.right_text == "" for one in store.records)
+    assert memory.verdict("t", PAID, SPENT).state == "same"
+    assert memory.members("t", PAID) == ()
+
+
+@pytest.mark.parametrize("order", [(PAID, SPENT), (SPENT, PAID)])
+def test_pairs_have_no_direction(order: tuple[str, str]) -> None:
+    """Evidence on (a, b) is evidence on (b, a)."""
+    memory = PairMemory()
+    agree(memory, PAID, SPENT)
+    assert memory.verdict("t", *order).state == "same"

@@ -1,0 +1,146 @@
+"""The calibrated score."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dedup_service.question.score import (
+    FEATURES,
+    Calibration,
+    Labelled,
+    QuestionEvidence,
+    fit_calibration,
+    gather,
+    logit,
+    sigmoid,
+)
+
+PRIOR = Calibration.prior()
+UNIT = st.floats(0.0, 1.0)
+ALIKE = QuestionEvidence(cosine=0.9, lexical=0.5, coverage=0.5, order=0.5, few_left=0.25, surface=0.5)
+
+
+def probability(evidence: QuestionEvidence) -> float:
+    return PRIOR.score(evidence).probability
+
+
+def test_cold_only_equal_readings_are_served() -> None:
+    """Without labels and without a judge no likeness suffices, an equal reading does."""
+    most = QuestionEvidence(1.0, 1.0, coverage=1.0, order=1.0, few_left=1.0, surface=1.0)
+    assert probability(most) < PRIOR.serve_at
+    assert probability(replace(most, agrees=True)) >= PRIOR.serve_at
+    assert PRIOR.score(replace(most, agrees=True)).reason == "SAME_READING"
+    assert PRIOR.score(gather("Total?", "total", math.nan)).reason == "SAME_TEXT"
+    assert probability(gather("What's the total?", "please tell me the total amount", 0.9)) >= PRIOR.serve_at
+
+
+def test_a_veto_overrules_everything() -> None:
+    """Neither an approving judge nor memory serves a vetoed pair, and the reason names the veto."""
+    evidence = gather("amount before tax", "amount after tax", 0.99, known=8.0, judge=0.999)
+    score = PRIOR.score(evidence)
+    assert score.probability < 0.01
+    assert score.reason == "VETO_OPPOSITE"
+
+
+def test_judge_and_memory_decide_between_alike_questions() -> None:
+    """A confident judge or a known intent serves what likeness alone does not; their refusal stops it."""
+    assert probability(ALIKE) < PRIOR.serve_at
+    assert PRIOR.score(replace(ALIKE, judge=0.98)).reason == "JUDGED_SAME"
+    assert probability(replace(ALIKE, judge=0.98)) >= PRIOR.serve_at
+    assert PRIOR.score(replace(ALIKE, known=5.0)).reason == "KNOWN_SAME"
+    assert probability(replace(ALIKE, known=5.0)) >= PRIOR.serve_at
+    refused = PRIOR.score(replace(ALIKE, agrees=True, known=-5.0))
+    assert refused.probability < PRIOR.serve_at
+    assert refused.reason == "KNOWN_DIFFERENT"
+
+
+def test_no_witness_is_certain() -> None:
+    """A judge that says 1.0 counts no more than its bound."""
+    assert probability(replace(ALIKE, judge=1.0)) == probability(replace(ALIKE, judge=0.9999))
+
+
+def test_questions_in_two_languages_are_not_served_cold() -> None:
+    """Likeness across languages is no equal reading."""
+    score = PRIOR.score(gather("what is the total", "总金额是多少", 0.95))
+    assert score.reason == "OTHER_LANGUAGE"
+    assert score.probability < PRIOR.serve_at
+
+
+@given(UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, st.sampled_from(["cosine", "lexical", "coverage", "order", "surface"]), UNIT)
+def test_more_alike_never_scores_less(
+    cosine: float, lexical: float, coverage: float, order: float, few: float, surface: float, name: str, more: float
+) -> None:
+    """The score rises with each similarity, all else being equal."""
+    less = QuestionEvidence(cosine, lexical, coverage=coverage, order=order, few_left=few, surface=surface)
+    raised = replace(less, **{name: max(getattr(less, name), more)})  # type: ignore[arg-type]
+    assert PRIOR.score(raised).log_odds >= PRIOR.score(less).log_odds - 1e-9
+
+
+def test_unreadable_text_has_no_cosine() -> None:
+    """Without vectors the score rests on the words, and stays finite."""
+    score = PRIOR.score(gather("ᚠᚢᚦ is what", "ᚠᚢᚦ was when", math.nan))
+    assert math.isfinite(score.log_odds)
+
+
+def test_a_calibration_survives_json() -> None:
+    """What is stored in the ledger is what is restored."""
+    assert Calibration.from_dict(json.loads(json.dumps(PRIOR.to_dict()))) == PRIOR
+
+
+def test_a_falling_curve_is_refused() -> None:
+    """A stored calibration that would punish likeness is not loaded."""
+    broken = PRIOR.to_dict()
+    broken["slopes"]["cosine"][0] = -1.0
+    with pytest.raises(ValueError, match="cosine"):
+        Calibration.from_dict(broken)
+    malformed = PRIOR.to_dict()
+    malformed["slopes"]["order"] = []
+    with pytest.raises(ValueError, match="order"):
+        Calibration.from_dict(malformed)
+
+
+def labels(count: int) -> list[Labelled]:
+    """Alternating labels that the cosine alone explains: same above 0.9, different below."""
+    return [Labelled(replace(ALIKE, cosine=0.8 + 0.2 * at / count), same=at / count > 0.5) for at in range(count)]
+
+
+def test_labels_move_the_score() -> None:
+    """Many labels teach the curve; a fitted score separates what the labels separate and stays monotone."""
+    fitted = fit_calibration(labels(600), version="fit-1")
+    low, high = (fitted.score(replace(ALIKE, cosine=cosine)).probability for cosine in (0.82, 0.97))
+    assert low < 0.2
+    assert high > 0.8
+    assert fitted.labels == 600
+    assert Calibration.from_dict(fitted.to_dict()) == fitted
+    assert all(slope >= 0 for slopes in fitted.slopes.values() for slope in slopes)
+
+
+def test_few_labels_move_it_little() -> None:
+    """A handful of labels leaves the prior nearly as it is."""
+    fitted = fit_calibration(labels(6), strength=50.0)
+    for cosine in (0.82, 0.9, 0.97):
+        evidence = replace(ALIKE, cosine=cosine)
+        assert fitted.similarity_log_odds(evidence) == pytest.approx(PRIOR.similarity_log_odds(evidence), abs=0.6)
+
+
+def test_nothing_to_fit_is_an_error() -> None:
+    """Without a usable label there is no calibration to speak of; vetoed pairs are no labels."""
+    with pytest.raises(ValueError, match="no usable label"):
+        fit_calibration([Labelled(gather("is it red", "is it blue", 0.9), False)])
+
+
+def test_features_lie_between_zero_and_one() -> None:
+    """Every similarity is a share."""
+    evidence = gather("how many red cars are there", "count the red vehicles please", 0.93)
+    assert all(0.0 <= value(evidence) <= 1.0 for value in FEATURES.values())
+
+
+@given(st.floats(-30, 30))
+def test_log_odds_and_probability_are_inverse(value: float) -> None:
+    """sigmoid undoes logit within its bounds."""
+    bounded = max(-20.0, min(20.0, value))
+    assert logit(sigmoid(bounded)) == pytest.approx(bounded, abs=1e-3)
