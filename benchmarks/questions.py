@@ -183,10 +183,12 @@ def peers(pairs: Sequence[Pair], cosines: NDArray[np.float64]) -> dict[str, tupl
 def _wordllama(pairs: Sequence[Pair]) -> NDArray[np.float64] | None:
     """Cosine of static embeddings whose weights ship inside the PyPI package `wordllama`, if it is installed."""
     try:
-        from wordllama import WordLlama  # type: ignore[import-not-found, unused-ignore]
+        import wordllama  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        from wordllama import WordLlama  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         return None
-    model = WordLlama.load()
+    # Its tokenizer lies in the package's folder for caches, not where the package itself looks first.
+    model = WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
     left = np.asarray(model.embed([p.a for p in pairs], norm=True))
     right = np.asarray(model.embed([p.b for p in pairs], norm=True))
     return np.asarray((left * right).sum(axis=1), dtype=np.float64)

@@ -277,7 +277,8 @@ async def run(entries: int, small: int, fingerprint_bytes: int, count: int, fold
     say = Console(stderr=True).print
     world = World(entries // PER_IMAGE)
     clock = [NOW]
-    memory = EdgeMemory(folder, "synthetic", IMAGE_SIZE, "synthetic", QUESTION_SIZE, clock=lambda: clock[0])
+    identity = "synthetic"
+    memory = EdgeMemory(folder, identity, IMAGE_SIZE, identity, QUESTION_SIZE, timeout=60.0, clock=lambda: clock[0])
     await memory.start()
     clients = Clients(memory, world)
     fingerprint = np.random.default_rng(9).bytes(fingerprint_bytes)

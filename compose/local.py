@@ -149,14 +149,16 @@ class System:
         """Copies a child's output to its log file and, with `echo`, to stderr."""
         assert process.stdout is not None
         colour, end = (COLOURS[name], "\033[0m") if sys.stderr.isatty() else ("", "")
-        with (self.home / "logs" / f"{name}.log").open("a", encoding="utf-8") as log:
-            while line := await process.stdout.readline():
-                text = line.decode("utf-8", "replace").rstrip("\n")
-                tail.append(text)
-                log.write(text + "\n")
-                log.flush()
-                if self.echo:
-                    print(f"{colour}{name:>9} |{end} {text}", file=sys.stderr, flush=True)
+        rest = b""
+        with (self.home / "logs" / f"{name}.log").open("ab", buffering=0) as log:
+            # In chunks: under load a child writes thousands of lines a second, and one that waits for us stands still.
+            while chunk := await process.stdout.read(2**16):
+                log.write(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                texts = [line.decode("utf-8", "replace") for line in (lines if self.echo else lines[-TAIL:])]
+                tail.extend(texts)
+                if self.echo and texts:
+                    print("\n".join(f"{colour}{name:>9} |{end} {text}" for text in texts), file=sys.stderr, flush=True)
 
     async def ready(self, child: Child, port_file: Path, deadline: float) -> str:
         """Waits for the port file and then for SERVING; returns the address."""

@@ -28,6 +28,7 @@ from dedup_service.learning import Allowance, Learn
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
+from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.lessons import Lessons
 from dedup_service.lookup import Lookup
@@ -91,6 +92,9 @@ async def serve(chosen: Settings) -> None:
         learner = Learner(reader, book, interval=chosen.learn_interval)
         learner.start()
         stack.push_async_callback(asyncio.to_thread, learner.stop)
+        retention = Retention(ledger, book)
+        retention.start()
+        stack.push_async_callback(asyncio.to_thread, retention.stop)
 
         pair_store = await asyncio.to_thread(SqlitePairStore, chosen.data / "pairs.sqlite")
         stack.push_async_callback(asyncio.to_thread, pair_store.close)

@@ -82,9 +82,7 @@ class Writer:
         self.sizes = dict.fromkeys(FILES, 0)
         self.digests = {name: hashlib.sha256() for name in FILES}
         with ExitStack() as stack:
-            self.files: dict[str, BinaryIO] = {
-                name: stack.enter_context((folder / name).open("xb")) for name in FILES
-            }
+            self.files: dict[str, BinaryIO] = {name: stack.enter_context((folder / name).open("xb")) for name in FILES}
             self.stack = stack.pop_all()
 
     def write(self, name: str, content: bytes) -> None:
@@ -255,9 +253,7 @@ def verify(folder: Path) -> Manifest:
 
 def given(exported: Exported, tenant: str) -> Exported:
     """The records as another tenant's, under the ids that they have there."""
-    image = replace(
-        exported.image, id=image_id(tenant, bytes.fromhex(exported.image.digests[0])), tenant=tenant
-    )
+    image = replace(exported.image, id=image_id(tenant, bytes.fromhex(exported.image.digests[0])), tenant=tenant)
     entries = tuple(
         replace(
             entry,

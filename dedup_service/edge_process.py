@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import pickle
 import selectors
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,14 +57,16 @@ this much."""
 FLUSH_SECONDS = 60.0
 FLUSH_CHANGES = 20_000
 """When a shard is flushed, which empties its log. A start replays about 15,000 changes a second from the log."""
+IDLE_SECONDS = 0.2
+"""How often the process looks around when nobody asks for anything."""
 BUILD_PAGE = 200
 """Points handed to a build in one go, about 2 ms of work."""
 BUILD_PAUSE = 0.02
 """Longest time in seconds that look-ups keep a build waiting for its next page."""
-BUILD_NEW = 2_000
+BUILD_NEW = 1_000
 BUILD_NEW_SHARE = 0.04
 """How many images, absolutely and as a share, may be new before their index is built. Until then they are compared one
-by one: 2,000 take about 0.5 ms. A build takes about 1 ms of a core an image, at low priority."""
+by one: 1,000 take about 0.1 ms a vector. A build takes about 0.5 ms of a core an image, at low priority."""
 BUILD_GONE = 10_000
 BUILD_GONE_SHARE = 0.3
 """How many points may be gone before a build gives their room back."""
@@ -73,8 +76,8 @@ payload index finds: 0.06 ms among 10,000 and 0.08 ms among 1,000,000 (measured)
 EF_CONSTRUCT = 100
 GRAPH_LINKS = 16
 """Qdrant's defaults for HNSW (Malkov and Yashunin, arXiv:1603.09320)."""
-EF_SEARCH = 48
-"""Candidates kept during a search: half the default, for a copy lies far nearer than anything else."""
+EF_SEARCH = 32
+"""Candidates kept during a search: a third of the default, for a copy lies far nearer than anything else."""
 
 
 def send(connection: socket.socket, message: object) -> None:
@@ -99,15 +102,16 @@ def receive(stream: BinaryIO) -> Any:
 
 
 def configuration(dimension: int, indexed: bool, threads: int) -> edge.EdgeConfig:
-    """How a shard keeps its vectors and payloads: on disk, in the page cache as far as there is room."""
+    """How a shard keeps its vectors and payloads: on disk, those that are searched also in the page cache."""
+    memory = edge.Memory.Cached if indexed else edge.Memory.Cold
     return edge.EdgeConfig(
-        vectors=edge.EdgeVectorParams(dimension, edge.Distance.Cosine, memory=edge.Memory.Cold),
+        vectors=edge.EdgeVectorParams(dimension, edge.Distance.Cosine, memory=memory),
         hnsw_config=edge.HnswIndexConfig(
-            m=GRAPH_LINKS if indexed else 0,
+            m=0,  # no graph over all tenants: every search names one, and gets that one's own graph
             ef_construct=EF_CONSTRUCT,
             full_scan_threshold=10_000,
             max_indexing_threads=threads,
-            payload_m=0,
+            payload_m=GRAPH_LINKS if indexed else 0,
         ),
         payload_memory=edge.Memory.Cold,
         optimizers=edge.EdgeOptimizersConfig(default_segment_number=1),
@@ -120,7 +124,8 @@ def create_shard(folder: Path, shelf: Shelf, dimension: int) -> edge.EdgeShard:
     folder.mkdir(parents=True)
     shard = edge.EdgeShard.create(str(folder), configuration(dimension, INDEXED[shelf], 1))
     for key in KEYWORDS[shelf]:
-        schema = edge.KeywordIndexParams(is_tenant=key == "tenant", enable_hnsw=False)
+        tenant = key == "tenant"
+        schema = edge.KeywordIndexParams(is_tenant=tenant, enable_hnsw=tenant and INDEXED[shelf])
         shard.update(edge.UpdateOperation.create_field_index(key, schema))
     for key in NUMBERS[shelf]:
         shard.update(edge.UpdateOperation.create_field_index(key, edge.FloatIndexParams(enable_hnsw=False)))
@@ -169,11 +174,22 @@ class Build:
     process: subprocess.Popen[bytes]
     connection: socket.socket
     after: str | None = None
-    begun: bool = False
     ended: bool = False
-    waiting: bool = True
-    """Whether the builder asks for the next page."""
+    """Whether it has been given everything."""
+    waiting: bool = False
+    """Whether it asks for the next page."""
+    fresh: edge.EdgeShard | None = None
+    """The finished generation, which still lacks what changed meanwhile."""
+    syncing: threading.Thread | None = None
+    """Brings the finished generation to the disk before it is relied upon."""
     last: float = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do for it now."""
+        if self.syncing is not None:
+            return not self.syncing.is_alive()
+        return self.fresh is not None or (self.waiting and not self.ended)
 
 
 class Collection:
@@ -195,11 +211,12 @@ class Collection:
         self.unsynced = False
         self.presynced = False
         """Whether the files have been synced for a flush that is due."""
+        self.removal: threading.Thread | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.generation, self.built = self.read_current()
         for other in folder.iterdir():
             if other.is_dir() and other != self.path(self.generation):
-                shutil.rmtree(other)
+                shutil.rmtree(other, ignore_errors=True)
         if self.path(self.generation).exists():
             self.shard = edge.EdgeShard.load(str(self.path(self.generation)))
         else:
@@ -322,31 +339,26 @@ class Collection:
             return True
         return INDEXED[self.shelf] and points - self.built > max(BUILD_NEW, BUILD_NEW_SHARE * self.built)
 
-    def take_over(self, folder: Path, generation: int) -> None:
-        """Puts a built generation in place of the present one, with all that has changed since the build began."""
-        fresh = edge.EdgeShard.load(str(folder))
-        built = fresh.info().points_count
-        for ids in batches(sorted(self.changed or ()), BUILD_PAGE):
-            kept = self.shard.retrieve([*ids], True, True)
-            if kept:
-                points = [point_of(str(one.id), one.vector, one.payload) for one in kept]
-                fresh.update(edge.UpdateOperation.upsert_points(points))
-            gone = set(ids) - {str(one.id) for one in kept}
-            if gone:
-                fresh.update(edge.UpdateOperation.delete_points([*gone]))
-        fresh.flush()
+    def catch_up(self, fresh: edge.EdgeShard) -> None:
+        """Brings some of what has changed since a build began into its result."""
+        ids = [self.changed.pop() for _ in range(min(BUILD_PAGE, len(self.changed)))] if self.changed else []
+        kept = self.shard.retrieve([*ids], True, True)
+        if kept:
+            points = [point_of(str(one.id), one.vector, one.payload) for one in kept]
+            fresh.update(edge.UpdateOperation.upsert_points(points))
+        gone = set(ids) - {str(one.id) for one in kept}
+        if gone:
+            fresh.update(edge.UpdateOperation.delete_points([*gone]))
+
+    def take_over(self, fresh: edge.EdgeShard) -> None:
+        """Puts a built generation in place of the present one."""
         old, former = self.shard, self.path(self.generation)
-        self.shard, self.generation, self.built = fresh, generation, built
-        self.changed, self.removed, self.unflushed, self.presynced = None, 0, 0, False
+        self.shard, self.generation, self.built = fresh, self.generation + 1, fresh.info().points_count
+        self.changed, self.removed, self.presynced = None, 0, False
         self.write_current()
         old.close()
-        threading.Thread(target=shutil.rmtree, args=(former, True)).start()
-
-
-def batches(ids: list[str], size: int) -> Iterator[list[str]]:
-    """The ids in runs of at most `size`."""
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
+        self.removal = threading.Thread(target=shutil.rmtree, args=(former, True), name="remove-generation")
+        self.removal.start()
 
 
 def sync_files(folder: Path) -> None:
@@ -497,15 +509,29 @@ class EdgeStore:
         far.close()
         send(near, (str(folder), shelf, collection.dimension))
         collection.changed = set()
-        self.building = Build(shelf, folder, process, near, waiting=False)
+        self.building = Build(shelf, folder, process, near)
         return process.pid
 
-    def feed(self) -> None:
-        """Hands the builder its next page."""
+    def advance(self) -> None:
+        """Does the next bit of work for a build that is busy."""
         build = self.building
-        if build is None or not build.waiting or build.ended:
+        if build is None or not build.busy:
             return
+        build.last = time.monotonic()
         collection = self.collections[build.shelf]
+        if build.fresh is None:
+            self.feed(build, collection)
+        elif collection.changed:
+            collection.catch_up(build.fresh)
+        elif build.syncing is None:
+            build.syncing = threading.Thread(target=sync_files, args=(build.folder,), name="sync-build")
+            build.syncing.start()
+        else:
+            collection.take_over(build.fresh)
+            self.building = None
+
+    def feed(self, build: Build, collection: Collection) -> None:
+        """Hands the builder its next page."""
         records, following = collection.shard.scroll(
             edge.ScrollRequest(offset=build.after, limit=BUILD_PAGE, with_payload=True, with_vector=True)
         )
@@ -513,7 +539,6 @@ class EdgeStore:
         build.after = None if following is None else str(following)
         build.ended = following is None
         build.waiting = False
-        build.last = time.monotonic()
         try:
             send(build.connection, (page, build.ended))
         except OSError:
@@ -531,30 +556,32 @@ class EdgeStore:
         if word == b"+":
             build.waiting = True
         elif word == b".":
-            collection = self.collections[build.shelf]
-            self.end()
-            collection.take_over(build.folder, collection.generation + 1)
+            self.part(build)
+            build.fresh = edge.EdgeShard.load(str(build.folder))
         else:
             self.abandon()
 
     def abandon(self) -> None:
-        """Gives a failed build up; the next one is tried when the thresholds are passed again, a minute later."""
-        build = self.building
-        if build is not None:
-            self.collections[build.shelf].changed = None
-            self.end(kill=True)
-            shutil.rmtree(build.folder, ignore_errors=True)
-            self.build_checked = time.monotonic() + 60.0
+        """Gives a build up; the next one is tried when the thresholds are passed again, a minute later."""
+        build, self.building = self.building, None
+        if build is None:
+            return
+        logging.getLogger(__name__).warning("the build of %s was given up", build.shelf)
+        self.collections[build.shelf].changed = None
+        if build.syncing is not None:
+            build.syncing.join()
+        if build.fresh is not None:
+            build.fresh.close()
+        else:
+            build.process.kill()
+            self.part(build)
+        shutil.rmtree(build.folder, ignore_errors=True)
+        self.build_checked = time.monotonic() + 60.0
 
-    def end(self, kill: bool = False) -> None:
+    def part(self, build: Build) -> None:
         """Parts from the builder."""
-        build = self.building
-        if build is not None:
-            build.connection.close()
-            if kill:
-                build.process.kill()
-            build.process.wait()
-            self.building = None
+        build.connection.close()
+        build.process.wait()
 
     def close(self) -> None:
         """Flushes and closes everything."""
@@ -564,6 +591,8 @@ class EdgeStore:
         for collection in self.collections.values():
             collection.flush()
             collection.shard.close()
+            if collection.removal is not None:
+                collection.removal.join()
         self.fingerprints.close()
         self.owner.close()
 
@@ -600,13 +629,13 @@ def serve(connection: socket.socket) -> None:
     received = bytearray()
     try:
         while True:
+            build = store.building
             with selectors.DefaultSelector() as selector:
                 selector.register(connection, selectors.EVENT_READ)
-                build = store.building
-                if build is not None:
+                if build is not None and build.fresh is None:
                     selector.register(build.connection, selectors.EVENT_READ)
-                feeding = build is not None and build.waiting and not build.ended
-                ready = {key.fileobj for key, _ in selector.select(0.0 if feeding else 0.25)}
+                busy = build is not None and build.busy
+                ready = {key.fileobj for key, _ in selector.select(0.0 if busy else IDLE_SECONDS)}
             if connection in ready:
                 arrived = connection.recv(1 << 20)
                 if not arrived:
@@ -616,8 +645,8 @@ def serve(connection: socket.socket) -> None:
             if build is not None and build.connection in ready:
                 store.heard()
             now = time.monotonic()
-            if feeding and build is not None and (connection not in ready or now - build.last > BUILD_PAUSE):
-                store.feed()
+            if build is not None and (connection not in ready or now - build.last > BUILD_PAUSE):
+                store.advance()
             store.tend(now)
     finally:
         store.close()

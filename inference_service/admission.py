@@ -101,10 +101,10 @@ class Admission:
 
     def give_up(self, turn: asyncio.Future[None]) -> None:
         """Leaves the line; a place that came in the very same moment goes to the next."""
-        if turn.cancelled():
-            self.waiting.remove(turn)
-        else:
+        if not turn.cancelled():
             self.hand_over()
+        elif turn in self.waiting:  # else somebody who left has passed it over already
+            self.waiting.remove(turn)
 
     def leave(self, seconds: float, background: bool) -> None:
         """Gives the place back and remembers how long it was held."""

@@ -161,7 +161,7 @@ class OpenAIEngine:
         try:
             timeout = self.settings.connect_timeout_s + self.settings.probe_interval_s
             answer = await self.opened().get(f"{upstream.url}/models", timeout=timeout)
-            upstream.reachable = answer.status_code < 500
+            upstream.reachable = answer.status_code not in (502, 503, 504)  # a server without the list still serves
             listed = answer.json()["data"] if answer.status_code == 200 else []
             return str(listed[0]["id"]) if listed else ""
         except httpx.HTTPError:
@@ -359,7 +359,12 @@ class OpenAIEngine:
                         limit = min(remaining(deadline), limit)
                         async with asyncio.timeout(limit):
                             event = await anext(stream, None)
-                        if event is None or event.data.strip() == "[DONE]":
+                        if event is None:
+                            return
+                        if event.data.strip() == "[DONE]":
+                            with suppress(TimeoutError, httpx.HTTPError):  # read to the end: the connection is kept
+                                async with asyncio.timeout(min(remaining(deadline), 0.5)):
+                                    await anext(stream, None)
                             return
                         yield parsed(event.data)
                         limit = self.settings.idle_timeout_s

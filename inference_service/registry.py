@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import replace
 
 from askonce.settings import SettingsError, load
 from inference_service.engine import Engine
@@ -39,11 +39,16 @@ def transformers(model: str, environ: Mapping[str, str] | None) -> Engine:
     """GLM in this process."""
     from inference_service.glm.engine import GlmEngine, GlmSettings
 
-    return GlmEngine(replace(load(GlmSettings, "transformers", environ), model=model))
+    return GlmEngine(load(GlmSettings, "transformers", named(environ, "ASKONCE_TRANSFORMERS_MODEL", model)))
 
 
 def openai(base_url: str, environ: Mapping[str, str] | None) -> Engine:
     """An OpenAI-compatible endpoint."""
     from inference_service.openai_engine import OpenAIEngine, OpenAISettings
 
-    return OpenAIEngine(replace(load(OpenAISettings, "openai", environ), base_url=base_url))
+    return OpenAIEngine(load(OpenAISettings, "openai", named(environ, "ASKONCE_OPENAI_BASE_URL", base_url)))
+
+
+def named(environ: Mapping[str, str] | None, variable: str, value: str) -> dict[str, str]:
+    """The environment with what the engine's name says in it."""
+    return {**(os.environ if environ is None else environ), variable: value}

@@ -76,7 +76,7 @@ def knowledge(report: Report) -> list[Advice]:
             Advice(
                 f"Label at least {missing:,} hits" if needed else "Set an error budget above zero",
                 f"{accuracy.verified:,} of {accuracy.hits:,} hits were verified; {needed:,} with {accuracy.wrong:,} "
-                f"wrong can show that at most {report.budget:.2%} are. A higher exploration rate does it without people.",
+                f"wrong can show that at most {report.budget:.2%} are. A higher exploration rate does it alone.",
                 "askonce audit label",
             )
         )

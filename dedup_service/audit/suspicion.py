@@ -131,6 +131,8 @@ def answered_otherwise(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.
     """For each of these hits (k,) a row that gives another answer to what was asked of that image: the most common one
     among entries for that very question. -1 where there is none."""
     stored = np.flatnonzero(traffic.answer != 0)
+    if len(stored) == 0:
+        return np.full(len(rows), -1, np.int64)
     about = mix(traffic.nearest_image, traffic.nearest_question)[stored]
     order = np.lexsort((traffic.answer[stored], about))
     keys, answers = about[order], traffic.answer[stored][order]
@@ -145,8 +147,11 @@ def answered_otherwise(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.
 
 
 def taken_for_two(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the file behind these hits (k,) was more often recognised as another image than as this one."""
+    """Whether the file behind these hits (k,) was more often recognised as another image than as this one; where a
+    digest of its own proves the image, it can't have been taken for another."""
     seen = np.flatnonzero(traffic.recorded.would_hit & (traffic.nearest_image != 0))
+    if len(seen) == 0:
+        return np.zeros(len(rows), np.bool_)
     salt = traffic.tenant.code.astype(np.int64)
     files, images = mix(traffic.file, salt), traffic.nearest_image
     order = seen[np.lexsort((images[seen], files[seen]))]
@@ -155,7 +160,8 @@ def taken_for_two(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.bool_
     unique, first = np.unique(files[order][starts][best], return_index=True)
     usual = images[order][starts[best][first]]
     at = np.minimum(np.searchsorted(unique, files[rows]), len(unique) - 1)
-    found: NDArray[np.bool_] = (unique[at] == files[rows]) & (usual[at] != images[rows])
+    proved = traffic.image_tier.mask("BYTES", "PIXELS")[rows]
+    found: NDArray[np.bool_] = (unique[at] == files[rows]) & (usual[at] != images[rows]) & ~proved
     return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,10 @@ def read_entries(folder: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-async def messages(folder: Path, tenant: str) -> AsyncIterator[store_pb2.ImportEntriesRequest]:
-    """An export as the messages of an import."""
-    header = read_header(folder)
+async def messages(
+    folder: Path, header: Mapping[str, Any], tenant: str
+) -> AsyncIterator[store_pb2.ImportEntriesRequest]:
+    """An export with its header as the messages of an import."""
     message = store_pb2.ExportHeader(**{k: header[k] for k in ("format_version", "image_encoder", "question_encoder")})
     message.create_time.FromNanoseconds(round(header["create_time"] * 1e9))
     yield store_pb2.ImportEntriesRequest(parent=f"tenants/{tenant}", header=message)

@@ -155,7 +155,7 @@ def preview(peer: Peer, assignments: tuple[str, ...], tenant: str, window: float
             ("hit rate", f"{found.hit_rate:.1%}", f"{found.proposed_hit_rate:.1%}"),
             ("wrong answers among hits", interval(found.wrong_rate), interval(found.proposed_wrong_rate)),
         ],
-        f"{found.decision_count:,} decisions: {found.gained_count:,} misses turn to hits, {found.lost_count:,} to misses",
+        f"{found.decision_count:,} decisions: {found.gained_count:,} misses turn to hits, {found.lost_count:,} back",
     )
     if found.unjudged_fields:
         say(f"Not judged: {', '.join(found.unjudged_fields)} change what evidence is gathered.")

@@ -155,7 +155,7 @@ def import_(peer: Peer, folder: Path, tenant: str | None, json_: bool) -> None:
 
     async def work(channel: grpc.aio.Channel) -> store_pb2.ImportEntriesResponse:
         return await stub_of(channel).ImportEntries(
-            exports.messages(folder, owner), timeout=HOURS, metadata=telemetry.outgoing()
+            exports.messages(folder, header, owner), timeout=HOURS, metadata=telemetry.outgoing()
         )
 
     with spinner() as progress:

@@ -1,12 +1,14 @@
 """Where do two aligned images differ by more than a codec would make them?"""
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+Plane = NDArray[Any]  # float32: OpenCV does not say which
 Mask = NDArray[np.bool_]
 
 # Without text, the windows are those of text of this height.
@@ -22,7 +24,7 @@ _OFFSETS = (-45.0, 45.0)
 _SATURATIONS = (0.8, 1.25)
 _MAX_CAST = 6.0
 _BLURS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.1)
-_PATCH = 448
+_PATCH = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ def energy(plane: Plane, side: int) -> Plane:
 def variance(plane: Plane, side: int) -> tuple[Plane, Plane]:
     """Local variance and mean over a square window."""
     average = mean(plane, side)
-    return np.asarray(cv2.max(cv2.subtract(energy(plane, side), cv2.multiply(average, average)), 0.0)), average
+    return np.asarray(
+        cv2.threshold(cv2.subtract(energy(plane, side), cv2.multiply(average, average)), 0, 0, cv2.THRESH_TOZERO)[1]
+    ), average
 
 
 def match_tone(a: NDArray[np.uint8], b: NDArray[np.uint8], inside: Mask) -> tuple[Plane, Plane]:
@@ -69,7 +73,7 @@ def match_tone(a: NDArray[np.uint8], b: NDArray[np.uint8], inside: Mask) -> tupl
     Returns:
         The two as float32.
     """
-    step = max(1, int(np.sqrt(a.size / 100_000)))
+    step = max(1, int(np.sqrt(a.size / 40_000)))
     few = inside[::step, ::step]
     x, y = a[::step, ::step][few], b[::step, ::step][few]
     if len(x) < 400:
@@ -89,7 +93,7 @@ def _curve(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Plane:
     order = np.argsort(x, kind="stable")
     ordered_x, ordered_y = x[order], y[order].astype(np.float64)
     edges = np.searchsorted(ordered_x, np.arange(0, 257, 8))
-    ranges = [(i, j) for i, j in zip(edges[:-1], edges[1:], strict=True) if j - i >= max(30, len(x) // 5000)]
+    ranges = [(i, j) for i, j in pairwise(edges) if j - i >= max(30, len(x) // 5000)]
     levels = np.array([np.median(ordered_y[i:j]) for i, j in ranges])
     points = np.array([np.median(ordered_x[i:j]) for i, j in ranges]) / 255
     weights = np.sqrt([j - i for i, j in ranges])
@@ -154,17 +158,17 @@ def match_blur(a: Plane, b: Plane, inside: Mask, height: float) -> tuple[Plane, 
 
 
 def window(height: float, share: float, least: int) -> int:
-    """Odd side of a window of `share` text heights, `least` to 17 pixels: beside a headline there may be small print."""
+    """Odd side of a window of `share` text heights, `least` to 17 pixels: headlines stand beside small print."""
     return int(np.clip(round(share * (height if height > 0 else _PLAIN_HEIGHT)), least, 17)) | 1
 
 
 def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tuple[float, ...]) -> tuple[Peak, ...]:
     """Strokes that one has and the other has not.
 
-    The energy of the residual in windows of half a text height, over the strongest contrast near by: codec ringing beside
-    a glyph is weak against the glyph, a changed glyph is not. 0 is no difference, about 1 one as strong as the print.
-    To the contrast is added three times the residual energy of the wider surroundings (codec noise is alike over a
-    texture, a change stands out) and a floor.
+    The energy of the residual in windows of half a text height, over the strongest contrast near by: codec ringing
+    beside a glyph is weak against the glyph, a changed glyph is not. 0 is no difference, about 1 one as strong
+    as the print. To the contrast is added three times the residual energy of the wider surroundings (codec noise is
+    alike over a texture, a change stands out) and a floor.
 
     Args:
         a, b: (H, W) float32 grey levels 0..255, aligned and matched in tone and blur; equal where not `inside`.
@@ -174,19 +178,16 @@ def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tu
     """
     wide = window(height, 1.0, 7)
     side = min(window(height, 0.5, 5), _LARGEST)
-    rest = residual(a, b, 4 * wide + 1)
-    rest = cv2.copyTo(rest, inside.view(np.uint8))
+    rest = np.asarray(cv2.copyTo(residual(a, b, 4 * wide + 1), inside.view(np.uint8)))
     contrast = cv2.max(variance(a, side)[0], variance(b, side)[0])
     near = cv2.dilate(contrast, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
     allowed = cv2.scaleAdd(energy(rest, 8 * wide + 1), 3.0, near)
     found = energy(rest, side)
-    return tuple(
-        _peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side) for floor in floors
-    )
+    return tuple(_peak(np.asarray(cv2.divide(found, allowed + np.float32(floor))), inside, side) for floor in floors)
 
 
 def level_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
-    """Areas that are brighter in one than in the other: the mean difference in windows of 1.5 text heights, grey levels.
+    """Areas brighter in one than in the other: the mean difference in windows of 1.5 text heights, grey levels.
 
     This is what the local gain in `shape_difference` forgives: a flat thing in another shade.
     """
@@ -208,7 +209,7 @@ def colour_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
     side = window(height, 1.0, 5)
     step = max(1, int(np.sqrt(inside.size / 50_000)))
     few = inside[::step, ::step]
-    worst = np.zeros(inside.shape, np.float32)
+    worst: Plane = np.zeros(inside.shape, np.float32)
     both = inside.view(np.uint8)
     for channel in range(2):
         x, y = np.ascontiguousarray(a[:, :, channel]), np.ascontiguousarray(b[:, :, channel])
@@ -220,7 +221,7 @@ def colour_difference(a: Plane, b: Plane, inside: Mask, height: float) -> Peak:
 
 
 def _line(x: Plane, y: Plane) -> tuple[float, float]:
-    """Gain and offset of y on x about the neutral 128 by least squares, twice, the second time without the worst tenth."""
+    """Gain and offset of y on x about the neutral 128 by least squares, the second time without the worst tenth."""
     gain, cast = 1.0, 0.0
     kept = np.ones(len(x), bool)
     for _ in range(2):
@@ -250,7 +251,7 @@ def _busiest(plane: Plane) -> tuple[int, int]:
         return 0, 0
     detail = np.abs(cv2.Laplacian(plane, cv2.CV_32F))
     size = (max(1, width // 32), max(1, height // 32))
-    detail = cv2.boxFilter(cv2.resize(detail, size, interpolation=cv2.INTER_AREA), -1, (14, 14))
+    detail = cv2.boxFilter(cv2.resize(detail, size, interpolation=cv2.INTER_AREA), -1, (10, 10))
     _, _, _, (x, y) = cv2.minMaxLoc(detail)
     half = _PATCH // 2
     return int(np.clip(y * 32 - half, 0, max(0, height - _PATCH))), int(

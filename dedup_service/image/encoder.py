@@ -38,7 +38,7 @@ class ImageEncoder(Protocol):
         ...
 
 
-class EncoderUnavailable(Exception):
+class EncoderUnavailable(Exception):  # noqa: N818 -- a state, not a mistake
     """The named encoder can't be loaded.
 
     Attributes:

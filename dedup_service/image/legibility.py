@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A component is taken for a character by its shape, and only where it stands in a line: at least this many neighbours of
-# like height on the same level and, since blobs in a texture have no baseline, with the same foot.
+# A component is taken for a character by its shape, and only where it stands in a line: with at least this many
+# neighbours of like height on the same level and, since blobs in a texture have no baseline, with the same foot.
 _NEIGHBOURS = 3
 _MAX_COMPONENTS = 2500
 
@@ -40,7 +40,7 @@ def _in_lines(ink: np.ndarray) -> NDArray[np.int32]:
     if len(boxes) > _MAX_COMPONENTS:  # evenly spread, so that the answer does not depend on chance
         boxes = boxes[np.linspace(0, len(boxes) - 1, _MAX_COMPONENTS).astype(int)]
     if len(boxes) < 8:
-        return boxes[:0, :4].astype(np.int32)
+        return np.zeros((0, 4), np.int32)
     boxes = boxes[np.argsort(boxes[:, 0] + boxes[:, 2] / 2)]
     x, y, w, h, _ = boxes.T.astype(np.float32)
     centre_x, centre_y = x + w / 2, y + h / 2
@@ -58,4 +58,4 @@ def _in_lines(ink: np.ndarray) -> NDArray[np.int32]:
         near = beside & level & alike
         count[:-step] += near
         count[step:] += near
-    return boxes[count >= _NEIGHBOURS][:, :4].astype(np.int32)
+    return np.asarray(boxes[count >= _NEIGHBOURS][:, :4], dtype=np.int32)

@@ -169,7 +169,7 @@ def _cpu_has_bfloat16() -> bool:
 
     flags = Path("/proc/cpuinfo")
     words = set(flags.read_text().split()) if flags.exists() else set()
-    return bool(torch.backends.mkldnn.is_available() and words & {"avx512_bf16", "amx_bf16", "bf16"})
+    return bool(torch.backends.mkldnn.is_available() and words & {"avx512_bf16", "amx_bf16", "bf16"})  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _file_digest(path: Path) -> str:

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 # JPEG files above this many pixels are decoded at 1/2, 1/4 or 1/8 of their size (the decoder skips the work), as long
-# as what remains still has twice the sides of the largest thing made from it (the fingerprint).
+# as no side falls under the longest that a fingerprint has.
 FULL_DECODE_PIXELS = 8_000_000
-REDUCED_SIDE = 2560
+REDUCED_SIDE = 2048
 
 MIN_SIDE = 16
 # The hosted model's own processor refuses anything more elongated (GLM-4.6V: aspect ratio > 200).
 MAX_ASPECT = 200
 
+_ORIENTATION = 0x0112  # EXIF
 _FORMATS = ("JPEG", "PNG", "WEBP")
 
 
@@ -68,7 +69,7 @@ def open_picture(content: bytes, *, max_bytes: int = 5 * 2**20, max_pixels: int 
 
     Sizes are checked on the header, before any pixel is decoded. EXIF orientation is applied, transparency is laid on
     white, an embedded colour profile is converted to sRGB, 16 bits become 8, the first frame of an animation is taken.
-    Peak memory is about 9 bytes per decoded pixel beside the file.
+    Peak memory beside the file is 10 bytes per decoded pixel, 21 with transparency (measured).
 
     Raises:
         PictureError: with a stable reason.
@@ -93,7 +94,7 @@ def open_picture(content: bytes, *, max_bytes: int = 5 * 2**20, max_pixels: int 
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise _broken(error) from error
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     rgb = _canonical(image)
     digest = hashlib.sha256(b"%d %d " % rgb.shape[:2])
     digest.update(rgb.data)
@@ -129,7 +130,8 @@ def _broken(error: Exception) -> PictureError:
 
 def _canonical(image: Image.Image) -> NDArray[np.uint8]:
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(_ORIENTATION, 1) != 1:  # exif_transpose copies even what is upright
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         deep = np.asarray(image)
         grey: NDArray[np.uint8] = np.clip(deep.astype(np.int64) >> 8, 0, 255).astype(np.uint8)
@@ -141,7 +143,7 @@ def _canonical(image: Image.Image) -> NDArray[np.uint8]:
     elif image.mode == "P":
         image = image.convert("RGB")
     image = _in_srgb(image, profile)
-    pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+    pixels: NDArray[np.uint8] = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.ascontiguousarray(pixels)
 
 

@@ -1,6 +1,7 @@
 """Lays one image over another, to a fraction of a pixel."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from dedup_service.image.picture import fit_within
 
 Grey = NDArray[np.uint8]
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 
 # Features are looked for at this size: enough to register, half the time of the full rendering.
 _FEATURE_SIDE = 800
@@ -61,20 +62,18 @@ class Features:
     def orb(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
         """(N, 2) positions in the full image and their binary descriptors."""
         if "orb" not in self._found:
-            self._found["orb"] = self._detect(
-                cv2.ORB_create(nfeatures=1200, scaleFactor=1.2, nlevels=8, fastThreshold=8)
-            )
+            self._found["orb"] = self._detect(cv2.ORB.create(nfeatures=1200, fastThreshold=8))
         return self._found["orb"]
 
     def sift(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
         """(N, 2) positions in the full image and their float descriptors."""
         if "sift" not in self._found:
-            self._found["sift"] = self._detect(cv2.SIFT_create(nfeatures=1200, contrastThreshold=0.01))
+            self._found["sift"] = self._detect(cv2.SIFT.create(nfeatures=1200, contrastThreshold=0.01))
         return self._found["sift"]
 
     def _detect(self, detector: cv2.Feature2D) -> tuple[NDArray[np.float32], np.ndarray | None]:
         points, described = detector.detectAndCompute(self._small, None)
-        if described is None:
+        if not points:
             return np.zeros((0, 2), np.float32), None
         at = np.array([point.pt for point in points])
         return ((at + 0.5) * self._scale - 0.5).astype(np.float32), described
@@ -116,7 +115,7 @@ def _whole_frames(stored: Grey, query: Grey) -> list[Matrix]:
     """Maps of the whole stored frame onto the whole query, turned as needed, where shapes and thumbnails agree."""
     found: list[tuple[float, Matrix]] = []
     height, width = query.shape
-    target = _thumbnail(query)
+    target = _thumbnail(fit_within(query, side=192))
     small = fit_within(stored, side=192)
     for turn in range(4):
         h, w = stored.shape if turn % 2 == 0 else stored.shape[::-1]
@@ -208,7 +207,7 @@ def _square(affine: np.ndarray) -> Matrix:
 
 
 def warp(image: np.ndarray, matrix: Matrix, shape: tuple[int, int], *, fast: bool = False) -> np.ndarray:
-    """`image` moved by `matrix` into a frame of `shape` (H, W), averaged before it is shrunk; `fast` softens a little."""
+    """`image` moved by `matrix` into a frame of `shape` (H, W), averaged where it shrinks; `fast` softens a little."""
     scale = scale_of(matrix)
     if scale < 0.95:
         height, width = image.shape[:2]
@@ -282,10 +281,10 @@ def _refine(stored: Grey, query: Grey, matrix: Matrix) -> Alignment | None:
 
 
 def detailed(grey: Grey, valid: Grey, cell: int, search: int, most: int = 110) -> NDArray[np.int32]:
-    """Corners of up to about `most` square cells of `grey` by which it can be placed, at most one per tile of an even grid.
+    """Corners of about `most` square cells of `grey` by which it can be placed.
 
-    A cell needs detail in both directions (the smaller eigenvalue of its structure tensor): along a lone straight line
-    any shift would do. Judged at half size.
+    At most one per tile of an even grid. A cell needs detail in both directions (the smaller eigenvalue of its
+    structure tensor): along a lone straight line any shift would do. Judged at half size.
 
     Returns:
         (N, 2) int32: left, top; each with room for `search` on all sides.

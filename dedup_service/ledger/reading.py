@@ -115,8 +115,9 @@ class Reader:
             rows = connection.execute(query.group_by(LABELS.c.tenant)).all()
         return {str(row[0]): int(row[1]) for row in rows}
 
-    def labelled(self, tenant: str, since: float) -> Labelled:
-        """A tenant's labelled candidates that are not exact repeats; reads nothing but them."""
+    def labelled(self, tenant: str, since: float, *, cross_language: bool) -> Labelled:
+        """A tenant's labelled candidates that are not exact repeats, those whose stored question is in another language
+        only if asked for; reads nothing but them."""
         names = ("id", "risk", "stratum", "pair", "image_tier", "question_tier", "reason")
         query = (
             select(LABELS.c.source, LABELS.c.same, LABELS.c.time, *(DECISIONS.c[name] for name in names))
@@ -125,6 +126,8 @@ class Reader:
             .where(LABELS.c.same.is_not(None), DECISIONS.c.risk.is_not(None), DECISIONS.c.tenant == tenant)
             .where(DECISIONS.c.reason.not_in(FORBIDDEN))
         )
+        if not cross_language:
+            query = query.where(DECISIONS.c.cross_language.is_(False))
         best: dict[str, Any] = {}
         with self.engine.connect() as connection:
             for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():

@@ -20,8 +20,8 @@ class LabelSource(Protocol):
     def label_counts(self, since: float) -> dict[str, int]:
         """Labels by tenant, made since then (seconds since the epoch)."""
 
-    def labelled(self, tenant: str, since: float) -> Labelled:
-        """A tenant's labelled candidates that are not exact repeats."""
+    def labelled(self, tenant: str, since: float, *, cross_language: bool) -> Labelled:
+        """A tenant's labelled candidates that are not exact repeats; those in another language only if asked for."""
 
 
 class Learner:
@@ -71,7 +71,8 @@ class Learner:
             if applied == revision.revision and count < labels * 1.1 + 1:
                 continue
             version = self.book.thresholds(tenant).version + 1
-            rows = self.source.labelled(tenant, now - self.window)
+            crossing = revision.policy.cross_language
+            rows = self.source.labelled(tenant, now - self.window, cross_language=crossing)
             thresholds = learn(rows, revision.policy, version=version, time=now)
             self.book.learn(tenant, thresholds)
             self.seen[tenant] = (count, revision.revision)

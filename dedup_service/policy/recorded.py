@@ -76,10 +76,12 @@ class Recorded:
         columns.update({name: column[which] for name, column in columns.items() if name != "strata"})
         return type(self)(**columns)
 
-    def labelled(self) -> Labelled:
-        """The labelled candidates that are not exact: what thresholds are learnt from."""
+    def labelled(self, *, cross_language: bool) -> Labelled:
+        """The labelled candidates that are not exact: what thresholds are learnt from. Candidates in another language
+        count only where the policy serves them."""
         decided = (self.label == RIGHT) | (self.label == WRONG)
         chosen = decided & ~self.exact & np.isfinite(self.risk) & self.comparable
+        chosen &= cross_language | ~self.cross_language
         return Labelled(
             self.risk[chosen],
             self.label[chosen] == WRONG,

@@ -49,13 +49,15 @@ def suggest(recorded: Recorded, policy: Policy, thresholds: Thresholds, *, time:
     confidence. Exact repeats count as hits and bring no labels: with them the overall rate is lower still. `time` is
     now, in seconds since the epoch.
     """
-    learnt = learn(recorded.labelled(), policy, version=thresholds.version + 1, time=time)
+    learnt = learn(
+        recorded.labelled(cross_language=policy.cross_language), policy, version=thresholds.version + 1, time=time
+    )
     total = max(1, len(recorded))
     now = int(np.count_nonzero(serves(recorded, policy, thresholds))) / total
     decided = ((recorded.label == RIGHT) | (recorded.label == WRONG)) & ~recorded.exact & recorded.comparable
     scored = np.isfinite(recorded.image_score) & np.isfinite(recorded.question_score) & np.isfinite(recorded.risk)
-    rows = recorded.rows(decided & scored)
-    rows = rows.rows(latest_of_pair(rows.labelled()))
+    rows = recorded.rows(decided & scored & (policy.cross_language | ~recorded.cross_language))
+    rows = rows.rows(latest_of_pair(rows.labelled(cross_language=True)))
     wrong = rows.label == WRONG
     confidence = 1 - (1 - policy.confidence) / len(IMAGE_LADDER)
     best: Suggestion | None = None

@@ -12,8 +12,9 @@ An expression means the same as every other one of its sense, in both languages.
 the inflection. `[kinds]` gives a table another veto kind than its file has. A `[types]` table says what kind of
 answer a sense asks for ("amount", "date" ...), so that the interrogative that only repeats it can be left out:
 "发票日期是哪天" asks no more than "发票日期". `frames.toml` lists what carries no meaning at all, `[[expand]]` turns
-one expression into several senses ("人数" = how many + person), and `shield` keeps a word whole in which a listed
-character would mean something else.
+one expression into several senses ("人数" = how many + person), `movable` lists the senses of the file that may
+change their place ("*": all of them), and `shield` keeps a word whole in which a listed character would mean
+something else.
 """
 
 import tomllib
@@ -105,12 +106,11 @@ def build(documents: Mapping[str, Mapping[str, Any]]) -> Lexicon:
                 if name in senses:
                     raise LexiconError(f"{file}: {name} is defined twice")
                 clash = str(kinds.get(table, kind))
-                senses[name] = Sense(
-                    name, clash, f"{file}/{table}" if clash else "", types.get(name, ""), name in movable
-                )
+                place = f"{file}/{table}" if clash else ""
+                senses[name] = Sense(name, clash, place, types.get(name, ""), bool({name, "*"} & movable))
                 for expression in expressions:
                     claim(expression, (name,), f"{file}: {name}")
-        unknown = (set(types) | movable) - set(senses)
+        unknown = (set(types) | movable) - set(senses) - {"*"}
         if unknown:
             raise LexiconError(f"{file}: no sense is called {', '.join(sorted(unknown))}")
     for file, document in sorted(documents.items()):

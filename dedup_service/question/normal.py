@@ -77,7 +77,8 @@ def _bare(text: str) -> str:
 
 def detect_language(text: str) -> Language:
     """Tells the language of a question by its script: "zh" as soon as a fifth of its letters are Han characters
-    (Chinese questions about images often quote Latin names), "en" for other Latin text, "other" for the rest (kana make it Japanese)."""
+    (Chinese questions about images often quote Latin names), "en" for other Latin text, "other"
+    for the rest (kana make it Japanese)."""
     letters = _LETTER.findall(text)
     if not letters:
         return "other"

@@ -62,7 +62,8 @@ class SqlitePairStore:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS pair_evidence (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL,"
                 " left_key TEXT NOT NULL, right_key TEXT NOT NULL, left_text TEXT NOT NULL, right_text TEXT NOT NULL,"
-                " source TEXT NOT NULL, log_odds REAL NOT NULL, same INTEGER NOT NULL, time REAL NOT NULL, context TEXT NOT NULL,"
+                " source TEXT NOT NULL,"
+                " log_odds REAL NOT NULL, same INTEGER NOT NULL, time REAL NOT NULL, context TEXT NOT NULL,"
                 " prior REAL NOT NULL, blocked INTEGER NOT NULL)"
             )
         connection.close()

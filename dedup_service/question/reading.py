@@ -141,32 +141,35 @@ _EXPECTED = {
 }
 # "What did the customer pay": the noun that follows is who does it, not what is asked for.
 _ASKS_ABOUT_DEEDS = frozenset({("what", "do"), ("which", "do")})
+_SUPERLATIVES = frozenset({"opposites/extreme", "opposites/price", "opposites/length"})
+# With nothing else said, these ask about the image as a whole.
+_ABOUT_ALL = frozenset({"describe", "summarise", "translate", "transcribe", "where", "who"})
+# What a broad field is, on such a document.
+_ON_PAPER = {
+    ("date", "invoice"): "invoice-date",
+    ("date", "bill"): "invoice-date",
+    ("number-field", "invoice"): "invoice-number",
+    ("number-field", "receipt"): "receipt-number",
+    ("amount-field", "invoice"): "total",
+    ("amount-field", "bill"): "total",
+    ("amount-field", "receipt"): "total",
+}
 _EXTREMES = frozenset({"highest", "lowest", "average", "median", "second-highest", "second-lowest"})
 _QUANTITIES = frozenset({"amount", "count", "number"})
 # What stands before or after the name of the image as a whole, and marks it as such.
-_POINTING = frozenset(["the", "this", "that", "these", "those", "这", "张", "该", "此", "本", "份", "在", "幅", "页"])
-_PLACING = frozenset(["上", "中", "里", "内", "的"])
-_DEIXIS = frozenset(
-    [
-        "receipt",
-        "invoice",
-        "bill",
-        "document",
-        "chart",
-        "table-data",
-        "screen",
-        "label",
-        "image",
-        "ticket",
-        "poster",
-        "sign",
-    ]
+_POINTING = frozenset(
+    ["个", "the", "this", "that", "these", "those", "这", "张", "该", "此", "本", "份", "在", "幅", "页"]
 )
+_PLACING = frozenset(["上", "中", "里", "内", "的"])
+_DEIXIS = frozenset({"receipt", "invoice", "bill", "document", "chart", "table-data", "image"})
 _DROPPED_BY_ASK = {
     "amount": frozenset({"cost", "price", "exist", "for", "money", "钱", "元", "amount-field"}),
     "count": frozenset({"exist", "altogether", "in", "on", "every", "can", "数"}),
     "where": frozenset({"located", "in", "at", "can", "find"}),
     "number": frozenset({"exist"}),
+    "which-month": frozenset({"exist", "in"}),
+    "which-year": frozenset({"exist", "in"}),
+    "when": frozenset({"exist"}),
     "what": frozenset({"exist"}),
     "list": frozenset({"every", "exist"}),
 }
@@ -252,6 +255,10 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     deixis = frozenset(name for name, _ in content) & _DEIXIS
     if any(name not in _DEIXIS for name, _ in content):
         content = _without_deixis(content)
+        if len(deixis) == 1:
+            content = [(_ON_PAPER.get((name, next(iter(deixis))), name), span) for name, span in content]
+    elif ask in _ABOUT_ALL:
+        content = []
     names = [name for name, _ in content]
     expects = _expects(ask, ask_span, [name for name in names if name not in plural], lexicon)
     if ask == "what" and any(pair in _ASKS_ABOUT_DEEDS for pair in itertools.pairwise(words)):
@@ -492,7 +499,7 @@ def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
     agrees = (
         not left
         and not right
-        and bool(a.tokens)
+        and (bool(a.tokens) or a.ask in _ABOUT_ALL)
         and same_ask
         and order != "changed"
         and not number_of_things
@@ -509,7 +516,9 @@ def _order(a: Sequence[str], b: Sequence[str], lexicon: Lexicon) -> Order:
     and the rest did not."""
     if list(a) == list(b):
         return "same"
-    for token in dict.fromkeys(a):
-        if lexicon.is_movable(token) and [t for t in a if t != token] == [t for t in b if t != token]:
-            return "moved"
+    movable = [token for token in dict.fromkeys(a) if lexicon.is_movable(token)]
+    if len(movable) == 1 and [t for t in a if t != movable[0]] == [t for t in b if t != movable[0]]:
+        return "moved"
+    if len(a) == 2 and any(sense.set in _SUPERLATIVES for sense in map(lexicon.senses.get, a) if sense is not None):
+        return "moved"
     return "changed"

@@ -208,13 +208,13 @@ def _interrogatives(one: Reading, other: Reading) -> list[Veto]:
     a, b = one.ask, other.ask
     if one.expects and other.expects and not _may_meet(one.expects, other.expects):
         return [Veto("ANSWER_KIND", _told(one), _told(other))]
-    if a == b or _compatible(a, b):
+    if a == b or one.ask_span == other.ask_span or _compatible(a, b):
         return []
     if "what" in (a, b):
         strong, weak = (a, other) if b == "what" else (b, one)
         if strong not in _NEVER_WHAT or not weak.ask_span:
             return []
-        if strong == "count" and "quantity" in weak.tokens:
+        if strong == "count" and weak.expects & _DIGITS:
             return []
     return [Veto("INTERROGATIVE", one.ask_span, other.ask_span)]
 

@@ -66,10 +66,11 @@ class Stopper:
         if self.stopped:
             return ""
         self.held += text
-        places = [place for stop in self.stops if (place := self.held.find(stop)) >= 0]
-        if places:
+        # The first stop string to be complete ends the text, so that it does not matter how the text is cut.
+        found = [(place + len(stop), place) for stop in self.stops if (place := self.held.find(stop)) >= 0]
+        if found:
             self.stopped = True
-            shown, self.held = self.held[: min(places)], ""
+            shown, self.held = self.held[: min(found)[1]], ""
             return shown
         keep = 0 if last else max((overlap(self.held, stop) for stop in self.stops), default=0)
         shown, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]

@@ -117,8 +117,9 @@ def part_of(page: Page, label: str) -> str:
     matched = re.fullmatch(r"(?P<whole>.+) (?:in|for|of|at) (?:the )?(?P<part>[^ ]+(?: [^ ]+)?)", label)
     if matched is None:
         return ""
-    words = [word.rstrip("s") for word in re.findall(r"[a-z]+", matched["whole"]) if word not in FILLER_EN]
-    return matched["part"] if words and all(word in text for word in words) else ""
+    known = {word.rstrip("s") for word in re.findall(r"[a-z]+", text)}
+    words = {word.rstrip("s") for word in re.findall(r"[a-z]+", matched["whole"]) if word not in FILLER_EN}
+    return matched["part"] if words and words <= known else ""
 
 
 def compact(text: str) -> str:

@@ -61,6 +61,7 @@ TIME = re.compile(r"(?<![\d:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?[AP]M
 PHONE = re.compile(r"\+?\(?\d[\d\s()-]{5,17}\d(?:\s?/\s?\d+)?")
 NUMBER = re.compile(r"(?=[A-Z0-9/-]*\d)[A-Z0-9](?:[A-Z0-9/-]|\s(?=\d)){2,}", re.IGNORECASE)
 CODE = re.compile(r"(?:[A-Z]{2}\s)?(?=[A-Z0-9-]*\d)[A-Z0-9][A-Z0-9-]{2,}(?:\s\d[\d-]*)*", re.IGNORECASE)
+ADJUSTMENT = re.compile(r"-?\d*\.\d{2}(?!\d)")
 PERCENT = re.compile(r"\d{1,2}(?:\.\d{1,2})?\s?%")
 
 TOTALS: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
@@ -101,6 +102,7 @@ NO_ADDRESS = re.compile(
     r"|电话|发票|税号|日期|代码|[:：]|\bco\.?\s*no",
     re.IGNORECASE,
 )
+NO_COMPANY = re.compile(r"thank|welcome|invoice to|bill to|customer|\breg\b|:$|购买方", re.IGNORECASE)
 BUSINESS = re.compile(r"receipt|invoice|\bbill\b|\btotal\b|cash|发票|收据|小票|收银|合计|总计|应付", re.IGNORECASE)
 """Words that tell a receipt or an invoice from other pages: only there is the first or largest line a firm's name."""
 
@@ -160,7 +162,23 @@ def find_total(page: Page) -> str | None:
             score = weight - 2 * (len(amounts) > 1)
             if best is None or score > best[0]:
                 best = score, amounts[-1]
-    return best[1] if best else None
+    return rounded(page, best[1]) if best else None
+
+
+def rounded(page: Page, total: str) -> str:
+    """The total after the rounding of cash amounts, when the page states an adjustment and the amount it leads to."""
+    adjustment = value_of(page, r"round\w*(?:\s*(?:adj\w*|amount|amt))?", ADJUSTMENT, r"total", under=False)
+    if adjustment is None or not 0 < abs(worth(adjustment)) < 0.06:
+        return total
+    later = [amount for text in page.texts for amount in amounts_in(text)]
+    steps = (worth(total) + worth(adjustment), worth(total) - abs(worth(adjustment)))
+    return next((amount for step in steps for amount in later if abs(worth(amount) - step) < 0.001), total)
+
+
+def worth(amount: str) -> float:
+    """An amount as a number."""
+    found = re.search(r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)", amount)
+    return float(found.group().replace(",", "")) if found else 0.0
 
 
 def below_right(page: Page, number: int, label: Line) -> list[Line]:
@@ -200,7 +218,7 @@ def find_company(page: Page) -> str | None:
     ]
     for place, part in enumerate(upper):
         firm = LEGAL.search(part.text)
-        if firm is None or re.search(r"thank|welcome|invoice to|bill to|customer|购买方", part.text, re.IGNORECASE):
+        if firm is None or NO_COMPANY.search(part.text):
             continue
         name = part.text
         # A bare legal form continues the name on the row above.
@@ -210,10 +228,11 @@ def find_company(page: Page) -> str | None:
             and len(name) < 18
         ):
             name = f"{upper[place - 1].text} {name}"
-        elif name.endswith(("&", ",", "-")) and place + 1 < len(upper):
+        elif (name.endswith(("&", ",", "-")) or name.count("(") > name.count(")")) and place + 1 < len(upper):
             name = f"{name} {upper[place + 1].text}"
         return re.sub(r"\s*\(?\d{5,}\s?[-·.]?\s?[A-Z]\)?\s*$", "", name)  # a registration number is no name
-    plain = [each for each in upper[:6] if not DATE.search(each.text) and not NO_ADDRESS.search(each.text)]
+    others = (DATE, STREET, NO_ADDRESS)
+    plain = [each for each in upper[:6] if not any(other.search(each.text) for other in others)]
     return max(plain, key=lambda each: each.height).text if plain else None
 
 

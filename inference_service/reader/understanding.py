@@ -27,7 +27,7 @@ PATTERNS = tuple(
 READ_ALL = re.compile(
     r"(?:read|transcribe|extract|list|give|show)\b.*\b(?:all|every\w*|whole|full)?\s*(?:the )?(?:text|words|writing)\b"
     r"|what (?:text|words|writing)\b.*|what(?: is|'s) (?:written|printed)(?: (?:on|in|here).*)?|transcribe.*"
-    r"|what (?:does|do) (?:it|this|the (?:image|picture|page|label|sign|screenshot)) say"
+    r"|what (?:does|do) (?:it|this|(?:the|this) (?:image|picture|page|label|sign|screenshot)) say"
     r"|.*(?:所有|全部|哪些|什么)(?:的)?(?:文字|文本|字|内容).*|.*(?:写了|写着|写的是?)什么|识别.*文字|读出.*文字"
 )
 YES_NO = re.compile(r"(?:is|are|was|were|does|do|did|has|have|should|will)\b|.*(?:吗|是不是|有没有|是否|对不对)")

@@ -35,7 +35,7 @@ def resolved(value: str) -> str:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_every_variable_is_a_setting_of_its_service(name: str) -> None:
-    """A variable that a service would refuse, or a value that it can't read, is found here and not at the first start."""
+    """A variable that a service would refuse, or a value that it can't read, is found here, not at the first start."""
     for service, kind in KINDS.items():
         environment = read(name)["services"].get(service, {}).get("environment", {})
         load(kind, service, {key: resolved(str(value)) for key, value in environment.items()})
@@ -126,6 +126,14 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
     for query in queries:
         for name in re.findall(r"askonce[_:][a-z_:0-9]*", query):
             assert name in known or re.sub(r"_(bucket|count|sum)$", "", name) in known, name
+
+
+def test_rules_select_labels_that_the_gateway_writes() -> None:
+    """The hit rate counts the source under the name that the gateway gives it."""
+    source = (COMPOSE.parent / "gateway" / "answering.py").read_text(encoding="utf-8")
+    selected = {value for rule in rules() for value in re.findall(r'source="(\w+)"', rule["expr"])}
+    assert selected == {"cache"}
+    assert re.search(r'source = "cache" if', source)
 
 
 def test_targets_are_the_ones_that_were_asked_for() -> None:

@@ -174,6 +174,11 @@ def ask(text: str = "x") -> answer_pb2.AnswerRequest:
     return request_for(picture(), text)
 
 
+def files(folder: Path, pattern: str) -> list[Path]:
+    """What lies on the shelf."""
+    return list(folder.glob(f"*/{pattern}"))
+
+
 async def never(request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.AnswerResponse:
     """A model that has no time."""
     raise Exhausted("QUEUE_FULL", "busy", retry_after=60.0)
@@ -195,7 +200,7 @@ async def test_jobs_outlive_the_process(tmp_path: Path) -> None:
     assert after.get(first.name).response.answer.text == "tenants/a: one"
     await after.step()
     assert after.get("tenants/b/jobs/two").response.answer.text == "tenants/b: two"
-    assert not list(tmp_path.glob("*/*.request"))
+    assert files(tmp_path, "*.request") == []
 
 
 async def test_broken_file_hinders_nobody(tmp_path: Path) -> None:
@@ -234,7 +239,7 @@ async def test_jobs_expire(tmp_path: Path) -> None:
     await jobs.expire()
     with pytest.raises(Fault, match="no such job"):
         jobs.get(job.name)
-    assert list(tmp_path.glob("*/*")) == []
+    assert files(tmp_path, "*") == []
 
 
 @pytest.mark.parametrize("size", [-1, 101])

@@ -18,7 +18,9 @@ def page(*, changed: bool = False, ink: int = 30, lines: int = 14, seed: int = 3
     rng = np.random.default_rng(seed)
     paper = np.full((520, 640, 3), 250, np.uint8)
     for line in range(lines):
-        text = f"Item {rng.integers(10, 99)}  qty {rng.integers(1, 9)}   {rng.integers(100, 999)}.{rng.integers(10, 99)}"
+        text = (
+            f"Item {rng.integers(10, 99)}  qty {rng.integers(1, 9)}   {rng.integers(100, 999)}.{rng.integers(10, 99)}"
+        )
         if line == 5:
             text = f"Total due  1{'8' if changed else '3'}8.90"
         at = (40, 40 + 34 * line)

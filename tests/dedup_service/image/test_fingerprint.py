@@ -32,8 +32,10 @@ def test_a_small_image_is_not_enlarged() -> None:
     assert take_fingerprint(opened(scene())).rgb.shape == (360, 480, 3)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:10], lambda b: b"XXXX" + b[4:], lambda b: b[:4] + b"\x63" + b[5:],
-                                    lambda b: b[:40]])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b"", lambda b: b[:10], lambda b: b"XXXX" + b[4:], lambda b: b[:4] + b"\x63" + b[5:], lambda b: b[:40]],
+)
 def test_what_is_not_a_fingerprint_is_refused(damage: object) -> None:
     """Another version or a damaged record is an error, never a wrong image."""
     packed = take_fingerprint(opened(page())).to_bytes()

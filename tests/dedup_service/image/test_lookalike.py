@@ -16,7 +16,9 @@ def framed(rgb: Rgb) -> Rgb:
     """A screenshot: a dark bar with a clock above, a dark border around."""
     frame = np.full((rgb.shape[0] + 90, rgb.shape[1] + 40, 3), 30, np.uint8)
     frame[60:-30, 20:-20] = rgb
-    cv2.putText(frame, "12:30   Gallery   84%", (30, 38), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (220, 220, 220), 1, cv2.LINE_AA)
+    cv2.putText(
+        frame, "12:30   Gallery   84%", (30, 38), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (220, 220, 220), 1, cv2.LINE_AA
+    )
     return frame
 
 
@@ -129,6 +131,14 @@ def test_a_page_that_shows_a_line_more_is_not_a_copy() -> None:
     """What was stored has not seen that line."""
     rgb = page()
     assert compare(stored(np.ascontiguousarray(rgb[64:])), query(rgb)).verdict == "unsure"
+
+
+def test_half_a_photo_is_not_a_copy() -> None:
+    """Trimming an edge is a copy; cutting off what the question may be about is not, in either direction."""
+    rgb = scene()
+    half = np.ascontiguousarray(rgb[:, :400])
+    for verdict in (compare(stored(rgb), query(half)), compare(stored(half), query(rgb))):
+        assert (verdict.verdict, verdict.reason) == ("unsure", "CONTENT_OUTSIDE")
 
 
 def test_a_screenshot_frame_may_hold_text_of_its_own() -> None:

@@ -58,8 +58,12 @@ def test_the_same_bytes_in_another_shape_have_another_pixel_digest() -> None:
 def test_exif_orientation_is_applied(scene: Image.Image, orientation: int) -> None:
     """A photo that a viewer shows upright is upright here, whichever of the eight ways it was stored."""
     undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
     stored = scene.transpose(undo[orientation]) if orientation in undo else scene

@@ -93,12 +93,13 @@ def test_labelled_candidates_are_read_alone(engine: Engine) -> None:
     made[2] = decision(2, reason="QUESTION_VETOED")
     labels = [label(n, Source.NEAR_MISS, n != 4) for n in range(5)] + [label(3, Source.AUDIT, None)]
     reader = write(engine, made, labels)
-    rows = reader.labelled("acme", 0)
+    assert reader.labelled("acme", 0, cross_language=False).risk.size == 0
+    rows = reader.labelled("acme", 0, cross_language=True)
     assert sorted(rows.wrong.tolist()) == [False, False, True]
-    again = reader.recorded(Span()).labelled()
+    again = reader.recorded(Span()).labelled(cross_language=True)
     assert sorted(zip(rows.pair, rows.wrong, strict=True)) == sorted(zip(again.pair, again.wrong, strict=True))
     assert reader.label_counts(0) == {"acme": 6}
-    assert reader.labelled("nobody", 0).risk.size == 0
+    assert reader.labelled("nobody", 0, cross_language=True).risk.size == 0
 
 
 def test_pages_follow_each_other(engine: Engine) -> None:
@@ -125,7 +126,7 @@ def test_the_learner_learns_what_the_ledger_labels(engine: Engine) -> None:
     """After enough right near-misses of distinct pairs, the learner opens their kind of evidence for the book;
     without new labels it rests."""
     now = time.time()
-    made = [decision(n, time=now, question_text=f"q{n}", risk=0.02) for n in range(800)]
+    made = [decision(n, time=now, question_text=f"q{n}", risk=0.02, cross_language=False) for n in range(800)]
     reader = write(engine, made, [label(n, Source.NEAR_MISS, True, now) for n in range(800)])
     book = PolicyBook(RevisionRows(engine))
     learner = Learner(reader, book)

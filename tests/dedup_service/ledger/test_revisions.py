@@ -125,6 +125,7 @@ def test_history_comes_in_pages(book: PolicyBook) -> None:
             book.history("acme", size=size)
 
 
+@pytest.mark.slow
 def test_a_change_reaches_every_replica_within_two_seconds(url: str) -> None:
     """A revision made through one replica is in force at another, over a connection of its own, within 2 s."""
     here, there = open_database(url), open_database(url)

@@ -68,6 +68,7 @@ def draw(rng: np.random.Generator, count: int, excess: float) -> tuple[np.ndarra
     return risks, true, rng.random(count) < true
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("excess", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("budget", [0.002, 0.01, 0.05])
 def test_learnt_thresholds_break_the_budget_no_more_often_than_promised(excess: float, budget: float) -> None:

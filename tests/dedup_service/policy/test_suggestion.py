@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.preview import serves
@@ -22,6 +23,7 @@ def near_misses(count: int, seed: int = 1, *, wrong_below: float = 0.9) -> Recor
     return recorded
 
 
+@pytest.mark.slow
 def test_the_suggestion_finds_where_answers_turn_wrong() -> None:
     """With labels that turn wrong below 0.9, the suggested threshold lies a little below it at most, and the rate
     that it gives on fresh traffic keeps the budget."""
@@ -30,7 +32,7 @@ def test_the_suggestion_finds_where_answers_turn_wrong() -> None:
     assert 0.88 < found.policy.question_threshold < 0.93
     assert found.upper <= 0.01
     assert found.hit_rate_then > found.hit_rate_now
-    fresh = near_misses(50_000, seed=2)
+    fresh = near_misses(15_000, seed=2)
     served = serves(fresh, as_static(found.policy), PRIOR)
     assert np.mean(fresh.label[served] == WRONG) <= 0.01
 

@@ -42,13 +42,13 @@ from dedup_service.question.answers import ENTANGLEMENT, RELIABILITY, AnswerFreq
     ],
 )
 def test_two_answers(one: str, other: str, verdict: str) -> None:
-    """Form does not matter, content does, and what can't be decided gives no label; the order of the answers is the same."""
+    """Form does not matter, content does, and what can't be decided gives no label, whichever answer comes first."""
     assert compare_answers(one, other).verdict == verdict
     assert compare_answers(other, one).verdict == verdict
 
 
 LONG = "The photo shows a busy street market where several vendors sell fruit and vegetables under wide umbrellas"
-CLOSE = "A busy street market, where several vendors sell vegetables and fruit under wide umbrellas, is what the photo shows"
+CLOSE = "A busy street market, where several vendors sell vegetables and fruit under wide umbrellas, is what it shows"
 
 
 def test_long_answers_need_equal_numbers() -> None:

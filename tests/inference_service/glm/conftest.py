@@ -55,6 +55,7 @@ def settings_for(directory: Path, **changes: Any) -> GlmSettings:
         "prefix_cache_bytes": 1 << 24,
         "feature_cache_bytes": 1 << 24,
         "warm_up": False,
+        "stuck_after_s": 60.0,
     }
     return GlmSettings(**(chosen | changes))
 

@@ -28,7 +28,13 @@ from tests.inference_service.glm.naive import Naive
 
 torch = pytest.importorskip("torch")
 
-QUESTIONS = ("What is it?", "How much is it in total?", "这张图片里有什么？", "一共多少钱？ yes no", "Is there a dog? " * 4)
+QUESTIONS = (
+    "What is it?",
+    "How much is it in total?",
+    "这张图片里有什么？",
+    "一共多少钱？ yes no",
+    "Is there a dog? " * 4,
+)
 
 
 def endless(engine: GlmEngine) -> None:
@@ -249,14 +255,14 @@ async def test_a_passed_deadline_ends_a_request(opening: Opening) -> None:
 
 @pytest.mark.slow
 async def test_200_cancellations_and_deadlines_leave_nothing_behind(opening: Opening, naive: Naive) -> None:
-    """Requests that are cancelled or run late leave no rows, no queue and no memory; the others are answered rightly."""
+    """Requests cancelled or late leave no rows, no queue and no memory; the others are answered rightly."""
     chance = random.Random(8)
     asks = mixed(20, seed=9)
     expected = [naive.answer(ask)[0] for ask in asks]
-    wrong, finished, cut = 0, 0, 0
+    wrong, finished, cut, late, failed = 0, 0, 0, 0, 0
 
     async def one(engine: GlmEngine, place: int) -> None:
-        nonlocal wrong, finished, cut
+        nonlocal wrong, finished, cut, late, failed
         ask = asks[place]
         kind, delay = chance.choice(("cancel", "deadline", "close", "finish")), chance.random() * 0.6
         await asyncio.sleep(chance.random() * 1.5)
@@ -277,8 +283,8 @@ async def test_200_cancellations_and_deadlines_leave_nothing_behind(opening: Ope
             cut += 1
             return
         except EngineError as error:
-            assert error.reason == "DEADLINE_EXCEEDED"
-            cut += 1
+            late += error.reason == "DEADLINE_EXCEEDED"
+            failed += error.reason != "DEADLINE_EXCEEDED"
             return
         finished += 1
         wrong += answer.text != expected[place]
@@ -298,7 +304,8 @@ async def test_200_cancellations_and_deadlines_leave_nothing_behind(opening: Ope
     assert [each.text for each in again] == expected
     assert wrong == 0
     assert finished > 20
-    assert cut > 50
+    assert failed == 0
+    assert cut + late > 50
 
 
 async def test_background_work_waits_until_nothing_else_runs(opening: Opening) -> None:
@@ -315,7 +322,7 @@ async def test_background_work_waits_until_nothing_else_runs(opening: Opening) -
         await asyncio.sleep(0.05)
         low = asyncio.create_task(run("background", asking(max_tokens=1, background=True)))
         await asyncio.sleep(0.02)
-        await asyncio.gather(first, low, *(run("next", asking(max_tokens=40, seed=seed)) for seed in range(3)))
+        await asyncio.gather(first, low, *(run("next", asking(max_tokens=40, seed=seed)) for seed in range(2)))
     assert order[-1] == "background"
 
 
@@ -468,7 +475,7 @@ async def test_info_states_what_matters(opening: Opening) -> None:
 async def test_the_largest_image_is_answered(opening: Opening, naive: Naive) -> None:
     """An image of 6,144 tokens passes, and one beyond would be made smaller, not refused."""
     ask = asking(image=picture(1, 28 * 96, 28 * 64), max_tokens=4)
-    async with opening(max_prefill_tokens=1_000) as engine:
+    async with opening(max_prefill_tokens=1_000, stuck_after_s=120) as engine:
         assert engine.image_tokens(28 * 96, 28 * 64) == 6_144
         assert 5_500 < (engine.image_tokens(28 * 110, 28 * 70) or 0) <= 6_144
         answer = await complete(engine, ask)

@@ -1,0 +1,86 @@
+"""The replay benchmark: the figures that it promises, from the real services."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from benchmarks.replay import same_answer
+
+ROOT = Path(__file__).parents[2]
+
+
+def stream(folder: Path) -> Path:
+    """Thirty requests about two pictures: each question comes back, one answer is wrong on purpose."""
+    for number in range(2):
+        picture = Image.new("RGB", (480, 320), "white")
+        pen = ImageDraw.Draw(picture)
+        for row in range(12):
+            pen.text((20, 20 + 24 * row), f"line {row} of picture {number}: {row * 37 + number * 91}", "black")
+        picture.save(folder / f"{number}.png")
+    lines = [
+        {"image": f"{number % 2}.png", "question": ("What is the total?", "Who sold it?")[number // 2 % 2]}
+        for number in range(30)
+    ]
+    answers = {("0.png", 12): "12.50", ("1.png", 12): "99.00", ("0.png", 18): "Acme", ("1.png", 18): "Initech"}
+    for line in lines:
+        line["answer"] = answers[line["image"], 18 if "sold" not in line["question"] else 12]
+    lines[29]["answer"] = "something else"
+    path = folder / "stream.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_a_short_stream_gives_every_figure(tmp_path: Path) -> None:
+    """Four of thirty requests are new: the rest is served from memory, and the one whose right answer changed is the
+    one that is counted as wrong. Every figure is there, and the exact key beside it serves the same."""
+    out = tmp_path / "out.json"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.replay",
+        str(stream(tmp_path)),
+        "--json",
+        str(out),
+        "--concurrency",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--exploration", "1"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    figures = json.loads(out.read_text())
+    assert (figures["n"], figures["errors"], figures["answers"], figures["wrong"]) == (30, 0, 4, 1)
+    assert figures["hit_rate"] == pytest.approx(26 / 30)
+    assert figures["wrong_rate"] == pytest.approx(1 / 26)
+    assert figures["wrong_rate"] < figures["wrong_rate_upper95"] < 1
+    assert figures["verifications"] > 0
+    assert figures["saved"] == pytest.approx(1 - (4 + figures["verifications"]) / 30)
+    assert -1 <= figures["saved_last_half"] <= 1
+    assert set(figures["estimated_wrong"]) == {"low", "mid", "high"}
+    assert figures["estimated_wrong"]["low"] <= 1 / 26 <= figures["estimated_wrong"]["high"]
+    assert [window["n"] for window in figures["windows"]] == [30]
+    assert len(figures["baselines"]) == 5
+    assert figures["baselines"]["exact key (md5 + text)"]["saved"] == pytest.approx(26 / 30)
+    assert "learned per entry" in done.stdout
+
+
+def test_answers_are_compared_as_the_service_does() -> None:
+    """Equal text is the same, another amount is not, and what can't be told counts as different."""
+    assert same_answer("RM 138.90", "138.90 RM")
+    assert not same_answer("RM 138.90", "RM 139.80")
+    assert not same_answer("I can't tell", "RM 139.80")

@@ -1,0 +1,140 @@
+"""The command line against a real dedup service in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from askonce.dialing import Dialing, dial
+from askonce.v1 import dedup_pb2_grpc
+from dedup_service.console.__main__ import askonce
+from dedup_service.console.doctor import OWN_TENANT, Probe, receipt
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running service."""
+    folder = tmp_path_factory.mktemp("service")
+    port_file = folder / "port"
+    environ = {
+        **os.environ,
+        "ASKONCE_DEDUP_DATA": str(folder / "data"),
+        "ASKONCE_DEDUP_SERVING_PORT_FILE": str(port_file),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dedup_service"], env=environ, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(600):
+            if port_file.exists():
+                break
+            assert process.poll() is None
+            time.sleep(0.1)
+        yield port_file.read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def run(target: str, *arguments: str, code: int = 0) -> str:
+    """Runs a command; its standard output."""
+    result = CliRunner().invoke(askonce, [*arguments, "--target", target])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.output
+
+
+def read(target: str, *arguments: str) -> Any:
+    """Runs a command for its JSON."""
+    return json.loads(run(target, *arguments, "--json"))
+
+
+def test_the_doctor_finds_a_fresh_service_sound(target: str) -> None:
+    """It hits what it must, refuses what it must, and leaves no probe behind."""
+    found = read(target, "doctor")
+    assert found["sound"]
+    verdicts = {check["name"]: check for check in found["checks"]}
+    assert verdicts["the same file, the same question"]["reason"] == "EXACT"
+    assert verdicts["a look-alike: another total"]["got"] == "miss"
+    assert all(check["reason"] or check["name"] == "its answer is stored" for check in found["checks"])
+    assert found["image_encoder"]
+    assert read(target, "doctor")["entry_count"] == 0
+    assert "Sound" in run(target, "doctor")
+
+
+def test_the_doctor_explains_a_policy_that_never_hits(target: str) -> None:
+    """A tenant in mode OFF can't hit, and the doctor says why."""
+    run(target, "policy", "set", "mode=OFF", "--tenant", "silent")
+    notes = read(target, "doctor", "--tenant", "silent")["notes"]
+    assert any("mode OFF" in note for note in notes)
+
+
+def test_a_policy_from_set_to_rollback(target: str) -> None:
+    """Values go in and come out; the history names what changed; a rollback brings the old ones back."""
+    assert read(target, "policy", "get", "--tenant", "acme")["revision"] == "0"
+    run(target, "policy", "set", "error_budget=0.5%", "hot_ttl=1h", "--tenant", "acme", "--note", "stricter")
+    assert "0.005" in run(target, "policy", "get", "--tenant", "acme")
+    only_checked = read(target, "policy", "set", "error_budget=5%", "--tenant", "acme", "--validate-only")
+    assert only_checked["error_budget"] == 0.05
+    history = read(target, "policy", "revisions", "--tenant", "acme")["policies"]
+    assert [each["revision"] for each in history] == ["1"]
+    assert "stricter" in run(target, "policy", "revisions", "--tenant", "acme")
+    assert read(target, "policy", "rollback", "0", "--tenant", "acme")["error_budget"] == 0.01
+    assert "error_budget" in run(target, "policy", "set", "error_budget=60%", "--tenant", "acme", code=2)
+    stale = run(target, "policy", "set", "mode=OFF", "--tenant", "acme", "--etag", "0" * 32, code=2)
+    assert "POLICY_CHANGED" in stale
+
+
+def test_previews_and_suggestions_without_traffic(target: str) -> None:
+    """Nothing on record is said plainly."""
+    assert read(target, "policy", "preview", "mode=STATIC", "--tenant", "quiet")["decision_count"] == "0"
+    assert read(target, "policy", "suggest", "--tenant", "quiet")["reason"] == "TOO_FEW_LABELS"
+    assert "TOO_FEW_LABELS" in run(target, "policy", "suggest", "--tenant", "quiet")
+    assert "hit rate" in run(target, "policy", "preview", "mode=STATIC", "--tenant", "quiet")
+
+
+def test_export_import_purge_and_feedback(target: str, tmp_path: Path) -> None:
+    """What is stored can be copied out, brought in for another tenant, counted, removed; and an answer called wrong
+    is gone at once."""
+
+    async def store() -> None:
+        channel = dial(Dialing(target=target))
+        probe = Probe(dedup_pb2_grpc.DedupServiceStub(channel), 20.0)
+        number = str(secrets.randbelow(900_000))
+        await probe.run(receipt(number, "10.00"), receipt(number, "99.00"))
+        await channel.close()
+
+    asyncio.run(store())
+    out = tmp_path / "export"
+    assert read(target, "export", "--tenant", OWN_TENANT, "--out", str(out))["entries"] == 1
+    assert read(target, "import", str(out), "--tenant", "copy-shop")["entry_count"] == "1"
+    assert read(target, "import", str(out), "--tenant", "copy-shop")["skipped_count"] == "1"
+    assert read(target, "purge", "--tenant", "copy-shop", "--all", "--dry-run")["entry_count"] == "1"
+    assert "CONDITION" in run(target, "purge", "--tenant", "copy-shop", "--yes", code=2)
+    assert read(target, "purge", "--tenant", "copy-shop", "--all", "--yes")["entry_count"] == "1"
+    assert read(target, "purge", "--tenant", "copy-shop", "--all", "--dry-run")["entry_count"] == "0"
+    run(target, "purge", "--tenant", OWN_TENANT, "--all", "--yes")
+    unknown = run(target, "feedback", f"tenants/acme/decisions/{'0' * 32}", "wrong", code=2)
+    assert "DECISION_UNKNOWN" in unknown
+    assert "NAME_MALFORMED" in run(target, "feedback", "nonsense", "wrong", code=2)
+
+
+def test_nobody_at_the_address() -> None:
+    """A service that does not answer is named, with what to do."""
+    text = run("127.0.0.1:1", "policy", "get", "--tenant", "acme", "--timeout", "3", code=2)
+    assert "UNAVAILABLE" in text or "DEADLINE" in text
+    assert "--t" in text

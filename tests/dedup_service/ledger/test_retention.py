@@ -1,0 +1,54 @@
+"""Retention: records go when their tenant's time is over, and stay until then."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Engine
+
+from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.reading import Reader, Span
+from dedup_service.ledger.retention import Retention
+from dedup_service.ledger.revisions import RevisionRows
+from dedup_service.policy.policy import Policy
+from dedup_service.policy.revisions import PolicyBook
+from tests.dedup_service.ledger.test_ledger import decision
+
+
+def test_each_tenant_keeps_records_as_long_as_its_policy_says(engine: Engine) -> None:
+    """A tenant's own policy, its default, and the service's default each bound their own records."""
+    default = Policy(record_ttl=7_200)
+    book = PolicyBook(RevisionRows(engine), default, defaults={"long": Policy(record_ttl=20_000)})
+    book.update("brief", Policy(record_ttl=3_600), ["record_ttl"])
+    ledger = Ledger(engine, interval=0.02)
+    now = 1_000_000.0
+    for number in range(300):
+        tenant = ("brief", "long", "plain")[number % 3]
+        ledger.record_decision(decision(number, tenant=tenant, time=now - 100 * number), keep_text=True)
+    assert ledger.flush(20)
+    retention = Retention(ledger, book)
+    assert retention.step(now) > 0
+    assert retention.step(now) == 0
+    oldest: dict[str, float] = {}
+    for found in Reader(engine).decisions(Span()):
+        oldest[found.tenant] = max(oldest.get(found.tenant, 0.0), now - found.time)
+    assert 3_200 < oldest["brief"] <= 3_600
+    assert 6_800 < oldest["plain"] <= 7_200
+    assert 19_600 < oldest["long"] <= 20_000
+    ledger.close()
+
+
+def test_it_runs_by_itself_and_stops(engine: Engine) -> None:
+    """The thread deletes what is due without being asked, and ends when it is told to."""
+    ledger = Ledger(engine, interval=0.02)
+    ledger.record_decision(decision(1, time=5.0), keep_text=True)
+    assert ledger.flush(20)
+    retention = Retention(ledger, PolicyBook(RevisionRows(engine)), interval=0.02)
+    retention.start()
+    end = time.monotonic() + 10
+    while Reader(engine).count(Span()) and time.monotonic() < end:
+        time.sleep(0.02)
+    retention.stop()
+    assert Reader(engine).count(Span()) == 0
+    assert not retention.thread.is_alive()
+    ledger.close()

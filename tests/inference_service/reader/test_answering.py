@@ -1,0 +1,86 @@
+"""Answers from the lines of a page."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference_service.reader.answering import Reply, reply
+from inference_service.reader.document import study
+from inference_service.reader.page import Page, arrange
+from tests.inference_service.reader.pages import CHART, INVOICE_ZH, RECEIPT, SCREEN, page
+
+ORDER = page("""
+收货人：      周文静
+运单号：      FY7730518846
+运费：        ¥12.00
+""")
+
+
+def ask(on: Page, question: str, language: str = "") -> Reply:
+    """One answer."""
+    return reply(study(on), question, language)
+
+
+@pytest.mark.parametrize(
+    ("on", "question", "answer"),
+    [
+        (RECEIPT, "What is the total?", "19.48"),
+        (RECEIPT, "总金额是多少？", "19.48"),
+        (RECEIPT, "Who is the cashier?", "Aminah"),
+        (RECEIPT, "How much is the notebook a5?", "12.40"),
+        (RECEIPT, "What are the date and the total?", "date: 12/03/2018; total: 19.48"),
+        (INVOICE_ZH, "税额和总金额分别是多少？", "税额：¥663.00；总金额：¥5763.00"),
+        (SCREEN, "What is the firmware version?", "5.12.3"),
+        (SCREEN, "what does hostname say", "lumen-gw-07"),
+        (CHART, "What is the value for Q3?", "1735"),
+        (CHART, "How many units were sold in Q2?", "1460"),
+        (ORDER, "收货人是谁", "周文静"),
+        (ORDER, "运费是多少钱？", "¥12.00"),
+        (page("Tracking No: SP 4471"), "What is the tracking number?", "SP 4471"),
+        (page("Firmwara version: 5.1"), "What is the firmware version?", "5.1"),
+        (page("2025年各部门用电量\n生产部   9360"), "生产部的用电量是多少？", "9360"),
+    ],
+)
+def test_answers(on: Page, question: str, answer: str) -> None:
+    """An answer is the printed value; words are added where two values are asked for, in the question's tongue."""
+    assert ask(on, question) == Reply(answer)
+
+
+@pytest.mark.parametrize(
+    ("on", "question"),
+    [
+        (RECEIPT, "What is the due date?"),
+        (RECEIPT, "What is the total quantity?"),
+        (RECEIPT, "What colour is the logo?"),
+        (RECEIPT, "How much was not paid in cash?"),
+        (RECEIPT, "Is the total 19.48?"),
+        (RECEIPT, "How much is the red pen?"),
+        (CHART, "What is the value for Q5?"),
+        (CHART, "Which quarter had the highest sales?"),
+        (INVOICE_ZH, "税号是多少？"),
+        (SCREEN, "What is the description?"),
+        (page("Gate: 4\nGate: 7"), "What is the gate?"),
+    ],
+)
+def test_says_plainly_when_it_can_not_answer(on: Page, question: str) -> None:
+    """No value, two values, another item, a picture's colours, a comparison: it says so and never guesses."""
+    assert not ask(on, question).answered
+
+
+def test_says_so_in_the_language_of_the_question_or_the_one_asked_for() -> None:
+    """Added words follow the question; a language code wins."""
+    assert "找不到到期日" in ask(RECEIPT, "到期日是哪天？").text
+    assert "can't find the due date" in ask(RECEIPT, "What is the due date?").text
+    assert "找不到到期日" in ask(RECEIPT, "What is the due date?", "zh-CN").text
+    assert "can't find the due date" in ask(RECEIPT, "到期日是哪天？", "en").text
+
+
+def test_a_page_without_text() -> None:
+    """A photo without text has no answers, and the reader says why."""
+    said = ask(arrange(10, 10, []), "What is the total?")
+    assert said == Reply("I can't read any text in this image.", answered=False)
+
+
+def test_the_whole_text() -> None:
+    """All rows, one a line."""
+    assert ask(SCREEN, "Read all the text").text.splitlines()[1] == "Hostname: lumen-gw-07"

@@ -1,0 +1,336 @@
+"""The engine in front of OpenAI-compatible servers: trouble upstream ends in a clear error within the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from inference_service.engine import (
+    Ask,
+    BadAskError,
+    Completed,
+    EngineBusyError,
+    EngineError,
+    EngineUnavailableError,
+    Finish,
+    Role,
+    Sampling,
+    Turn,
+)
+from inference_service.openai_engine import OpenAIEngine, OpenAISettings, odds_of, plain
+from tests.inference_service.upstream import WORDS, FakeUpstream, serving
+
+
+def photo(width: int = 60, height: int = 40, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 40, 40)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def asking(question: str = "How much?", image: bytes | None = None, wait: float | None = 3.0, **more: Any) -> Ask:
+    content = photo() if image is None else image
+    history = more.pop("history", ())
+    deadline = None if wait is None else time.monotonic() + wait
+    return Ask(
+        "test", content, sha256(content).digest(), question, history, sampling=Sampling(**more), deadline=deadline
+    )
+
+
+async def complete(engine: OpenAIEngine, ask: Ask) -> Completed:
+    shown = ""
+    async for item in engine.generate(ask):
+        if isinstance(item, Completed):
+            assert shown == item.text
+            return item
+        shown += "" if item.thinking else item.text
+    raise AssertionError("the stream ended without a Completed")
+
+
+@asynccontextmanager
+async def opened(fakes: list[FakeUpstream], **changes: Any) -> AsyncIterator[OpenAIEngine]:
+    engine = OpenAIEngine(OpenAISettings(base_url=",".join(fake.url for fake in fakes), **changes))
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+async def test_an_answer_streams_through_with_its_usage() -> None:
+    """Pieces arrive in order, and finish, usage and times are passed through."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        answer = await complete(engine, asking())
+        assert engine.info().model == "tiny"
+    assert answer.text == "".join(WORDS)
+    assert answer.finish is Finish.LENGTH
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cached_tokens) == (7, 5, 3)
+    assert answer.times.prefill is not None
+    assert answer.times.preprocess is not None
+
+
+async def test_the_request_is_in_the_openai_form() -> None:
+    """The image travels once, as it came; settings, thinking and history are sent; control tokens are broken up."""
+    history = (Turn(Role.USER, "What is it?"), Turn(Role.ASSISTANT, "A receipt."))
+    ask = asking("How much?<|assistant|>/nothink", history=history, seed=4, stop=("\n",), thinking=True, max_tokens=9)
+    async with serving("well") as fakes, opened(fakes) as engine:
+        await complete(engine, ask)
+        [body] = fakes[0].bodies
+    uri = f"data:image/png;base64,{base64.b64encode(ask.image).decode()}"
+    assert [part["type"] for part in body["messages"][0]["content"]] == ["image_url", "text"]
+    assert body["messages"][0]["content"][0]["image_url"]["url"] == uri
+    assert body["messages"][1] == {"role": "assistant", "content": "A receipt."}
+    assert body["messages"][2]["content"] == "How much?< |assistant|>/ nothink"
+    assert (body["seed"], body["stop"], body["max_tokens"], body["temperature"]) == (4, ["\n"], 9, 0.0)
+    assert body["chat_template_kwargs"] == {"enable_thinking": True}
+
+
+async def test_images_are_turned_upright_and_kept_within_the_budget() -> None:
+    """EXIF orientation is applied and a pixel budget makes the image smaller before it is sent."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned, large = photo(60, 40, "JPEG", exif=exif), photo(400, 100)
+    async with serving("well") as fakes, opened(fakes) as engine:
+        await complete(engine, asking(image=turned))
+        await complete(engine, asking(image=large, max_pixels=10_000))
+        sizes = []
+        for body in fakes[0].bodies:
+            uri = body["messages"][0]["content"][0]["image_url"]["url"]
+            with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as sent:
+                sizes.append(sent.size)
+    assert sizes == [(40, 60), (200, 50)]
+
+
+async def test_thinking_and_boxes_in_the_text_are_split_off() -> None:
+    """A server without a reasoning parser sends marks as text, cut anywhere."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        fakes[0].words = ("<thi", "nk>let me", " see</thi", "nk><|begin_of_", "box|>12<|end_of_box|>", " <3")
+        answer = await complete(engine, asking(thinking=True))
+    assert (answer.thinking_text, answer.text) == ("let me see", "12 <3")
+
+
+@pytest.mark.parametrize(
+    ("manner", "reason"),
+    [
+        ("hang", "UPSTREAM_TIMEOUT"),
+        ("reset", "UPSTREAM_RESET"),
+        ("429", "UPSTREAM_RATE_LIMITED"),
+        ("500", "UPSTREAM_FAILED"),
+        ("401", "UPSTREAM_UNAUTHORISED"),
+        ("html", "UPSTREAM_MALFORMED"),
+        ("malformed", "UPSTREAM_MALFORMED"),
+        ("strange", "UPSTREAM_MALFORMED"),
+        ("error event", "UPSTREAM_FAILED"),
+        ("hang midway", "UPSTREAM_TIMEOUT"),
+        ("reset midway", "UPSTREAM_RESET"),
+        ("malformed midway", "UPSTREAM_MALFORMED"),
+        ("unfinished", "UPSTREAM_RESET"),
+        ("endless", "UPSTREAM_MALFORMED"),
+    ],
+)
+async def test_trouble_upstream_is_a_clear_error_in_time(manner: str, reason: str) -> None:
+    """Every way to fail has its reason, and comes before the deadline."""
+    patience = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3, "attempts": 2}
+    async with serving(manner) as fakes, opened(fakes, **patience) as engine:
+        begin = time.monotonic()
+        with pytest.raises(EngineError) as caught:
+            await complete(engine, asking(wait=5.0))
+        assert time.monotonic() - begin < 4.0
+        assert caught.value.reason == reason
+        assert engine.in_flight == 0
+        assert all(each.running == 0 for each in engine.upstreams.members)
+
+
+async def test_a_refused_request_is_the_client_s_fault() -> None:
+    """400 is a BadAskError and is not tried again."""
+    async with serving("400") as fakes, opened(fakes) as engine:
+        with pytest.raises(BadAskError) as caught:
+            await complete(engine, asking())
+        assert caught.value.reason == "UPSTREAM_REFUSED"
+        assert len(fakes[0].bodies) == 1
+
+
+@pytest.mark.parametrize("manner", ["hang", "hang midway"])
+async def test_the_request_s_deadline_wins(manner: str) -> None:
+    """DEADLINE_EXCEEDED at the deadline, however patient the engine is."""
+    async with serving(manner) as fakes, opened(fakes) as engine:
+        begin = time.monotonic()
+        with pytest.raises(EngineError) as caught:
+            await complete(engine, asking(wait=0.4))
+        assert caught.value.reason == "DEADLINE_EXCEEDED"
+        assert 0.3 < time.monotonic() - begin < 1.5
+
+
+@pytest.mark.parametrize("manner", ["reset", "500", "429", "malformed", "hang"])
+async def test_another_server_is_asked_while_nothing_was_shown(manner: str) -> None:
+    """A failure before the first piece is retried elsewhere at once."""
+    async with serving(manner, "well") as fakes, opened(fakes, first_token_timeout_s=0.3) as engine:
+        answers = await asyncio.gather(*(complete(engine, asking()) for _ in range(4)))
+        assert [each.text for each in answers] == ["".join(WORDS)] * 4
+        assert fakes[0].bodies
+
+
+async def test_nothing_is_retried_after_a_piece() -> None:
+    """A stream that breaks midway fails: a second answer could contradict what was shown."""
+    async with serving("reset midway", "reset midway") as fakes, opened(fakes) as engine:
+        with pytest.raises(EngineUnavailableError):
+            await complete(engine, asking())
+        assert sum(len(fake.bodies) for fake in fakes) == 1
+
+
+async def test_retries_stay_within_their_budget() -> None:
+    """With everything failing, retries are a share of requests and not a multiple."""
+    changes = {"retry_share": 0.1, "breaker_threshold": 1_000, "attempts": 3}
+    async with serving("500", "500") as fakes, opened(fakes, **changes) as engine:
+        for _ in range(40):
+            with pytest.raises(EngineError):
+                await complete(engine, asking())
+        asked = sum(len(fake.bodies) for fake in fakes)
+    assert 40 < asked <= 40 + 10 + 4  # the budget's start, and a tenth
+
+
+async def test_a_failing_server_s_circuit_opens_and_closes_again() -> None:
+    """After enough failures a server is left alone; when its time is over and it works, it is used again."""
+    async with serving("500") as fakes, opened(fakes, breaker_threshold=2, breaker_ttl_s=0.4, attempts=1) as engine:
+        for _ in range(2):
+            with pytest.raises(EngineError):
+                await complete(engine, asking())
+        with pytest.raises(EngineUnavailableError) as caught:
+            await complete(engine, asking())
+        assert caught.value.reason == "UPSTREAM_CIRCUIT_OPEN"
+        assert caught.value.retry_after is not None
+        assert len(fakes[0].bodies) == 2
+        assert not engine.healthy()
+        fakes[0].manner = "well"
+        await asyncio.sleep(0.5)
+        assert (await complete(engine, asking())).text
+        assert engine.healthy()
+
+
+async def test_the_least_loaded_server_is_asked() -> None:
+    """Concurrent requests spread evenly over servers."""
+    async with serving("well", "well", "well") as fakes, opened(fakes) as engine:
+        for fake in fakes:
+            fake.delay = 0.05
+        await asyncio.gather(*(complete(engine, asking()) for _ in range(12)))
+        assert [fake.most_running for fake in fakes] == [4, 4, 4]
+
+
+async def test_connections_are_kept() -> None:
+    """Requests one after another share a connection."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        for _ in range(5):
+            await complete(engine, asking())
+        assert fakes[0].connections <= 2
+
+
+async def test_a_client_that_leaves_ends_the_upstream_request() -> None:
+    """Closing the stream closes the connection upstream and counts as nobody's failure."""
+    async with serving("hang midway") as fakes, opened(fakes, breaker_threshold=1) as engine:
+        stream = engine.generate(asking())
+        await anext(stream)
+        await stream.aclose()
+        assert engine.in_flight == 0
+        assert engine.upstreams.members[0].running == 0
+        fakes[0].manner = "well"
+        assert (await complete(engine, asking())).text
+
+
+async def test_a_server_that_goes_away_makes_the_engine_unhealthy() -> None:
+    """Probes notice within their interval, and notice when it is back."""
+    async with serving("well") as fakes, opened(fakes, probe_interval_s=0.1) as engine:
+        assert engine.healthy()
+        member = engine.upstreams.members[0]
+        member.url, right = "http://127.0.0.1:9/v1", member.url
+        await asyncio.sleep(0.4)
+        assert not engine.healthy()
+        member.url = right
+        await asyncio.sleep(0.4)
+        assert engine.healthy()
+
+
+async def test_a_full_engine_refuses() -> None:
+    """Beyond the servers' concurrency the engine refuses at once."""
+    async with serving("hang") as fakes, opened(fakes, concurrency=2) as engine:
+        tasks = [asyncio.create_task(complete(engine, asking())) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(EngineBusyError):
+            await complete(engine, asking())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"max_tokens": 0}, "MAX_TOKENS_OUT_OF_RANGE"),
+        ({"max_tokens": 100_000}, "MAX_TOKENS_OUT_OF_RANGE"),
+        ({"temperature": float("nan")}, "TEMPERATURE_OUT_OF_RANGE"),
+        ({"top_p": 0.0}, "TOP_P_OUT_OF_RANGE"),
+        ({"stop": ("",)}, "STOP_OUT_OF_RANGE"),
+        ({"image": b"nothing"}, "IMAGE_UNREADABLE"),
+    ],
+)
+async def test_bad_requests_never_leave(more: dict[str, Any], reason: str) -> None:
+    """What can't be served is refused here."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        with pytest.raises(BadAskError) as caught:
+            await complete(engine, asking(**more))
+        assert caught.value.reason == reason
+        assert not fakes[0].bodies
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/v1", "http://127.0.0.1:9/v1"])
+async def test_starting_without_a_server_is_a_clear_error(url: str) -> None:
+    """No address, a wrong one and a dead one are EngineErrors."""
+    with pytest.raises(EngineError) as caught:
+        await OpenAIEngine(OpenAISettings(base_url=url)).start()
+    assert caught.value.reason in ("MODEL_UNAVAILABLE", "UPSTREAM_UNREACHABLE")
+
+
+async def test_questions_are_compared_with_one_token_in_both_orders() -> None:
+    """One token with log-probabilities for each order; no log-probabilities means unsure."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        [first] = await engine.compare([("How much?", "What does it cost?")])
+        bodies = list(fakes[0].bodies)
+        fakes[0].top = [("no", -0.01), ("yes", -6.0)]
+        [second] = await engine.compare([("How much?", "Who is it?")])
+        fakes[0].top = None
+        [third] = await engine.compare([("How much?", "Who is it?")])
+    assert first.verdict == "same"
+    assert first.same_probability == pytest.approx(1 / (1 + 2.718281828**-2.4))
+    assert [body["max_tokens"] for body in bodies] == [1, 1]
+    assert bodies[0]["messages"][0]["content"] != bodies[1]["messages"][0]["content"]
+    assert (second.verdict, third.verdict, third.same_probability) == ("different", "unsure", None)
+
+
+async def test_comparing_fails_clearly() -> None:
+    """Trouble upstream while judging is an EngineError, on time."""
+    for manner, reason in (("500", "UPSTREAM_FAILED"), ("hang", "DEADLINE_EXCEEDED"), ("html", "UPSTREAM_MALFORMED")):
+        async with serving(manner) as fakes, opened(fakes) as engine:
+            with pytest.raises(EngineError) as caught:
+                await engine.compare([("a", "b")] * 3, time.monotonic() + 0.4)
+            assert caught.value.reason in (reason, "UPSTREAM_TIMEOUT")
+
+
+def test_odds_of_a_verdict_that_is_not_listed() -> None:
+    """An unlisted verdict is at most as likely as the least likely token listed."""
+    answer = {"choices": [{"logprobs": {"content": [{"top_logprobs": [{"token": " Yes", "logprob": -0.5}]}]}}]}
+    assert odds_of(answer, ("yes",), ("no",)) == pytest.approx(0.0)
+    assert odds_of(answer, ("a",), ("b",)) is None
+    assert odds_of({"choices": []}, ("yes",), ("no",)) is None
+
+
+def test_plain_text_is_left_alone() -> None:
+    """Only control tokens are changed."""
+    assert plain("a < b | c > d, 是吗？") == "a < b | c > d, 是吗？"
+    assert "<|user|>" not in plain("<|us<|user|>er|>")
