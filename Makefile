@@ -31,7 +31,8 @@ demo: $(VENV)/.embedded ## starts the system, asks about the example pages, show
 	@$(BIN)/python -m compose.demo
 
 serve: $(VENV)/.embedded ## starts the system and keeps it running for your own client
-	@$(BIN)/python -m compose.local
+	@echo "gRPC on 127.0.0.1:50051; HTTP and the web page on http://127.0.0.1:8080"
+	@ASKONCE_GATEWAY_EDGE_LISTEN=127.0.0.1:8080 $(BIN)/python -m compose.local --gateway 127.0.0.1:50051
 
 test: $(VENV)/.dev servers ## all tests
 	@$(BIN)/python -m pytest

@@ -133,6 +133,10 @@ async def replay(lines: Sequence[Line], home: Path, options: argparse.Namespace)
         "ASKONCE_INFERENCE_STREAM": str(options.stream.resolve()),
         "ASKONCE_INFERENCE_JUDGE": str(options.judge),
         "ASKONCE_DEDUP_LEARN_INTERVAL": "2",
+        # On a busy machine a look-up can take longer than a client would wait; here it counts what was decided.
+        "ASKONCE_GATEWAY_TIMEOUTS_LOOKUP": "30",
+        "ASKONCE_GATEWAY_TIMEOUTS_SEARCH": "60",
+        "ASKONCE_GATEWAY_TIMEOUTS_REMEMBER": "30",
     }
     async with (
         System(home, environ, modules={"inference": "benchmarks.oracle"}) as system,
@@ -227,7 +231,7 @@ class Player:
             )
             before = time.perf_counter()
             identifier = ((telemetry.REQUEST_ID, f"line-{number}"),)
-            response = await self.stub.Answer(request, timeout=60, metadata=identifier)
+            response = await self.stub.Answer(request, timeout=120, metadata=identifier)
             seconds = time.perf_counter() - before
         except grpc.aio.AioRpcError as error:
             return Served(False, False, True, faults.reason_of(error), "", False, False, 0.0, time.time())

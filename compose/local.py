@@ -231,9 +231,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m compose.local", description="Runs the three services here.")
     parser.add_argument("--home", type=Path, default=Path("var"), help="folder of stores and logs (default: var)")
     for name in MODULES:
-        parser.add_argument(
-            f"--{name}", metavar="HOST:PORT", default="", help=f"where {name} listens; default: a free port"
-        )
+        usual = "127.0.0.1:50051" if name == "gateway" else ""
+        about = f"where {name} listens; default: {usual or 'a free port'}"
+        parser.add_argument(f"--{name}", metavar="HOST:PORT", default=usual, help=about)
     chosen = parser.parse_args(arguments)
     for name in MODULES:
         address = getattr(chosen, name)

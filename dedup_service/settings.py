@@ -16,7 +16,7 @@ class Settings:
     data: Path = Path("var/dedup")
     """The folder of the embedded stores and of the ticket key. Made when it is missing."""
     store: str = "edge"
-    """"edge": Qdrant's engine in this process, in `data`. Otherwise the address of a Qdrant server, such as
+    """"edge": Qdrant's engine in a process of its own, in `data`. Otherwise the address of a Qdrant server, such as
     "http://qdrant:6334", that all replicas share."""
     ledger: str = ""
     """The ledger's database, "sqlite:///PATH" or "postgresql://USER@HOST/NAME". Empty: SQLite in `data`."""

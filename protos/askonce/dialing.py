@@ -63,7 +63,7 @@ def dial(settings: Dialing, retried: tuple[str, ...] = ()) -> grpc.aio.Channel:
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
     credentials = channel_credentials(settings)
     if credentials is None:

@@ -84,6 +84,7 @@ def test_files_and_volumes_that_are_mounted_exist() -> None:
                     assert source in loaded["volumes"]
 
 
+@pytest.mark.slow
 def test_gpu_overlay_names_an_engine_that_can_be_built() -> None:
     """The overlay's engine is one of those that the registry knows."""
     pytest.importorskip("transformers")
