@@ -292,7 +292,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         model=options.model or "random-full",
         dtype=options.dtype,
         device_map=device,
-        max_batch_rows=max(options.concurrency),
+        max_batch_rows=max(16, *options.concurrency),
         max_batch_tokens=options.arena_tokens,
         prefix_cache_bytes=options.prefix_bytes,
         feature_cache_bytes=options.prefix_bytes // 4,
@@ -339,8 +339,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                 image = photo(next(fresh), width, height)
                 first.append((await one(engine, asking(image, 2)))[0])
                 later.append((await one(engine, asking(image, 2, "Who is it from?")))[0])
-            many = [asking(image, tokens, f"{QUESTION} {number}") for number in range(max(options.requests, 32))]
-            await engine_row(engine, "", many[:16], 16, device)
+            many = [asking(image, tokens, f"{QUESTION} {number}") for number in range(max(options.requests, 16))]
+            await engine_row(engine, "", many[: min(16, options.requests)], 16, device)
             rows.append(await engine_row(engine, "engine, follow-ups, 16", many, 16, device))
             network = engine.network
             limit = []

@@ -357,7 +357,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong, served = sum(block.wrong for block in blocks), sum(block.served for block in blocks)
     questions, pairs, intents = memory.size(TENANT)
     console.print(
-        f"wrong over the whole replay: {wrong} of {served} ({wrong / max(1, served) * 100:.2f} %); "
+        f"wrong over the whole replay: {wrong} of {served} ({wrong / max(1, served) * 100:.2f} %), "
+        f"answered from another intent: {sum(block.other_intent for block in blocks)}; "
         f"known by heart: {questions} questions, {pairs} pairs, {intents} intents"
     )
     if options.json:

@@ -142,7 +142,7 @@ def row(console: Console, step: Step, response: answer_pb2.AnswerResponse, secon
     line.append(set_cell_size(reason, 20) + " ")
     line.append(f"{seconds * 1000:8,.1f} ms  ")
     line.append(response.answer.text.replace("\n", " / "))
-    console.print(line, soft_wrap=True)
+    console.print(line)
 
 
 async def play(stub: answer_pb2_grpc.AnswerServiceAsyncStub, console: Console) -> Tally:
@@ -172,9 +172,10 @@ def sum_up(console: Console, tally: Tally) -> None:
         f"\n[bold]{asked} questions, {len(tally.model)} calls to the model, {len(tally.cache)} answered from memory "
         f"({len(tally.cache) / asked:.0%}).[/bold]"
     )
+    remembered = sum(tally.cache) / max(1, len(tally.cache))
     console.print(
-        f"An answer took {usual * 1000:,.0f} ms from the model and "
-        f"{sum(tally.cache) / max(1, len(tally.cache)) * 1000:,.1f} ms from memory: {max(0.0, saved):.1f} s saved."
+        f"An answer took {usual * 1000:,.0f} ms from the model and {remembered * 1000:,.1f} ms from memory: "
+        f"up to {max(0.0, saved):.1f} s saved."
     )
     if tally.unexpected:
         console.print(
@@ -185,7 +186,7 @@ def sum_up(console: Console, tally: Tally) -> None:
 
 async def main(arguments: Sequence[str] = ()) -> int:
     """Runs the demo; returns the exit status."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     shutil.rmtree(HOME, ignore_errors=True)
     console.print("Starting inference, dedup and gateway on this machine ...")
     started = time.perf_counter()

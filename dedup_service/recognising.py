@@ -29,7 +29,7 @@ from dedup_service.policy.reuse import UNKNOWN, Side
 T = TypeVar("T")
 log = structlog.get_logger()
 
-CANDIDATES = 3
+CANDIDATES = 5
 """Most stored images put to the check in one look-up: the check is the dear part, and a copy is nearly always first."""
 CHECK_PROBABILITY = 0.996
 """Probability that a passed look-alike check is right at the least: the lower bound from the image benchmark."""

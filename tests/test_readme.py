@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-async def test_the_snippet_runs(system: Running) -> None:  # noqa: F811
+async def test_the_snippet_runs(system: Running) -> None:
     """Pasted into Python, with nothing changed but the address, the snippet prints an answer and where it came from."""
     source = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
     source = source.replace("127.0.0.1:50051", system.gateway.server.address).replace("examples/", f"{ROOT}/examples/")

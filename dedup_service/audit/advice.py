@@ -23,16 +23,9 @@ def advise(report: Report) -> tuple[Advice, ...]:
 def safety(report: Report) -> list[Advice]:
     """What keeps wrong answers away."""
     found = []
-    accuracy = report.accuracy
     if report.verdict == "BOUND_BROKEN":
-        found.append(
-            Advice(
-                "Tighten reuse now",
-                f"Up to {accuracy.upper:.2%} of the hits are wrong, and {report.budget:.2%} is allowed. VERIFIED mode "
-                "closes the kinds of evidence that break the budget; STATIC mode needs higher thresholds.",
-                f"{policy_set(report)} mode=VERIFIED",
-            )
-        )
+        found.append(tightening(report))
+        found.extend(unsteady(report))
     wrong = [shown for shown in report.suspicious if SURE & set(shown.signs)]
     if wrong:
         first = wrong[0]
@@ -63,6 +56,38 @@ def safety(report: Report) -> list[Advice]:
             )
         )
     return found
+
+
+def tightening(report: Report) -> Advice:
+    """What to do about a broken bound: another mode, or none of it until it is understood."""
+    what = f"Up to {report.accuracy.upper:.2%} of the hits are wrong, and {report.budget:.2%} is allowed."
+    if report.mode == "VERIFIED":
+        return Advice(
+            "Look before you serve on",
+            f"{what} VERIFIED mode closes the kinds of evidence that break the budget as labels come in; until you "
+            "know why it is broken, SHADOW asks the model every time and keeps recording.",
+            f"{policy_set(report)} mode=SHADOW",
+        )
+    return Advice(
+        "Tighten reuse now",
+        f"{what} VERIFIED mode closes the kinds of evidence that break the budget; STATIC mode needs higher "
+        "thresholds.",
+        f"{policy_set(report)} mode=VERIFIED",
+    )
+
+
+def unsteady(report: Report) -> list[Advice]:
+    """Whether the model itself is the trouble: exact repeats can't be wrong unless it contradicts itself."""
+    exact = next((share for share in report.strata if share.name == "exact/exact"), None)
+    if exact is None or exact.wrong.low <= report.budget:
+        return []
+    return [
+        Advice(
+            "Look at the model first",
+            f"Even of exact repeats, {exact.wrong_labels:,} of {exact.verified:,} got another answer when the model "
+            "was asked again: it contradicts itself, which no threshold can mend. Is its temperature above 0?",
+        )
+    ]
 
 
 def knowledge(report: Report) -> list[Advice]:

@@ -206,6 +206,7 @@ def compute(engine: Engine, reader: Reader, traffic: Traffic, wanted: Wanted, pr
         scores=curves.score_histograms(traffic),
         sweep=sweep,
         sweep_policy=leading,
+        mode=str(policy.mode),
         current_threshold=policy.question_threshold,
         suggested=suggested,
         calibration=bins,

@@ -167,6 +167,8 @@ class Report:
     sweep: tuple[SweepPoint, ...]
     sweep_policy: str
     """Whose policy and thresholds the sweep was made with."""
+    mode: str
+    """That policy's mode."""
     current_threshold: float
     suggested: tuple[Suggested, ...]
     calibration: tuple[CalibrationBin, ...]

@@ -53,13 +53,13 @@ class Limits:
         query_characters: most characters of the query that the stored image may lack.
     """
 
-    shape: float = 0.30
-    faint: float = 0.50
+    shape: float = 0.25
+    faint: float = 0.55
     level: float = 18.0
     colour: float = 16.0
     moved: int = 3
     text: float = 5.0
-    stored_overlap: float = 0.75
+    stored_overlap: float = 0.80
     query_overlap: float = 0.40
     rms: float = 0.5
     blur: float = 1.3
@@ -117,7 +117,7 @@ def compare(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LI
     start = time.perf_counter()
     evidence = measure(stored, query, limits)
     verdict, score, reason, box, turn = judge(evidence, limits)
-    # docs/tune.md shows both distributions: of readable copies 95 % score under 0.75, look-alikes begin near 1.1.
+    # docs/tune.md shows both distributions: 95 % of readable copies score under 0.82, look-alikes begin near 1.1.
     probability = float(1 / (1 + np.exp(8 * (score - 1)))) if verdict == "same" else 0.0
     return ImageVerdict(verdict, score, probability, reason, box, turn, (time.perf_counter() - start) * 1e3)
 

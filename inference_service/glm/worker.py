@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from inference_service.engine import EngineError, EngineUnavailableError, Finish
+from inference_service.engine import EngineBusyError, EngineError, EngineUnavailableError, Finish
 from inference_service.glm.judging import JudgePrompt, Script, Verdicts
 from inference_service.glm.network import Chunk, Network
 from inference_service.glm.prompt import Grid, ImageKey
@@ -543,7 +543,7 @@ class Worker:
         if len(items) == 1:
             if isinstance(trouble, torch.OutOfMemoryError):
                 self.free()
-                fail(items[0], EngineError("OUT_OF_MEMORY", "the request needs more memory than there is", 5.0))
+                fail(items[0], EngineBusyError("OUT_OF_MEMORY", "the request needs more memory than there is", 5.0))
             elif isinstance(trouble, EngineError):
                 fail(items[0], trouble)
             else:

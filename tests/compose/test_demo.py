@@ -57,5 +57,5 @@ def test_a_wrong_source_is_counted_and_told() -> None:
     assert "12.3 ms" in printed
     assert "一 / 二" in printed
     assert "3 questions, 1 calls to the model, 2 answered from memory (67%)" in printed
-    assert "4.0 s saved" in printed
+    assert "up to 4.0 s saved" in printed
     assert "1 answers came from another source" in printed

@@ -6,10 +6,10 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -22,6 +22,7 @@ from inference_service.engine import (
     EngineError,
     EngineUnavailableError,
     Finish,
+    Piece,
     Role,
     Sampling,
     Turn,
@@ -235,9 +236,8 @@ async def test_connections_are_kept() -> None:
 async def test_a_client_that_leaves_ends_the_upstream_request() -> None:
     """Closing the stream closes the connection upstream and counts as nobody's failure."""
     async with serving("hang midway") as fakes, opened(fakes, breaker_threshold=1) as engine:
-        stream = engine.generate(asking())
-        await anext(stream)
-        await stream.aclose()
+        async with aclosing(cast(AsyncGenerator[Piece | Completed, None], engine.generate(asking()))) as stream:
+            await anext(stream)
         assert engine.in_flight == 0
         assert engine.upstreams.members[0].running == 0
         fakes[0].manner = "well"

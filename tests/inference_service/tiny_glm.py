@@ -56,20 +56,14 @@ def write_tiny_glm(
     makes a small model repeat one token.
     """
     import torch
-    from transformers import (
-        GenerationConfig,
-        Glm4vConfig,
-        Glm4vForConditionalGeneration,
-        Glm46VImageProcessor,
-        Glm46VProcessor,
-        Glm46VVideoProcessor,
-    )
+    import transformers
 
+    library: Any = transformers
     tokenizer = tiny_tokenizer()
     id_of = tokenizer.convert_tokens_to_ids
     ends = [id_of(token) for token in ("<|endoftext|>", "<|user|>", "<|observation|>")]
     spread = 0.3 if hidden <= 128 else 0.05
-    config = Glm4vConfig(
+    config = library.Glm4vConfig(
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": hidden,
@@ -110,16 +104,20 @@ def write_tiny_glm(
         tie_word_embeddings=False,
     )
     torch.manual_seed(seed)
-    model = Glm4vForConditionalGeneration(config).eval()
+    model = library.Glm4vForConditionalGeneration(config).eval()
     # Like the published one, it samples unless told otherwise.
-    model.generation_config = GenerationConfig(
+    model.generation_config = library.GenerationConfig(
         do_sample=True, temperature=0.8, top_k=2, top_p=0.6, eos_token_id=ends, pad_token_id=ends[0]
     )
     model.save_pretrained(directory)
-    processor: Any = Glm46VProcessor(
-        image_processor=Glm46VImageProcessor(size={"shortest_edge": 112 * 112, "longest_edge": 2 * 28 * 28 * 6144}),
+    processor = library.Glm46VProcessor(
+        image_processor=library.Glm46VImageProcessor(
+            size={"shortest_edge": 112 * 112, "longest_edge": 2 * 28 * 28 * 6144}
+        ),
         tokenizer=tokenizer,
-        video_processor=Glm46VVideoProcessor(size={"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 30_000}),
+        video_processor=library.Glm46VVideoProcessor(
+            size={"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 30_000}
+        ),
         chat_template=TEMPLATE,
     )
     processor.save_pretrained(directory)
@@ -128,8 +126,8 @@ def write_tiny_glm(
 
 def tiny_tokenizer() -> Any:
     """A byte-level BPE tokenizer of a few hundred tokens, with GLM's control tokens."""
+    import transformers
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -139,7 +137,8 @@ def tiny_tokenizer() -> Any:
     tokenizer.train_from_iterator(SENTENCES * 8, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in VISIBLE])
-    return PreTrainedTokenizerFast(
+    library: Any = transformers
+    return library.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",

@@ -28,6 +28,7 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Decision, new_id
 from tests.dedup_service.audit.conftest import END, FORTNIGHT
 
+pytestmark = pytest.mark.slow
 WANTED = Wanted(END - FORTNIGHT, END, price=2.5)
 
 
@@ -206,7 +207,6 @@ def test_thumbnails_are_shown_where_they_are_kept(engine: Engine, tmp_path: Path
     assert "1 of 3 stored answers were never served" in page
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_in_a_browser(engine: Engine, tmp_path: Path, width: int) -> None:
     """Without network, at both widths: it renders, its figures have pixels of their colours, and nothing complains."""

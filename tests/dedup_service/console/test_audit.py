@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from benchmarks.ledgers import Made, make_ledger
 from dedup_service.console.__main__ import askonce
 
+pytestmark = pytest.mark.slow
 END = 1_790_000_000.0
 
 

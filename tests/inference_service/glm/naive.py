@@ -50,7 +50,7 @@ class Naive:
             **inputs, max_new_tokens=ask.sampling.max_tokens, do_sample=False, temperature=None, top_p=None, top_k=None
         )
         tokens = made[0, inputs["input_ids"].shape[1] :].tolist()
-        ends = self.model.generation_config.eos_token_id
+        ends = self.model.generation_config.eos_token_id or []
         if tokens and tokens[-1] in ends:
             tokens = tokens[:-1]
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True)

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import random
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -18,6 +20,7 @@ from inference_service.engine import (
     EngineError,
     EngineUnavailableError,
     Finish,
+    Piece,
     Role,
     Turn,
 )
@@ -271,7 +274,7 @@ async def test_200_cancellations_and_deadlines_leave_nothing_behind(opening: Ope
                 async with asyncio.timeout(delay):
                     answer = await complete(engine, ask)
             elif kind == "close":
-                stream = engine.generate(ask)
+                stream = cast(AsyncGenerator[Piece | Completed, None], engine.generate(ask))
                 await anext(stream)
                 await stream.aclose()
                 cut += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ async def test_sixteen_at_once_are_three_times_the_plain_loop(opening: Opening, 
     finally:
         naive.model.generation_config.eos_token_id = ends
     ratio = min(plain) / min(ours)
-    print(f"plain {1 / min(plain):.2f}/s, ours {1 / min(ours):.2f}/s, ratio {ratio:.2f}")
+    logging.getLogger(__name__).info("plain %.2f/s, ours %.2f/s, x %.2f", 1 / min(plain), 1 / min(ours), ratio)
     assert ratio >= 3
 
 
@@ -77,7 +78,6 @@ async def test_a_follow_up_s_first_token_comes_sooner(tmp_path: Path) -> None:
     finally:
         await engine.stop()
     ratio = statistics.median(later) / statistics.median(first)
-    print(
-        f"first {1e3 * statistics.median(first):.0f} ms, follow-up {1e3 * statistics.median(later):.0f} ms, {ratio:.3f}"
-    )
+    log = logging.getLogger(__name__)
+    log.info("first %.0f ms, follow-up %.0f ms", 1e3 * statistics.median(first), 1e3 * statistics.median(later))
     assert ratio <= 0.4
