@@ -12,8 +12,8 @@ from inference_service.engine import Engine
 def build(spec: str, environ: Mapping[str, str] | None = None) -> Engine:
     """Makes the engine that `spec` names; nothing is loaded before its `start`.
 
-    "reader", "transformers:<path or hub id>" or "openai:<base url>". Raises SettingsError for another name and for an
-    engine whose extra is not installed.
+    "reader", "transformers:<path or hub id>" or "openai:<base url>". Raises SettingsError for another name, for
+    settings that contradict each other and for an engine whose extra is not installed.
     """
     kind, _, rest = spec.partition(":")
     makers = {"reader": reader, "transformers": transformers, "openai": openai}
@@ -23,6 +23,10 @@ def build(spec: str, environ: Mapping[str, str] | None = None) -> Engine:
         )
     try:
         return makers[kind](rest, environ)
+    except SettingsError:
+        raise
+    except ValueError as error:
+        raise SettingsError(f"engine: {error}") from error
     except ImportError as error:
         extra = {"reader": "reader", "transformers": "glm", "openai": "openai"}[kind]
         raise SettingsError(f"engine: {kind!r} needs `pip install askonce[{extra}]` ({error})") from error

@@ -174,6 +174,8 @@ async def close(items: AsyncIterator[Piece | Completed]) -> None:
 
 def to_fault(error: EngineError) -> faults.Fault:
     """The fault that a client sees for an engine's error."""
+    if error.reason == "DEADLINE_EXCEEDED":
+        return faults.TooLate(error.reason, str(error), retry_after=error.retry_after)
     kinds: dict[type[EngineError], type[faults.Fault]] = {
         EngineBusyError: faults.Exhausted,
         EngineUnavailableError: faults.Unreachable,
