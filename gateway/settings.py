@@ -18,9 +18,9 @@ class ImageLimits:
 
     max_bytes: int = 5 * MIB
     """The largest file."""
-    min_side: int = 8
+    min_side: int = 16
     """The least width and height in pixels."""
-    max_pixels: int = 50_000_000
+    max_pixels: int = 40_000_000
     """The most pixels, width times height; above it a file counts as a decompression bomb."""
     max_aspect: float = 200.0
     """The largest ratio of the longer side to the shorter one; beyond it the model's processor gives up."""
