@@ -32,7 +32,7 @@ TOKENS = Tokens(SECRET, Auth(jwt_algorithms=("HS256",), jwt_audience="askonce", 
 
 def token(secret: str = SECRET, **claims: Any) -> str:
     """A token for the tenant acme, valid unless a claim says otherwise."""
-    valid = {"sub": "me", "tenant": "acme", "aud": "askonce", "iss": "login", "exp": time.time() + 60}
+    valid = {"sub": "me", "tenant": "acme", "aud": "askonce", "iss": "login", "exp": time.time() + 86_400}
     return jwt.encode({k: v for k, v in {**valid, **claims}.items() if v is not None}, secret, "HS256")
 
 
@@ -94,7 +94,7 @@ def test_token_names_its_tenant() -> None:
         (token(iss="other"), "TOKEN_INVALID"),
         (token(tenant=None), "TOKEN_INVALID"),
         (token(tenant="../x"), "TOKEN_INVALID"),
-        (jwt.encode({"tenant": "acme", "exp": time.time() + 60, "aud": "askonce", "iss": "login"}, "", "none"),
+        (jwt.encode({"tenant": "acme", "exp": time.time() + 86_400, "aud": "askonce", "iss": "login"}, "", "none"),
          "TOKEN_INVALID"),
         ("a.b.c", "TOKEN_INVALID"),
     ],

@@ -30,9 +30,10 @@ def postgres() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     as_user: list[str] = []
     if os.geteuid() == 0:  # the server refuses to run as root
-        if shutil.which("runuser") is None:
+        runuser = shutil.which("runuser", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if runuser is None:
             pytest.skip("PostgreSQL can't run as root and there is no runuser")
-        as_user = ["runuser", "-u", "postgres", "--"]
+        as_user = [runuser, "-u", "postgres", "--"]
     folder = Path(tempfile.mkdtemp(prefix="askonce-pg-", dir="/tmp"))  # a socket's path must be short
     try:
         if as_user:
