@@ -38,7 +38,7 @@ test: $(VENV)/.dev servers ## all tests
 	@$(BIN)/python -m pytest
 
 fast: $(VENV)/.dev ## the fast ring: under a minute
-	@$(BIN)/python -m pytest -m "not slow and not system"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not system" --ignore tests/inference_service/glm
 
 check: $(VENV)/.dev ## style, types, architecture, protos
 	@ruff check . && ruff format --check .

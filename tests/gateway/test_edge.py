@@ -21,6 +21,7 @@ from gateway.settings import Edge, Settings
 from tests.gateway.doubles import Running, running, until
 from tests.gateway.pictures import picture
 
+pytestmark = pytest.mark.slow
 PNG = base64.b64encode(picture()).decode()
 DATA = f"data:image/png;base64,{PNG}"
 

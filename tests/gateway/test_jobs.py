@@ -23,6 +23,7 @@ from tests.gateway.doubles import Running, request_for, running, until
 from tests.gateway.pictures import picture
 from tests.gateway.test_edge import body
 
+pytestmark = pytest.mark.slow
 DONE = job_pb2.JOB_STATE_SUCCEEDED
 
 

@@ -30,6 +30,8 @@ from inference_service.engine import (
 from inference_service.openai_engine import OpenAIEngine, OpenAISettings, odds_of, plain
 from tests.inference_service.upstream import WORDS, FakeUpstream, serving
 
+pytestmark = pytest.mark.slow
+
 
 def photo(width: int = 60, height: int = 40, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()

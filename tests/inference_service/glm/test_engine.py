@@ -30,6 +30,7 @@ from tests.inference_service.glm.conftest import Opening, asking, complete, pict
 from tests.inference_service.glm.naive import Naive
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.slow
 
 QUESTIONS = (
     "What is it?",
