@@ -78,6 +78,7 @@ class Worker:
         self.outbox: list[tuple[asyncio.Queue[Any], Any]] = []
         self.stopping = False
         self.dead = False
+        self.ending = ("ENGINE_STOPPED", "the engine has stopped")
         self.called: float | None = None
         """When the running call into the model began."""
         self.step_limit = settings.max_batch_rows
@@ -105,7 +106,7 @@ class Worker:
 
     def refuse_when_over(self) -> None:
         if self.stopping or self.dead:
-            raise EngineUnavailableError("ENGINE_STOPPED", "the engine has stopped")
+            raise EngineUnavailableError(*self.ending)
 
     def stop(self) -> None:
         """Asks the thread to end; it fails what is left."""
@@ -129,7 +130,7 @@ class Worker:
     @torch.inference_mode()
     def live(self) -> None:
         """The thread's life."""
-        failure: EngineError = EngineUnavailableError("ENGINE_STOPPED", "the engine has stopped")
+        failure = EngineUnavailableError(*self.ending)
         try:
             while not self.stopping:
                 if self.idle():
@@ -141,7 +142,8 @@ class Worker:
                 self.flush()
         except BaseException as error:
             log.exception("the worker died")
-            failure = EngineUnavailableError("ENGINE_FAILED", "the model's worker died")
+            self.ending = ("ENGINE_FAILED", "the model's worker died")
+            failure = EngineUnavailableError(*self.ending)
             failure.__cause__ = error
         finally:
             with self.wake:
