@@ -178,7 +178,7 @@ class Lookup:
         """The question's vector, and whether its encoder could read it."""
         if not query.mode.stores:
             return Matching().vector, True
-        if not self.matcher.encoder.readable(query.question):
+        if not await self.matcher.readable(query):
             return Matching().vector, False
         return await self.matcher.vector(query), True
 

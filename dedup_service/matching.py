@@ -90,13 +90,17 @@ class Matcher:
 
     async def match(self, query: Query, image: str, policy: Policy) -> Matching:
         """Compares the question with those stored for this image; the best match comes first."""
-        if not await self.work(lambda: self.encoder.readable(query.question)):
+        if not await self.readable(query):
             return Matching(readable=False)
         vector = await self.vector(query)
         near = await self.memory.entries_near(query.tenant, image, query.space, vector, CANDIDATES)
         found = [(scored.record, scored.similarity) for scored in near]
         matches = await self.work(lambda: [self.compare(query, entry, cosine, policy) for entry, cosine in found])
         return Matching(tuple(sorted(matches, key=rank, reverse=True)), vector)
+
+    async def readable(self, query: Query) -> bool:
+        """Whether the encoder can read the question."""
+        return await self.work(lambda: self.encoder.readable(query.question))
 
     async def vector(self, query: Query) -> Vector:
         """The question's vector; computed once per normal form while it is remembered."""
@@ -129,10 +133,6 @@ class Matcher:
             verdict = "SAME"
         side = Side(verdict, tier, score.probability, score.reason, vetoed)
         return Match(side, entry, evidence.vetoes, cosine, self.calibration.similarity_log_odds(evidence))
-
-    def calibrate(self, calibration: Calibration) -> None:
-        """Takes a newly fitted calibration into use."""
-        self.calibration = calibration
 
     async def work(self, call: Callable[[], T]) -> T:
         """Runs CPU work in the worker threads."""

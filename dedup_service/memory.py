@@ -250,11 +250,6 @@ def bands(perceptual_hash: bytes) -> list[str]:
     return [f"{i}:{perceptual_hash[i * width : (i + 1) * width].hex()}" for i in range(BANDS)]
 
 
-def hamming(left: bytes, right: bytes) -> int:
-    """The number of bits in which two hashes of one length differ."""
-    return (int.from_bytes(left) ^ int.from_bytes(right)).bit_count()
-
-
 def collection_name(prefix: str, identity: str) -> str:
     """A collection's name: what it holds and, as a digest, which encoder's vectors."""
     return f"{prefix}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from dedup_service.conversions import entry_of, entry_payload, image_of, image_payload, touch_payload
+from dedup_service.image.perceptual import hamming
 from dedup_service.memory import (
     BANDS,
     Deleted,
@@ -25,7 +26,6 @@ from dedup_service.memory import (
     Touch,
     Vector,
     bands,
-    hamming,
 )
 from dedup_service.points import Above, Among, AnyOf, AtLeast, Below, Equals, Found, Point, Points, Shelf, Where
 

@@ -19,6 +19,7 @@ from qdrant_client import AsyncQdrantClient
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from dedup_service import memory as port
+from dedup_service.image.perceptual import hamming
 from dedup_service.memory import (
     Deleted,
     Entry,
@@ -30,7 +31,6 @@ from dedup_service.memory import (
     bands,
     collection_name,
     entry_id,
-    hamming,
     image_id,
 )
 from dedup_service.point_memory import GRACE, PAGE, PointMemory
