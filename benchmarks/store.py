@@ -213,6 +213,16 @@ class Clients:
         assert len(found) == PER_IMAGE
         assert found[0].similarity > 0.999
 
+    async def miss(self) -> None:
+        """A miss's whole way through the store, one call after the other: digest, hashes, vectors, questions."""
+        total = 0.0
+        for call in (self.digest, self.perceptual, self.neighbours, self.questions):
+            self.took = 0.0
+            started = time.perf_counter()
+            await call()
+            total += self.took or time.perf_counter() - started
+        self.took = total
+
     async def measure(self, name: str, count: int) -> dict[str, float]:
         """Times a kind of look-up. In milliseconds; `cpu` is what the store's process spent on one, on average."""
         call: Callable[[], Awaitable[None]] = getattr(self, name)
@@ -234,7 +244,7 @@ class Clients:
         """Times all kinds."""
         self.recalled = self.looked = 0
         measured = {}
-        for name in ("digest", "unknown", "exact", "perceptual", "neighbours", "questions"):
+        for name in ("digest", "unknown", "exact", "perceptual", "neighbours", "questions", "miss"):
             await self.measure(name, count // 10)
             measured[name] = await self.measure(name, count)
         measured["neighbours"]["recall"] = self.recalled / self.looked
@@ -258,16 +268,11 @@ def over(end: float, done: Callable[[], bool] = lambda: False) -> Callable[[], b
 
 
 async def mixed(clients: Clients, until: Callable[[], bool]) -> dict[str, float]:
-    """A miss's whole way through the store, again and again: digest, hashes, vectors, fingerprint, questions."""
+    """Whole misses, again and again."""
     times = []
     while not until():
-        total = 0.0
-        for name in ("digest", "perceptual", "neighbours", "questions"):
-            clients.took = 0.0
-            started = time.perf_counter()
-            await getattr(clients, name)()
-            total += clients.took or time.perf_counter() - started
-        times.append(total * 1e3)
+        await clients.miss()
+        times.append(clients.took * 1e3)
         await asyncio.sleep(0.005)
     return percentiles(times)
 

@@ -106,13 +106,8 @@ class PointMemory:
 
     async def images_near(self, tenant: str, vectors: Vector, limit: int) -> list[Scored[ImageRecord]]:
         """The nearest images to any of the vectors, shape (K, D), nearest first, each once."""
-        best: dict[str, Found] = {}
-        for answers in await self.points.nearest(Shelf.IMAGES, vectors, (Equals("tenant", tenant),), limit):
-            for found in answers:
-                if found.id not in best or found.score > best[found.id].score:
-                    best[found.id] = found
-        ranked = sorted(best.values(), key=lambda found: found.score, reverse=True)[:limit]
-        return [Scored(image_of(found.id, found.payload), found.score) for found in ranked]
+        found = await self.points.nearest(Shelf.IMAGES, vectors, (Equals("tenant", tenant),), limit)
+        return [Scored(image_of(one.id, one.payload), one.score) for one in found]
 
     async def fingerprint(self, tenant: str, image: str) -> bytes | None:
         """The stored fingerprint of an image."""
@@ -166,8 +161,8 @@ class PointMemory:
     ) -> list[Scored[Entry]]:
         """The entries of this image and space that are nearest to the vector, shape (D,), nearest first."""
         where = (*belonging(tenant, image), Equals("space", space), Above("expire_time", self.clock()))
-        (answers,) = await self.points.nearest(Shelf.ENTRIES, vector[None, :], where, limit)
-        return [Scored(entry_of(found.id, found.payload), found.score) for found in answers]
+        found = await self.points.nearest(Shelf.ENTRIES, vector[None, :], where, limit)
+        return [Scored(entry_of(one.id, one.payload), one.score) for one in found]
 
     async def entries_of(self, tenant: str, image: str, space: str | None = None) -> list[Entry]:
         """All entries of an image that have not expired, of one space if given."""
@@ -256,13 +251,13 @@ class PointMemory:
         fields = ("tenant", "image")
         while deleted.entries < limit:
             size = min(CHUNK, limit - deleted.entries)
-            page = await self.points.page(Shelf.ENTRIES, (Below("expire_time", now),), size, fields=fields)
-            if page.points:
-                await self.points.remove(Shelf.ENTRIES, [found.id for found in page.points])
-            deleted = add(deleted, Deleted(entries=len(page.points)))
-            for tenant, image in {(found.payload["tenant"], found.payload["image"]) for found in page.points}:
+            expired = await self.points.lowest(Shelf.ENTRIES, "expire_time", now, size, fields)
+            if expired:
+                await self.points.remove(Shelf.ENTRIES, [found.id for found in expired])
+            deleted = add(deleted, Deleted(entries=len(expired)))
+            for tenant, image in {(found.payload["tenant"], found.payload["image"]) for found in expired}:
                 deleted = add(deleted, await self.remove_image(tenant, image, before=now - GRACE))
-            if page.after is None:
+            if len(expired) < size:
                 break
         strolled = await self.stroll(now, min(limit, CHUNK))
         return add(deleted, strolled)
@@ -283,6 +278,28 @@ class PointMemory:
                 if not await self.points.retrieve(Shelf.IMAGES, [image]):
                     await self.points.remove_fingerprints([image])
         return deleted
+
+    async def delete_stale(self, dry_run: bool = False, *, expired_before: float | None = None) -> Deleted:
+        """Deletes, or counts, the collections of other encoders; with a time only those that are over by then.
+
+        Over is an image encoder's share when it has entries and all of them have expired: where somebody is at work,
+        a sweeper removes what expires, so only what nobody uses looks like that.
+        """
+        now = self.clock() if expired_before is None else expired_before
+        found = await self.points.leftovers(now)
+        if expired_before is not None:
+            entries = [one for one in found if one.shelf == Shelf.ENTRIES]
+            over = {one.image_encoder for one in entries if one.points} - {
+                one.image_encoder for one in entries if one.live or not one.points
+            }
+            found = [one for one in found if one.image_encoder in over]
+        if found and not dry_run:
+            await self.points.drop([one.name for one in found])
+        return Deleted(
+            sum(one.points for one in found if one.shelf == Shelf.ENTRIES),
+            sum(one.points for one in found if one.shelf == Shelf.IMAGES),
+            sum(one.aliases for one in found),
+        )
 
     async def remove_entries(self, tenant: str, where: Where) -> Deleted:
         """Removes the entries to which the conditions apply, and their images when they were the last."""

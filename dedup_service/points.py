@@ -12,6 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 from dedup_service.memory import Vector, collection_name
 
+FINGERPRINTS = "fingerprints"
+"""What names of collections of fingerprints begin with; those of the shelves begin with the shelf's name."""
+
 
 class Shelf(StrEnum):
     """What a collection holds."""
@@ -31,14 +34,18 @@ class Layout:
 
     def name(self, shelf: Shelf) -> str:
         """The name of a shelf's collection. Entries carry both identities: they belong to image records."""
-        if shelf is Shelf.IMAGES:
-            return collection_name("images", self.image_identity)
-        return collection_name("entries", f"{self.image_identity}\n{self.question_identity}")
+        images = collection_name(shelf, self.image_identity)
+        return images if shelf is Shelf.IMAGES else collection_name(images, self.question_identity)
 
     @property
     def fingerprints(self) -> str:
         """The name of the collection of fingerprints, which go with the image records."""
-        return collection_name("fingerprints", self.image_identity)
+        return collection_name(FINGERPRINTS, self.image_identity)
+
+    def foreign(self, name: str) -> bool:
+        """Whether a collection is one of ours by its name, but of other encoders than these."""
+        ours = name.split("-")[0] in (*Shelf, FINGERPRINTS)
+        return ours and name not in (*(self.name(shelf) for shelf in Shelf), self.fingerprints)
 
     def dimension(self, shelf: Shelf) -> int:
         """The length of a shelf's vectors."""
@@ -136,6 +143,28 @@ class Page:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A collection of other encoders than those in use."""
+
+    name: str
+    points: int = 0
+    live: int = 0
+    """Entries among them whose time is not over."""
+    aliases: int = 0
+    """Digests of further copies in its image records."""
+
+    @property
+    def shelf(self) -> str:
+        """What it holds: "images", "entries" or "fingerprints"."""
+        return self.name.split("-")[0]
+
+    @property
+    def image_encoder(self) -> str:
+        """The digest of the image encoder that it belongs to."""
+        return self.name.split("-")[1]
+
+
 class Points(Protocol):
     """Every method may raise MemoryUnavailableError; none blocks the event loop. Writes are durable on return."""
 
@@ -153,8 +182,8 @@ class Points(Protocol):
         """The points of these ids that exist, in no particular order."""
         ...
 
-    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[list[Found]]:
-        """For each vector, shape (K, D), the nearest points, best first."""
+    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
+        """The nearest points to any of the vectors, shape (K, D), best first, each once with its best score."""
         ...
 
     async def page(
@@ -168,6 +197,10 @@ class Points(Protocol):
         vectors: bool = False,
     ) -> Page:
         """At most `limit` points to which the conditions apply, from the id `after` on, with these payload fields."""
+        ...
+
+    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
+        """At most `limit` points whose indexed number is less than `below`, the smallest first, with these fields."""
         ...
 
     async def count(self, shelf: Shelf, where: Where = ()) -> int:
@@ -202,6 +235,14 @@ class Points(Protocol):
         self, before: float, limit: int, after: str | None = None
     ) -> tuple[list[str], str | None]:
         """Images whose fingerprint was stored before a time, from the id `after` on, and where the next run starts."""
+        ...
+
+    async def leftovers(self, now: float) -> list[Leftover]:
+        """The collections of other encoders; entries that expire after `now` count as live. It may take minutes."""
+        ...
+
+    async def drop(self, names: Sequence[str]) -> None:
+        """Removes collections of other encoders."""
         ...
 
     async def disk_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import structlog
 
 from dedup_service.memory import MemoryUnavailableError, Vector
 from dedup_service.point_memory import PointMemory
-from dedup_service.points import Found, Layout, Page, Point, Shelf, Where
+from dedup_service.points import Found, Layout, Leftover, Page, Point, Shelf, Where
 
 LENGTH_BYTES = 4
 PATIENCE = 15.0
@@ -56,11 +57,7 @@ class EdgePoints:
 
     async def open(self) -> asyncio.StreamReader:
         """Starts the process and waits until it has opened the store."""
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        with far:
-            self.process = await asyncio.to_thread(launch, far.fileno())
-        reader, writer = await asyncio.open_connection(sock=near)
+        self.process, reader, writer = await connect("serve")
         try:
             self.write(writer, (str(self.folder), self.layout, PATIENCE))
             _, opened, problem = await asyncio.wait_for(self.read(reader), self.opening)
@@ -164,8 +161,8 @@ class EdgePoints:
     async def retrieve(self, shelf: Shelf, ids: Sequence[str], vectors: bool = False) -> list[Found]:
         return cast("list[Found]", await self.call("retrieve", shelf, list(ids), vectors))
 
-    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[list[Found]]:
-        return cast("list[list[Found]]", await self.call("nearest", shelf, vectors, where, limit))
+    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
+        return cast("list[Found]", await self.call("nearest", shelf, vectors, where, limit))
 
     async def page(
         self,
@@ -178,6 +175,9 @@ class EdgePoints:
         vectors: bool = False,
     ) -> Page:
         return cast("Page", await self.call("page", shelf, where, limit, after, fields, vectors))
+
+    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
+        return cast("list[Found]", await self.call("lowest", shelf, key, below, limit, fields))
 
     async def count(self, shelf: Shelf, where: Where = ()) -> int:
         return cast("int", await self.call("count", shelf, where))
@@ -205,6 +205,28 @@ class EdgePoints:
     ) -> tuple[list[str], str | None]:
         return cast("tuple[list[str], str | None]", await self.call("fingerprint_ids", before, limit, after))
 
+    async def leftovers(self, now: float) -> list[Leftover]:
+        """Has a process of its own look: opening a collection can take seconds."""
+        if not await asyncio.to_thread(self.foreign):
+            return []
+        process, reader, writer = await connect("count")
+        try:
+            self.write(writer, (str(self.folder), self.layout, now))
+            _, _, found = await self.read(reader)
+        except (OSError, EOFError) as error:
+            raise MemoryUnavailableError("what other encoders left can't be read") from error
+        finally:
+            writer.close()
+            await asyncio.to_thread(end, process)
+        return cast("list[Leftover]", found)
+
+    def foreign(self) -> bool:
+        """Whether there is anything of other encoders. Blocks."""
+        return any(self.layout.foreign(path.name.removesuffix(".sqlite")) for path in self.folder.iterdir())
+
+    async def drop(self, names: Sequence[str]) -> None:
+        await asyncio.to_thread(remove_collections, self.folder, [name for name in names if self.layout.foreign(name)])
+
     async def disk_bytes(self) -> int:
         return cast("int", await self.call("disk_bytes"))
 
@@ -230,14 +252,31 @@ class EdgeMemory(PointMemory):
         super().__init__(EdgePoints(data / "edge", layout, timeout=timeout), clock)
 
 
-def launch(number: int) -> subprocess.Popen[bytes]:
-    """Starts the process with the other end of the socket. It is no member of our process group: a Ctrl-C is ours to
+async def connect(role: str) -> tuple[subprocess.Popen[bytes], asyncio.StreamReader, asyncio.StreamWriter]:
+    """Starts a process and opens a connection to it."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with far:
+        process = await asyncio.to_thread(launch, role, far.fileno())
+    return process, *await asyncio.open_connection(sock=near)
+
+
+def launch(role: str, number: int) -> subprocess.Popen[bytes]:
+    """Starts a process with the other end of the socket. It is no member of our process group: a Ctrl-C is ours to
     handle, and the process ends when we hang up."""
-    command = [sys.executable, "-m", "dedup_service.edge_process", "serve", str(number)]
+    command = [sys.executable, "-m", "dedup_service.edge_process", role, str(number)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
         command, pass_fds=[number], stdin=subprocess.DEVNULL, start_new_session=True, env=environment
     )
+
+
+def remove_collections(folder: Path, names: Sequence[str]) -> None:
+    """Removes the files of collections that nobody has open. Blocks."""
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

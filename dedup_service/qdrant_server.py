@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from dedup_service.points import (
     Equals,
     Found,
     Layout,
+    Leftover,
     Page,
     Point,
     Shelf,
@@ -117,14 +119,19 @@ class ServerPoints:
             )
         return [found_of(record) for record in records]
 
-    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[list[Found]]:
+    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
         requests = [
             models.QueryRequest(query=vector.tolist(), filter=filter_of(where), limit=limit, with_payload=True)
             for vector in vectors
         ]
         async with self.bounded() as seconds:
             answers = await self.client.query_batch_points(self.layout.name(shelf), requests, timeout=seconds)
-        return [[found_of(point, point.score) for point in answer.points] for answer in answers]
+        best: dict[str, Found] = {}
+        for point in (point for answer in answers for point in answer.points):
+            found = found_of(point, point.score)
+            if found.id not in best or found.score > best[found.id].score:
+                best[found.id] = found
+        return sorted(best.values(), key=lambda found: found.score, reverse=True)[:limit]
 
     async def page(
         self,
@@ -160,11 +167,25 @@ class ServerPoints:
             )
         return Page(tuple(found_of(record) for record in records), None if following is None else str(following))
 
-    async def count(self, shelf: Shelf, where: Where = ()) -> int:
+    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
         async with self.bounded() as seconds:
-            counted = await self.client.count(
-                self.layout.name(shelf), count_filter=filter_of(where), exact=True, timeout=seconds
+            records, _ = await self.client.scroll(
+                self.layout.name(shelf),
+                scroll_filter=filter_of((Below(key, below),)),
+                limit=limit,
+                order_by=key,
+                with_payload=[*fields],
+                timeout=seconds,
             )
+        return [found_of(record) for record in records]
+
+    async def count(self, shelf: Shelf, where: Where = ()) -> int:
+        return await self.count_points(self.layout.name(shelf), where)
+
+    async def count_points(self, name: str, where: Where = ()) -> int:
+        """The number of points of a collection."""
+        async with self.bounded() as seconds:
+            counted = await self.client.count(name, count_filter=filter_of(where), exact=True, timeout=seconds)
         return counted.count
 
     async def put(self, shelf: Shelf, points: Sequence[Point]) -> None:
@@ -181,9 +202,9 @@ class ServerPoints:
             await self.client.batch_update_points(self.layout.name(shelf), operations, wait=True, timeout=seconds)
 
     async def remove(self, shelf: Shelf, ids: Sequence[str]) -> None:
-        await self.drop(self.layout.name(shelf), ids)
+        await self.take_out(self.layout.name(shelf), ids)
 
-    async def drop(self, name: str, ids: Sequence[str]) -> None:
+    async def take_out(self, name: str, ids: Sequence[str]) -> None:
         """Removes points of a collection."""
         async with self.bounded() as seconds:
             selector = models.PointIdsList(points=list(ids))
@@ -202,13 +223,40 @@ class ServerPoints:
         return bytes_of(records[0].payload["content"]) if records and records[0].payload else None
 
     async def remove_fingerprints(self, images: Sequence[str]) -> None:
-        await self.drop(self.layout.fingerprints, images)
+        await self.take_out(self.layout.fingerprints, images)
 
     async def fingerprint_ids(
         self, before: float, limit: int, after: str | None = None
     ) -> tuple[list[str], str | None]:
         page = await self.scroll(self.layout.fingerprints, (Below("time", before),), limit, after, ("time",))
         return [found.id for found in page.points], page.after
+
+    async def leftovers(self, now: float) -> list[Leftover]:
+        """On a server that several deployments share, the collections of the others count among these."""
+        async with self.bounded():
+            names = [one.name for one in (await self.client.get_collections()).collections]
+        return [await self.count_leftover(Leftover(name), now) for name in sorted(names) if self.layout.foreign(name)]
+
+    async def count_leftover(self, leftover: Leftover, now: float) -> Leftover:
+        """What a collection of other encoders holds."""
+        points = await self.count_points(leftover.name)
+        if leftover.shelf == Shelf.ENTRIES:
+            live = await self.count_points(leftover.name, (Above("expire_time", now),))
+            return replace(leftover, points=points, live=live)
+        aliases, after = 0, None
+        while leftover.shelf == Shelf.IMAGES:
+            page = await self.scroll(leftover.name, (), 1_000, after, ("digests",))
+            aliases += sum(len(found.payload["digests"]) - 1 for found in page.points)
+            after = page.after
+            if after is None:
+                break
+        return replace(leftover, points=points, aliases=aliases)
+
+    async def drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            if self.layout.foreign(name):
+                async with self.bounded() as seconds:
+                    await self.client.delete_collection(name, timeout=seconds)
 
     async def disk_bytes(self) -> int:
         """Not told by the server."""

@@ -11,6 +11,9 @@ import structlog
 
 from dedup_service.memory import Deleted, Memory, MemoryUnavailableError
 
+STALE_SECONDS = 3_600.0
+"""How often the sweeper looks for what other encoders left behind, and how long all of it must have been over by then:
+the sweeper of a deployment that still uses it would have been there long before."""
 log = structlog.get_logger()
 
 
@@ -42,6 +45,7 @@ class Sweeper:
         self.total = Deleted()
         """What has been removed since the start."""
         self.task: asyncio.Task[None] | None = None
+        self.stale_checked = clock()
 
     async def start(self) -> None:
         """Begins to sweep in the background."""
@@ -57,6 +61,8 @@ class Sweeper:
             try:
                 if (await self.step()).entries >= self.limit:
                     delay = self.pause
+                elif self.clock() - self.stale_checked >= STALE_SECONDS:
+                    await self.step_stale()
             except MemoryUnavailableError as error:
                 log.warning("sweep_failed", error=str(error))
             except Exception:
@@ -72,6 +78,14 @@ class Sweeper:
         if swept != Deleted():
             seconds = round(time.perf_counter() - started, 3)
             log.info("swept", entries=swept.entries, images=swept.images, aliases=swept.aliases, seconds=seconds)
+        return swept
+
+    async def step_stale(self) -> Deleted:
+        """Removes what other encoders left behind, once it is over."""
+        now = self.stale_checked = self.clock()
+        swept = await self.memory.delete_stale(expired_before=now - STALE_SECONDS)
+        if swept != Deleted():
+            log.info("swept_stale", entries=swept.entries, images=swept.images, aliases=swept.aliases)
         return swept
 
     async def stop(self) -> None:

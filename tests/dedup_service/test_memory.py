@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
+from dedup_service import edge_process
 from dedup_service import memory as port
 from dedup_service.image.perceptual import hamming
 from dedup_service.memory import (
@@ -34,7 +36,7 @@ from dedup_service.memory import (
     image_id,
 )
 from dedup_service.point_memory import GRACE, PAGE, PointMemory
-from dedup_service.points import Above, Among, AnyOf, AtLeast, Below, Equals, Layout, Shelf, Where
+from dedup_service.points import Above, Among, AnyOf, AtLeast, Below, Equals, Layout, Point, Shelf, Where
 from dedup_service.qdrant_edge import EdgeMemory, EdgePoints
 from dedup_service.qdrant_server import ServerMemory, ServerPoints, filter_of
 
@@ -825,3 +827,110 @@ def test_collections_of_two_encoders_never_meet() -> None:
     assert {ours.name(Shelf.IMAGES), ours.name(Shelf.ENTRIES), ours.fingerprints}.isdisjoint(
         {other.name(Shelf.IMAGES), other.name(Shelf.ENTRIES), other.fingerprints}
     )
+
+
+@pytest.fixture(params=["edge", "server"])
+def opening(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[str, str], PointMemory]:
+    """Opens memory with encoders of these names, one after the other on the same store."""
+    client = AsyncQdrantClient(":memory:")
+
+    def opened(image: str, question: str) -> PointMemory:
+        if request.param == "edge":
+            return EdgeMemory(tmp_path, image, IMAGE_SIZE, question, QUESTION_SIZE, clock=clock)
+        return ServerMemory(ServerPoints(client, Layout(image, IMAGE_SIZE, question, QUESTION_SIZE)), clock)
+
+    return opened
+
+
+async def leave(memory: PointMemory, entries: int = 2) -> None:
+    """Stores an image with an alias, entries that end an hour apart, and goes, leaving the server as it is."""
+    await memory.start()
+    image = await store(memory, an_image())
+    for number in range(entries):
+        await put(memory, an_entry(image, f"question {number}", expire_time=NOW + 3600.0 * (number + 1)))
+    await part(memory)
+
+
+async def part(memory: PointMemory) -> None:
+    """Leaves the store to the next one. The server lives in its client here and stays open."""
+    if isinstance(memory, EdgeMemory):
+        await memory.close()
+
+
+async def test_what_other_encoders_left_is_counted_and_removed(opening: Callable[[str, str], PointMemory]) -> None:
+    """A change of an encoder hides what was stored; on demand it is counted, removed, and gone for its encoders too.
+    What the present encoders stored stays."""
+    await leave(opening("other", "sentence"))
+    memory = opening("dct", "sentence")
+    await memory.start()
+    image = await store(memory, an_image())
+    await put(memory, an_entry(image))
+    assert await memory.image_by_digest("acme", image.digests[0]) is not None
+    for dry_run in (True, False):
+        assert await memory.delete_stale(dry_run) == Deleted(entries=2, images=1, aliases=1)
+    assert await memory.delete_stale() == Deleted()
+    assert len(await memory.entries_of("acme", image.id)) == 1
+    await part(memory)
+    again = opening("other", "sentence")
+    await again.start()
+    assert (await again.holdings()).entries == 0
+    await part(again)
+
+
+async def test_what_other_encoders_left_is_swept_when_it_is_over(
+    opening: Callable[[str, str], PointMemory], clock: Clock
+) -> None:
+    """Leftovers stay for as long as one of their entries lives: who goes back to the old encoder finds them. An empty
+    collection may be somebody's who has just begun, and stays."""
+    await leave(opening("other", "sentence"))
+    await leave(opening("fresh", "sentence"), entries=0)
+    memory = opening("dct", "sentence")
+    await memory.start()
+    for after, swept in ((1800.0, Deleted()), (5400.0, Deleted()), (7201.0, Deleted(2, 1, 1)), (7202.0, Deleted())):
+        assert await memory.delete_stale(expired_before=NOW + after) == swept
+    assert await memory.delete_stale(dry_run=True) == Deleted(images=1, aliases=1), "the one without entries"
+    await part(memory)
+
+
+async def test_the_question_encoder_alone_makes_entries_stale(opening: Callable[[str, str], PointMemory]) -> None:
+    """Image records belong to the image encoder: they serve on under another question encoder."""
+    await leave(opening("dct", "former"))
+    memory = opening("dct", "sentence")
+    await memory.start()
+    assert await memory.delete_stale() == Deleted(entries=2)
+    assert await memory.image_by_digest("acme", an_image().digests[0]) is not None
+    await part(memory)
+
+
+async def test_the_lowest_come_first(memory: PointMemory) -> None:
+    """Of points below a bound those with the smallest numbers are given, no more than asked for."""
+    image = await store(memory, an_image())
+    for number in (3, 1, 4, 2, 5):
+        await put(memory, an_entry(image, f"question {number}", expire_time=NOW + number))
+    found = await memory.points.lowest(Shelf.ENTRIES, "expire_time", NOW + 4, 2, ("expire_time",))
+    assert [one.payload["expire_time"] for one in found] == [NOW + 1, NOW + 2]
+    found = await memory.points.lowest(Shelf.ENTRIES, "expire_time", NOW + 4, 9, ("image",))
+    assert [one.payload for one in found] == [{"image": image.id}] * 3
+
+
+def test_what_comes_during_a_build_is_new_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new generation has a graph over what its builder was given; what was stored meanwhile waits for the next."""
+    monkeypatch.setattr(edge_process, "BUILD_NEW", 2)
+    collection = edge_process.Collection(tmp_path, Shelf.IMAGES, IMAGE_SIZE)
+
+    def point(number: int) -> Point:
+        return Point(an_image(number).id, direction(number, IMAGE_SIZE), {"tenant": "acme"})
+
+    collection.put([point(number) for number in range(4)])
+    assert collection.wants_build()
+    fresh = edge_process.create_shard(collection.path(2), Shelf.IMAGES, IMAGE_SIZE)
+    fresh.update(edge.UpdateOperation.upsert_points([edge.Point(an_image(0).id, direction(0, IMAGE_SIZE), {})]))
+    collection.changed = set()
+    collection.put([point(number) for number in range(1, 4)])
+    collection.catch_up(fresh)
+    collection.take_over(fresh, 1)
+    assert collection.count(()) == 4
+    assert collection.wants_build()
+    assert collection.removal is not None
+    collection.removal.join()
+    collection.shard.close()

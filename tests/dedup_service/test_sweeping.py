@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dedup_service.memory import Deleted, Memory, MemoryUnavailableError
-from dedup_service.sweeping import Sweeper
+from dedup_service.sweeping import STALE_SECONDS, Sweeper
 
 
 class Dusty:
@@ -19,6 +19,7 @@ class Dusty:
     def __init__(self, expired: int) -> None:
         self.expired = expired
         self.calls: list[tuple[float, int]] = []
+        self.stale: list[float | None] = []
         self.failure: Exception | None = None
 
     async def sweep(self, now: float, limit: int) -> Deleted:
@@ -29,6 +30,11 @@ class Dusty:
         removed = min(limit, self.expired)
         self.expired -= removed
         return Deleted(removed, removed // 2, removed // 4)
+
+    async def delete_stale(self, dry_run: bool = False, *, expired_before: float | None = None) -> Deleted:
+        assert not dry_run
+        self.stale.append(expired_before)
+        return Deleted(1)
 
 
 def sweeper_of(dusty: Dusty, limit: int = 10, interval: float = 0.01, pause: float = 0.0) -> Sweeper:
@@ -101,3 +107,19 @@ def test_a_limit_of_nothing_is_refused() -> None:
     """A sweeper that may remove nothing would run for ever and do nothing."""
     with pytest.raises(ValueError, match="limit"):
         sweeper_of(Dusty(0), limit=0)
+
+
+async def test_leftovers_are_looked_for_now_and_then() -> None:
+    """Once an hour, and never while there is something to sweep, the sweeper removes what other encoders left and has
+    been over for as long."""
+    dusty, now = Dusty(35), [0.0]
+    sweeper = Sweeper(cast("Memory", dusty), 0.01, 10, pause=0.0, clock=lambda: now[0])
+    now[0] = STALE_SECONDS
+    await sweeper.start()
+    await until(lambda: len(dusty.calls) > 8)
+    assert dusty.stale == [0.0]
+    assert dusty.expired == 0
+    now[0] = 2.5 * STALE_SECONDS
+    await until(lambda: len(dusty.stale) == 2)
+    await sweeper.stop()
+    assert dusty.stale == [0.0, 1.5 * STALE_SECONDS]
