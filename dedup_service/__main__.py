@@ -114,9 +114,7 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(hot.close)
         flights = Flights(time.time)
         tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
-        thumbnails = Thumbnails(engine)
-        await asyncio.to_thread(thumbnails.start)
-        album = Album(thumbnails)
+        album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
         recogniser = Recogniser(memory, image_encoder, threads, pictures=album)
         matcher = Matcher(memory, question_encoder, pairs, threads)
@@ -140,8 +138,9 @@ async def serve(chosen: Settings) -> None:
         )  # fmt: skip
         policies = PolicyService(book, reader)
         store = StoreService(
-            memory, hot, image_encoder=image_encoder.identity, question_encoder=question_encoder.identity
-        )
+            memory, hot, image_encoder=image_encoder.identity, question_encoder=question_encoder.identity,
+            pictures=album,
+        )  # fmt: skip
         default = policy_to_json(book.default)
         reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default)
         stack.push_async_callback(reports.stop)

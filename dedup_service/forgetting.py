@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dedup_service.hot import Hot
-from dedup_service.memory import Deleted, Memory, Selection
+from dedup_service.memory import Deleted, Memory, Selection, files_of
 from dedup_service.recognising import Recogniser
 
 
@@ -29,7 +29,7 @@ class Forget:
         entries = await self.memory.entries_of(tenant, record.id)
         deleted = await self.memory.delete(Selection(tenant, images=(record.id,)))
         if self.recogniser.pictures is not None:
-            self.recogniser.pictures.forget(tenant, record.id)
+            self.recogniser.pictures.forget(tenant, files_of(record))
         await self.hot.drop(tenant, frozenset(entry.id for entry in entries))
         return deleted
 

@@ -18,7 +18,7 @@ from dedup_service.policy.account import Account
 from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
 from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
 from dedup_service.policy.revisions import PolicyBook, Revision
-from dedup_service.query import CacheMode, Query
+from dedup_service.query import CacheMode, Query, within
 from dedup_service.recognising import Recogniser, Recognition
 from dedup_service.tickets import Founding, Rival, Ticket, Tickets
 from dedup_service.touching import Touches
@@ -118,6 +118,7 @@ class Lookup:
         started = time.perf_counter()
         revision = self.book.current(query.tenant)
         policy = tighten(revision.policy, query.limits)
+        query = within(query, policy.max_pixels)
         if policy.mode is Mode.OFF:
             return self.missed_off(query, revision)
         if (entry := await self.repeated(query, policy)) is not None:

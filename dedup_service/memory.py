@@ -225,6 +225,11 @@ class Memory(Protocol):
         """Deletes at most `limit` entries that expired before `now`, and image records left without entries."""
         ...
 
+    async def delete_stale(self, dry_run: bool = False, *, expired_before: float | None = None) -> Deleted:
+        """Deletes, or counts, what encoders other than those in use left behind, over all tenants; with a time only
+        where every entry expired before it. It may take minutes."""
+        ...
+
     def export(self, tenant: str) -> AsyncIterator[Exported]:
         """Yields everything of a tenant, image by image."""
         ...
@@ -237,6 +242,11 @@ class Memory(Protocol):
 def image_id(tenant: str, byte_digest: bytes) -> str:
     """The id of the image record that a file founds."""
     return str(uuid.uuid5(NAMESPACE, f"{tenant}/{byte_digest.hex()}"))
+
+
+def files_of(image: ImageRecord) -> list[str]:
+    """The ids that each file known to show an image would have founded a record under."""
+    return [image_id(image.tenant, bytes.fromhex(digest)) for digest in image.digests]
 
 
 def entry_id(tenant: str, image: str, space: str, normal: str) -> str:

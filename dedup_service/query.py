@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dedup_service.policy.policy import Tightening
@@ -57,8 +57,10 @@ class Query:
     """The question's normal form."""
     language: Language
     space: str
-    """Digest of the answer space, see `space_of`."""
+    """Digest of the answer space, see `space_of` and `within`."""
     model: str
+    max_pixels: int | None = None
+    """The most pixels that the model may look at; None for as many as the policy allows."""
     mode: CacheMode = CacheMode.DEFAULT
     limits: Tightening = field(default_factory=Tightening)
     max_age: float | None = None
@@ -83,3 +85,10 @@ def space_of(
     parts = [model, revision, sorted(params.items()), answer_language.casefold(), list(history)]
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def within(query: Query, max_pixels: int) -> Query:
+    """The query among answers for which the model looked at as many pixels as a policy and the query itself allow."""
+    budget = max_pixels if query.max_pixels is None else min(query.max_pixels, max_pixels)
+    space = hashlib.sha256(f"{query.space} {budget}".encode()).hexdigest()[:32]
+    return replace(query, space=space, max_pixels=budget)

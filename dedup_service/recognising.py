@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -72,8 +72,8 @@ class Pictures(Protocol):
         """Takes a picture (H, W, 3) under the id of the image record that its file founds or would found."""
         ...
 
-    def forget(self, tenant: str, image: str) -> None:
-        """Deletes one."""
+    def forget(self, tenant: str, images: Sequence[str] | None = None, *, before: float | None = None) -> None:
+        """Deletes those of some images, or all of a tenant's; with a time only those kept before it."""
         ...
 
 

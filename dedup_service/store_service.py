@@ -5,29 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
 from askonce import telemetry
-from askonce.faults import InvalidInput, Precondition, Unreachable, Unsupported
+from askonce.faults import InvalidInput, Precondition, Unreachable
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service import store_wire, wire
 from dedup_service.hot import Hot
-from dedup_service.memory import Deleted, Memory, MemoryUnavailableError, Selection
+from dedup_service.memory import Deleted, Memory, MemoryUnavailableError, Selection, files_of
+from dedup_service.recognising import Pictures
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
 KEEP = 10_000
 """Answers kept per image while importing: the most that any policy allows; the policy's own number applies from the
 next answer on."""
-
-
-class StaleShelves(Protocol):
-    """What other encoders than the present ones left behind."""
-
-    async def delete_stale(self, dry_run: bool) -> Deleted:
-        """Removes, or counts, what no encoder in use can read."""
-        ...
 
 
 class StoreService(store_pb2_grpc.StoreServiceServicer):
@@ -40,14 +33,14 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         *,
         image_encoder: str,
         question_encoder: str,
-        stale: StaleShelves | None = None,
+        pictures: Pictures | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.memory = memory
         self.hot = hot
         self.image_encoder = image_encoder
         self.question_encoder = question_encoder
-        self.stale = stale
+        self.pictures = pictures
         self.clock = clock
 
     async def Purge(self, request: store_pb2.PurgeRequest, context: CONTEXT) -> store_pb2.PurgeResponse:
@@ -66,18 +59,25 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
     async def purge(self, tenant: str, selection: Selection | None, request: store_pb2.PurgeRequest) -> Deleted:
         """Removes what a checked request names."""
         if selection is None:
-            if self.stale is None:
-                raise Unsupported("STALE_ENCODERS_UNSUPPORTED", "This store can't tell what other encoders left.")
-            return await self.stale.delete_stale(request.dry_run)
+            return await self.memory.delete_stale(request.dry_run)
+        files: list[str] | None = None
         if request.image_digest:
             record = await self.memory.image_by_digest(tenant, request.image_digest.hex())
             if record is None:
                 return Deleted()
             selection = replace(selection, images=(record.id,))
+            files = files_of(record)
         deleted = await self.memory.delete(selection, request.dry_run)
         if not request.dry_run:
             await self.hot.drop(tenant)
+            self.forget_pictures(selection, files)
         return deleted
+
+    def forget_pictures(self, selection: Selection, files: list[str] | None) -> None:
+        """Deletes the thumbnails that a purge means: of an image, of a tenant, of a time. A model or a tag is nothing
+        that a thumbnail has."""
+        if self.pictures is not None and not (selection.model or selection.tag):
+            self.pictures.forget(selection.tenant, files, before=selection.created_before)
 
     async def ExportEntries(
         self, request: store_pb2.ExportEntriesRequest, context: CONTEXT

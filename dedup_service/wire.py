@@ -90,6 +90,7 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
         language=detect_language(text),
         space=space_from(request.space, request.question),
         model=request.space.model,
+        max_pixels=request.space.params.max_pixels if request.space.params.HasField("max_pixels") else None,
         mode=CacheMode.DEFAULT if mode == "UNSPECIFIED" else CacheMode(mode),
         limits=Tightening(
             probability(limits.min_image_score, "limits.min_image_score")
@@ -132,7 +133,9 @@ def from_tags(tags: list[str]) -> tuple[str, ...]:
 
 
 def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> str:
-    """The digest of the answer space: model, parameters with their defaults filled in, language, history."""
+    """The digest of the answer space: model, parameters with their defaults filled in, language, history.
+
+    Pixels are missing in it: the policy has a say in them, see `within`."""
     params = space.params
     filled: dict[str, object] = {
         "max_tokens": params.max_tokens if params.HasField("max_tokens") else 128,
@@ -141,7 +144,6 @@ def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> 
         "seed": params.seed if params.HasField("seed") else None,
         "stop": list(params.stop),
         "thinking": params.thinking,
-        "max_pixels": params.max_pixels if params.HasField("max_pixels") else None,
     }
     history = [(content_pb2.Role.Name(turn.role), normalise(turn.text)) for turn in question.history]
     return space_of(space.model, space.model_revision, filled, question.answer_language_code, history)
@@ -165,13 +167,16 @@ def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
     """The response for an outcome."""
     if isinstance(outcome, ContentWanted):
         return dedup_pb2.LookupResponse(
-            content_wanted=dedup_pb2.ContentWanted(), policy_revision=revision_name(outcome.revision)
+            content_wanted=dedup_pb2.ContentWanted(),
+            policy_revision=revision_name(outcome.revision),
+            max_pixels=outcome.revision.policy.max_pixels,
         )
     findings = outcome.findings
     response = dedup_pb2.LookupResponse(
         policy_revision=revision_name(findings.revision),
         evidence=to_evidence(findings),
         decision=decision_name(query.tenant, findings.decision),
+        max_pixels=findings.revision.policy.max_pixels,
     )
     if isinstance(outcome, Found):
         response.hit.CopyFrom(to_hit(outcome))

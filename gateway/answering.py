@@ -347,7 +347,7 @@ class Answering:
         """Asks the model, hands its pieces on, and stores the answer."""
         started = time.monotonic()
         summary: inference_pb2.GenerateSummary | None = None
-        async for event in self.inference.generate(generate_request(ask), self.timeouts.generate):
+        async for event in self.inference.generate(generate_request(ask, found), self.timeouts.generate):
             match event.WhichOneof("event"):
                 case "text":
                     flight.publish(Event(text=event.text))
@@ -409,7 +409,7 @@ class Answering:
             content_pb2.QuestionTier.Name(evidence.question_tier).removeprefix("QUESTION_TIER_"),
         ).inc()
         if hit.explore and found.response.decision:
-            self.explorer.offer(Doubt(ask.tenant, found.response.decision, generate_request(ask)))
+            self.explorer.offer(Doubt(ask.tenant, found.response.decision, generate_request(ask, found)))
         return Outcome(hit.answer, provenance)
 
     def respond(self, ask: Ask, outcome: Outcome, joined: bool, first: float | None) -> answer_pb2.AnswerResponse:
@@ -454,13 +454,18 @@ def lookup_request(ask: Ask, judge_available: bool) -> dedup_pb2.LookupRequest:
     )
 
 
-def generate_request(ask: Ask) -> inference_pb2.GenerateRequest:
-    """The question to the model."""
+def generate_request(ask: Ask, found: Found) -> inference_pb2.GenerateRequest:
+    """The question to the model, within the policy's pixel budget where dedup could tell it."""
+    params = ask.params
+    if found.response is not None and found.response.max_pixels:
+        params = content_pb2.GenerationParams()
+        params.CopyFrom(ask.params)
+        params.max_pixels = min(params.max_pixels or found.response.max_pixels, found.response.max_pixels)
     return inference_pb2.GenerateRequest(
         image=content_pb2.Image(content=ask.content),
         image_digest=ask.digest,
         question=ask.question,
-        params=ask.params,
+        params=params,
         priority=inference_pb2.PRIORITY_BACKGROUND if ask.background else inference_pb2.PRIORITY_INTERACTIVE,
     )
 

@@ -11,22 +11,11 @@ import cv2
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Double,
-    Engine,
-    Index,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    delete,
-    func,
-    select,
-)
+from sqlalchemy import Engine, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+
+from dedup_service.ledger.tables import ThumbnailRow
 
 SIDE = 192
 """Longest side of a thumbnail in pixels: enough to tell two receipts apart, too little to read one."""
@@ -40,17 +29,7 @@ SWEEP_EVERY = 500
 """Thumbnails kept between two looks for too many."""
 log = structlog.get_logger("thumbnails")
 
-METADATA = MetaData()
-THUMBNAILS = Table(
-    "thumbnails",
-    METADATA,
-    Column("tenant", Text, primary_key=True),
-    Column("image", Text, primary_key=True),
-    Column("time", Double, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("webp", LargeBinary, nullable=False),
-    Index("thumbnails_by_time", "time"),
-)
+THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
 
 
 def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes | None:
@@ -98,9 +77,17 @@ class Album:
         finally:
             self.places.release()
 
-    def forget(self, tenant: str, image: str) -> None:
-        """Deletes the thumbnail of an image; soon, and after those that wait."""
-        self.thread.submit(self.thumbnails.delete, tenant, [image])
+    def forget(self, tenant: str, images: Sequence[str] | None = None, *, before: float | None = None) -> None:
+        """Deletes the thumbnails of some images, or all of a tenant's, with a time only older ones; soon, and after
+        those that wait."""
+        self.thread.submit(self.remove, tenant, images, before)
+
+    def remove(self, tenant: str, images: Sequence[str] | None, before: float | None) -> None:
+        """The thread's part of `forget`."""
+        try:
+            self.thumbnails.delete(tenant, images, before=before)
+        except SQLAlchemyError as error:
+            log.warning("thumbnail.not_deleted", error=type(error).__name__)
 
     def close(self) -> None:
         """Finishes what waits. Blocks."""
@@ -108,7 +95,7 @@ class Album:
 
 
 class Thumbnails:
-    """Keeps thumbnails in the ledger's database, in a table of its own. Every method blocks.
+    """Keeps thumbnails in the ledger's database, whose retention deletes them by age. Every method blocks.
 
     They are named by tenant and by the id of the image record that the file founds or would found (`memory.image_id`),
     so that a request's image and a stored one are found alike.
@@ -117,11 +104,6 @@ class Thumbnails:
     def __init__(self, engine: Engine, *, most: int = MOST) -> None:
         self.engine = engine
         self.most = most
-
-    def start(self) -> None:
-        """Makes the table where there is none."""
-        with self.engine.execution_options(writes=True).begin() as connection:
-            METADATA.create_all(connection)
 
     def put(self, tenant: str, image: str, webp: bytes) -> None:
         """Keeps one; one that is there already stays."""
@@ -144,9 +126,12 @@ class Thumbnails:
                     found.update({(tenant, image): webp for image, webp in connection.execute(query)})
         return found
 
-    def delete(self, tenant: str, images: Sequence[str] | None = None) -> int:
-        """Deletes those of some images, or all of a tenant's. Returns how many there were."""
+    def delete(self, tenant: str, images: Sequence[str] | None = None, *, before: float | None = None) -> int:
+        """Deletes those of some images, or all of a tenant's; with a time only those made before it. Returns how many
+        there were."""
         query = delete(THUMBNAILS).where(THUMBNAILS.c.tenant == tenant)
+        if before is not None:
+            query = query.where(THUMBNAILS.c.time < before)
         if images is not None:
             query = query.where(THUMBNAILS.c.image.in_(list(images)))
         with self.engine.execution_options(writes=True).begin() as connection:

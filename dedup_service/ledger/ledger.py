@@ -16,13 +16,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from dedup_service.ledger.records import Decision, Feedback, Label, Source, pair_key, sealed, sealed_label
-from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow
+from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow, ThumbnailRow
 
 log = structlog.get_logger("ledger")
 
 DECISIONS: Table = DecisionRow.__table__  # type: ignore[assignment]
 LABELS: Table = LabelRow.__table__  # type: ignore[assignment]
 FEEDBACK: Table = FeedbackRow.__table__  # type: ignore[assignment]
+THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 """Seconds between attempts while the database can't be reached: the first wait, doubled up to the last."""
@@ -184,12 +185,12 @@ class Ledger:
         return 0, 0
 
     def sweep(self, record_ttls: Mapping[str, float], default_ttl: float, *, now: float, limit: int = 5_000) -> int:
-        """Deletes up to `limit` decisions, and as many labels and feedback, that are past their time. `record_ttls` are
-        seconds by tenant, `default_ttl` those of every other tenant. Returns the number of rows deleted; fewer than
-        `limit` means that nothing more is due. Blocks; call it from a thread."""
+        """Deletes up to `limit` decisions, and as many labels, feedback and thumbnails, that are past their time.
+        `record_ttls` are seconds by tenant, `default_ttl` those of every other tenant. Returns the number of rows
+        deleted; fewer than `limit` means that nothing more is due. Blocks; call it from a thread."""
         deleted = 0
         with self.engine.execution_options(writes=True).begin() as connection:
-            for table in (DECISIONS, LABELS, FEEDBACK):
+            for table in (DECISIONS, LABELS, FEEDBACK, THUMBNAILS):
                 for tenant, ttl in record_ttls.items():
                     due = (table.c.tenant == tenant) & (table.c.time < now - ttl)
                     deleted += delete_some(connection, table, due, limit)

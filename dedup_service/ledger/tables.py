@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, SmallInteger, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Double, Index, Integer, LargeBinary, SmallInteger, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
@@ -12,7 +12,7 @@ SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
 class Base(DeclarativeBase):
     """The ledger's metadata."""
 
-    type_annotation_map = {str: Text, float: Double, bool: Boolean, int: BigInteger}  # noqa: RUF012
+    type_annotation_map = {str: Text, float: Double, bool: Boolean, int: BigInteger, bytes: LargeBinary}  # noqa: RUF012
 
 
 class DecisionRow(Base):
@@ -123,3 +123,16 @@ class ThresholdRow(Base):
     time: Mapped[float]
     body: Mapped[str]
     format: Mapped[int] = mapped_column(SmallInteger)
+
+
+class ThumbnailRow(Base):
+    """One small picture for audit reports; see `audit.thumbnails`."""
+
+    __tablename__ = "thumbnails"
+    __table_args__ = (Index("thumbnails_by_time", "time"),)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    image: Mapped[str] = mapped_column(primary_key=True)
+    time: Mapped[float]
+    size: Mapped[int]
+    webp: Mapped[bytes]

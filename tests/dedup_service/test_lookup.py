@@ -317,3 +317,17 @@ async def test_what_was_remembered_survives_a_restart(tmp_path: Path) -> None:
         await first.teach(receipt(), QUESTION, "RM 138.90")
     async with bench(tmp_path, embedded=True) as second:
         assert hit(await second.ask(copy_of(receipt()), QUESTION)) == "RM 138.90"
+
+
+async def test_answers_given_at_another_resolution_do_not_stand_in(dedup: Bench) -> None:
+    """The pixels that the model may look at are part of the answer space: what the policy and the request allow
+    together, whichever of them says it."""
+    await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    missed = await dedup.ask(receipt(), QUESTION, max_pixels=200_000)
+    assert isinstance(missed, Missed)
+    await dedup.store(missed, "RM 133.90")
+    await dedup.set_policy(max_pixels=200_000)
+    assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 133.90"
+    assert hit(await dedup.ask(receipt(), QUESTION, max_pixels=900_000)) == "RM 133.90"
+    await dedup.set_policy(max_pixels=4_816_896)
+    assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 138.90"

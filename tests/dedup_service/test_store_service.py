@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -16,7 +16,7 @@ from askonce.faults import from_error
 from askonce.serving import Registration, Server, Serving
 from askonce.v1 import content_pb2, store_pb2, store_pb2_grpc
 from dedup_service.hot import HotKey, ProcessHot
-from dedup_service.memory import Deleted, Entry, ImageRecord, Vector, entry_id, image_id
+from dedup_service.memory import Entry, ImageRecord, Vector, entry_id, image_id
 from dedup_service.points import Layout
 from dedup_service.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store_service import StoreService
@@ -25,16 +25,19 @@ NOW = time.time()
 DIGEST = bytes(range(32))
 
 
-class Stale:
-    """Shelves that other encoders left behind."""
+class Wall:
+    """Where thumbnails hang: remembers which were taken down."""
 
     def __init__(self) -> None:
-        self.entries = 3
+        self.forgotten: list[tuple[str, list[str] | None, float | None]] = []
 
-    async def delete_stale(self, dry_run: bool) -> Deleted:
-        """Counts, and forgets unless it is a dry run."""
-        found, self.entries = Deleted(entries=self.entries), self.entries if dry_run else 0
-        return found
+    def keep(self, tenant: str, image: str, rgb: object) -> bool:
+        """Nothing is kept here."""
+        return False
+
+    def forget(self, tenant: str, images: Sequence[str] | None = None, *, before: float | None = None) -> None:
+        """Writes down what is deleted."""
+        self.forgotten.append((tenant, None if images is None else list(images), before))
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Peer:
     stub: store_pb2_grpc.StoreServiceAsyncStub
     memory: ServerMemory
     hot: ProcessHot
+    forgotten: list[tuple[str, list[str] | None, float | None]]
+    """Thumbnails that were deleted: tenant, images or all, before a time or at any."""
 
     async def purge(self, **conditions: object) -> tuple[int, int, int]:
         """Purges the tenant acme: entries, images, aliases."""
@@ -80,10 +85,15 @@ class Peer:
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     """A StoreService over memory with two images: one with two answers and an alias, one with one answer."""
-    memory = ServerMemory(ServerPoints(AsyncQdrantClient(":memory:"), Layout("i", 4, "q", 3)))
+    client = AsyncQdrantClient(":memory:")
+    former = ServerMemory(ServerPoints(client, Layout("i", 4, "former", 5)))
+    await former.start()
+    await fill(former, "acme", dimension=5)
+    memory = ServerMemory(ServerPoints(client, Layout("i", 4, "q", 3)))
     await memory.start()
     hot = ProcessHot(time.time)
-    service = StoreService(memory, hot, image_encoder="i", question_encoder="q", stale=Stale())
+    pictures = Wall()
+    service = StoreService(memory, hot, image_encoder="i", question_encoder="q", pictures=pictures)
     for tenant in ("acme", "other"):
         await fill(memory, tenant)
     add = Registration(
@@ -93,12 +103,12 @@ async def peer() -> AsyncIterator[Peer]:
     server = Server("dedup", Serving(), [add])
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
-        yield Peer(store_pb2_grpc.StoreServiceStub(channel), memory, hot)
+        yield Peer(store_pb2_grpc.StoreServiceStub(channel), memory, hot, pictures.forgotten)
     await server.stop()
     await memory.close()
 
 
-async def fill(memory: ServerMemory, tenant: str) -> None:
+async def fill(memory: ServerMemory, tenant: str, dimension: int = 3) -> None:
     """Stores two images and three answers."""
     for number, digests in enumerate(((DIGEST, b"\1" * 32), (b"\2" * 32,))):
         image = ImageRecord(
@@ -113,7 +123,7 @@ async def fill(memory: ServerMemory, tenant: str) -> None:
         )
         await memory.put_image(image, unit(4, number), b"print")
         for question in ("how much?", "when?")[: 2 - number]:
-            await memory.put_entry(entry(tenant, image.id, question), unit(3, len(question)), 20)
+            await memory.put_entry(entry(tenant, image.id, question), unit(dimension, len(question)), 20)
 
 
 def entry(tenant: str, image: str, question: str) -> Entry:
@@ -180,6 +190,23 @@ async def test_a_purge_reaches_the_hot_tier(peer: Peer) -> None:
     assert await peer.hot.get(key) is None
 
 
+async def test_thumbnails_go_with_a_purge(peer: Peer) -> None:
+    """A purge of an image deletes the thumbnails of all files that show it, one of a tenant or of an age all that are
+    meant; a dry run, and a purge by what no thumbnail has, delete none."""
+    await peer.purge(image_digest=DIGEST, dry_run=True)
+    await peer.purge(tag="march")
+    await peer.purge(model="old")
+    assert peer.forgotten == []
+    await peer.purge(image_digest=DIGEST)
+    assert peer.forgotten == [("acme", [image_id("acme", DIGEST), image_id("acme", b"\1" * 32)], None)]
+    await peer.purge(min_age=Duration(seconds=60))
+    tenant, images, before = peer.forgotten[-1]
+    assert (tenant, images) == ("acme", None)
+    assert before == pytest.approx(time.time() - 60, abs=20)
+    await peer.purge(all=True)
+    assert peer.forgotten[-1] == ("acme", None, None)
+
+
 async def test_a_purge_says_what_it_means(peer: Peer) -> None:
     """Without a condition, with conditions that contradict each other, or with impossible ones, nothing is removed."""
     assert await peer.fails() == "CONDITIONS_MISSING"
@@ -197,10 +224,11 @@ async def test_an_age_of_zero_is_an_age(peer: Peer) -> None:
 
 
 async def test_what_other_encoders_left_can_be_removed(peer: Peer) -> None:
-    """Entries of encoders that are no longer in use are counted and removed on demand."""
-    assert (await peer.purge(stale_encoders=True, dry_run=True))[0] == 3
-    assert (await peer.purge(stale_encoders=True))[0] == 3
-    assert (await peer.purge(stale_encoders=True))[0] == 0
+    """Entries of encoders that are no longer in use are counted and removed on demand; what is in use stays."""
+    assert await peer.purge(stale_encoders=True, dry_run=True) == (3, 0, 0)
+    assert await peer.purge(stale_encoders=True) == (3, 0, 0)
+    assert await peer.purge(stale_encoders=True) == (0, 0, 0)
+    assert len(await peer.export("acme")) == 3
 
 
 async def test_an_export_can_be_brought_in_elsewhere(peer: Peer) -> None:

@@ -47,6 +47,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self.remember_gate = asyncio.Event()
         self.remember_gate.set()
         self.explore = False
+        self.max_pixels = 0
         self.wanted_pair: tuple[str, str] | None = None
         self.near_pair: tuple[str, str] | None = None
         self.meaning: Callable[[str], str] | None = None
@@ -73,7 +74,9 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
             raise self.fault
         key, number = self.key(request), next(self.numbers)
         response = dedup_pb2.LookupResponse(
-            policy_revision=f"{request.parent}/policy@1", decision=f"{request.parent}/decisions/{number}"
+            policy_revision=f"{request.parent}/policy@1",
+            decision=f"{request.parent}/decisions/{number}",
+            max_pixels=self.max_pixels,
         )
         reads = request.cache_mode not in (answer_pb2.CACHE_MODE_BYPASS, answer_pb2.CACHE_MODE_REFRESH)
         if reads and key in self.entries:

@@ -67,6 +67,26 @@ async def test_defaults_written_out_are_the_same_request(system: Running) -> Non
     assert (await system.ask(IMAGE, params=other)).provenance.source == content_pb2.SOURCE_MODEL
 
 
+@pytest.mark.parametrize(
+    ("wanted", "budget", "asked"), [(None, 50_000, 50_000), (90_000, 50_000, 50_000), (20_000, 50_000, 20_000)]
+)
+async def test_the_model_looks_at_no_more_pixels_than_the_policy_allows(
+    system: Running, wanted: int | None, budget: int, asked: int
+) -> None:
+    """The policy's pixel budget bounds what the model is asked to look at; a request may only lower it."""
+    system.memory.max_pixels = budget
+    await system.ask(IMAGE, params=content_pb2.GenerationParams(max_pixels=wanted))
+    assert [request.params.max_pixels for request in system.model.requests] == [asked]
+
+
+async def test_without_a_policy_the_request_alone_limits_the_pixels(system: Running) -> None:
+    """When dedup can't tell the budget, a request's own limit is passed on, and none where it has none."""
+    system.memory.fault = Unreachable("AWAY", "away")
+    await system.ask(IMAGE, params=content_pb2.GenerationParams(max_pixels=90_000))
+    await system.ask(IMAGE)
+    assert [request.params.HasField("max_pixels") for request in system.model.requests] == [True, False]
+
+
 async def test_tenants_share_nothing(system: Running) -> None:
     """Another tenant's equal request goes to the model."""
     await system.ask(IMAGE, parent="tenants/one")

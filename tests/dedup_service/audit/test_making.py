@@ -194,7 +194,6 @@ def test_thumbnails_are_shown_where_they_are_kept(engine: Engine, tmp_path: Path
     assert "Thumbnails are not kept" in (tmp_path / "report" / "report.html").read_text()
     shown = next(each for each in (*first.suspicious, *first.promising) if each.stored_image)
     kept = Thumbnails(engine)
-    kept.start()
     picture = thumbnail_of(np.full((400, 300, 3), 200, np.uint8))
     assert picture is not None
     kept.put(shown.tenant, shown.stored_image, picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from dedup_service.audit.thumbnails import MOST_BYTES, SIDE, Album, Thumbnails, thumbnail_of
 from dedup_service.ledger.database import open_database
+from dedup_service.ledger.ledger import Ledger
 
 
 @pytest.fixture
@@ -18,7 +20,6 @@ def thumbnails(tmp_path: Path) -> Iterator[Thumbnails]:
     """An empty collection that keeps three."""
     engine = open_database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     kept = Thumbnails(engine, most=3)
-    kept.start()
     yield kept
     engine.dispose()
 
@@ -46,7 +47,18 @@ def test_kept_found_and_deleted(thumbnails: Thumbnails) -> None:
     assert thumbnails.get([("acme", "a"), ("globex", "a"), ("acme", "c")]) == {("acme", "a"): b"one"}
     assert thumbnails.delete("acme", ["a"]) == 1
     assert thumbnails.get([("acme", "a")]) == {}
-    assert thumbnails.delete("acme") == 1
+    assert thumbnails.delete("acme", before=0.0) == 0
+    assert thumbnails.delete("acme", before=time.time() + 1) == 1
+
+
+def test_they_are_no_older_than_other_records(thumbnails: Thumbnails) -> None:
+    """The ledger's retention deletes thumbnails by each tenant's time, like every other record."""
+    for tenant in ("brief", "long"):
+        thumbnails.put(tenant, "a", b"x")
+    ledger = Ledger(thumbnails.engine)
+    assert ledger.sweep({"brief": 10.0}, 1_000.0, now=time.time() + 100.0) == 1
+    assert list(thumbnails.get([("brief", "a"), ("long", "a")])) == [("long", "a")]
+    ledger.close()
 
 
 def test_the_oldest_go_first(thumbnails: Thumbnails) -> None:
