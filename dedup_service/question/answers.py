@@ -87,6 +87,8 @@ _NO = frozenset(
 _SENTENCE_NO = re.compile(
     r"\b(?:not|no|isn't|aren't|doesn't|don't|cannot|can't|never)\b|不是|没有|不含|并非|不存在|无法"
 )
+_NUMBERED = re.compile(r"no\s*[.:#]?\s*[a-z]{0,2}-?\d")
+"""How an address or a serial number begins: "no." for number, which denies nothing."""
 _REFUSAL = re.compile(
     r"(?:can ?not|can't|unable to|could not|couldn't|impossible to) "
     r"(?:tell|see|determine|identify|read|answer|find|make out)"
@@ -127,6 +129,16 @@ _WORD_NUMBERS = {
         ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
     )
 }
+_SPELLED = re.compile(
+    r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|"
+    r"nine)ty|hundred|thousand|million|dozen|half|quarter|pair|couple|single|both|none|nothing|several|many|few|"
+    r"first|second|third|today|yesterday|tomorrow|morning|noon|afternoon|evening|night|midnight|(?:mon|tues|wednes|thurs|fri|satur|sun)day|jan|feb|mar|"
+    r"apr|may|june?|july?|aug|sept?|oct|nov|dec|january|february|march|april|august|september|october|november|december"
+    r")\b|[零〇一二两三四五六七八九十百千万亿半双几多无都全早晚]|[上中下]午|今天|昨天|明天|星期|周[日天]"
+)
+"""What may stand for a number or a time in words."""
+_COMPOUND = re.compile(r"\b(?:(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|dozen)")
+"""Words of numbers that are not read: what stands beside them is a part of the number."""
 _CURRENCIES: Mapping[str, str] = {
     "rm": "MYR",
     "myr": "MYR",
@@ -219,8 +231,8 @@ _EMPTY_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class AnswerVerdict:
-    """Whether two answers say the same, and why: `REFUSED`, `EQUAL_TEXT`, `YES_NO`, `DATE`, `NUMBER`, `LIST`,
-    `CONTAINED`, `WORDS`, `LONG` or `UNCLEAR`. "unsure" is no label at all."""
+    """Whether two answers say the same, and why: `REFUSED`, `EQUAL_TEXT`, `YES_NO`, `DATE`, `NUMBER`, `KIND`,
+    `LIST`, `CONTAINED`, `WORDS`, `LONG` or `UNCLEAR`. "unsure" is no label at all."""
 
     verdict: Verdict
     reason: str
@@ -275,7 +287,7 @@ def understand(text: str) -> Answer:
     numbers = () if dates else _decimals(normal)
     unit = next((_CURRENCIES[found] for found in _UNIT.findall(normal)), "")
     words = tuple(word for word in units(plain) if word not in _EMPTY_WORDS)
-    polarity = _polarity(normal)
+    polarity = 0 if _NUMBERED.match(folded) else _polarity(normal)
     if polarity:
         return Answer("yes-no", "yes" if polarity > 0 else "no", normal, numbers, unit, dates, polarity, words)
     if len(dates) == 1 and len(words) <= LONG:
@@ -327,7 +339,7 @@ def _decimals(normal: str) -> tuple[Decimal, ...]:
             continue
     if not values:
         values = [Decimal(han_value(match[0])) for match in _HAN_NUMBER.finditer(normal)]
-    if not values:
+    if not values and not _COMPOUND.search(normal):
         values = [Decimal(_WORD_NUMBERS[word]) for word in normal.split() if word in _WORD_NUMBERS]
     return tuple(values)
 
@@ -336,12 +348,27 @@ def _numbers(one: Answer, other: Answer) -> AnswerVerdict:
     if one.unit and other.unit and one.unit != other.unit:
         return AnswerVerdict("different", "NUMBER")
     if not one.numbers or not other.numbers:
-        return AnswerVerdict("unsure", "NUMBER")
+        return AnswerVerdict("different" if _apart(one, other) else "unsure", "KIND")
     if set(one.numbers) == set(other.numbers):
         return AnswerVerdict("same", "NUMBER")
     if len(one.numbers) == len(other.numbers) == 1:
         return AnswerVerdict("different", "NUMBER")
     return AnswerVerdict("unsure" if set(one.numbers) & set(other.numbers) else "different", "NUMBER")
+
+
+def _apart(one: Answer, other: Answer) -> bool:
+    """Whether a number or a date on one side and none on the other can't be one answer in two forms: they share no
+    word, no part of the date is the other's number, and nothing spells a number or a time."""
+    if one.polarity or other.polarity or set(one.words) & set(other.words):
+        return False
+    for dated, numbered in ((one, other), (other, one)):
+        parts = {Decimal(part) for year, month, day in dated.dates for part in (year, year % 100, month, day)}
+        if parts & set(numbered.numbers):
+            return False
+    plain = [answer for answer in (one, other) if not answer.numbers and not answer.dates]
+    if any(_SPELLED.search(answer.text) for answer in plain):
+        return False
+    return Indel.normalized_similarity(one.text, other.text) < 0.5
 
 
 def _items(text: str) -> frozenset[str]:
@@ -386,8 +413,10 @@ def _short(one: Answer, other: Answer) -> AnswerVerdict:
 
 def _long(one: Answer, other: Answer, embed: Embed | None) -> AnswerVerdict:
     if set(one.numbers) != set(other.numbers):
-        both = one.numbers and other.numbers and not set(one.numbers) & set(other.numbers)
-        return AnswerVerdict("different" if both else "unsure", "LONG")
+        if one.numbers and other.numbers:
+            disjoint = not set(one.numbers) & set(other.numbers)
+            return AnswerVerdict("different" if disjoint else "unsure", "LONG")
+        return AnswerVerdict("different" if _apart(one, other) else "unsure", "LONG")
     if bool(_SENTENCE_NO.search(one.text)) != bool(_SENTENCE_NO.search(other.text)):
         return AnswerVerdict("unsure", "LONG")
     mine, theirs = set(one.words), set(other.words)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dedup_service.question.answers import ENTANGLEMENT, RELIABILITY, AnswerFrequency, compare_answers
+from dedup_service.question.answers import ENTANGLEMENT, RELIABILITY, AnswerFrequency, compare_answers, understand
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,53 @@ def test_counts_are_bounded() -> None:
         frequency.add(answer)
     assert frequency.frequency("1.10") == pytest.approx(1 / 102)
     assert frequency.frequency("3.30") == pytest.approx(2 / 102)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("93", "Alpha"),
+        ("2020-03-08", "46623131"),
+        ("深圳前海物流有限公司", "49753208"),
+        ("24.00", "13/12/2017"),
+        ("16 JUN 2018", "12, JALAN TAMPOI 7/4, KAWASAN PERINDUSTRIAN TAMPOI, JOHOR BAHRU"),
+        ("NO. 31G&33G, JALAN SETIA INDAH X, U13/X 40170 SETIA ALAM", "SANYU STATIONERY SHOP"),
+        ("5", "HARBOUR STORE"),
+        ("2019-07-27", "深圳前海物流有限公司"),
+    ],
+)
+def test_values_of_two_kinds_are_two_answers(one: str, other: str) -> None:
+    """A number, a date and a name that share nothing can't be one answer in two forms."""
+    assert compare_answers(one, other).verdict == "different"
+    assert compare_answers(other, one).verdict == "different"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("12", "a dozen"),
+        ("2020-03-08", "8"),
+        ("2020-03-08", "20"),
+        ("0", "none"),
+        ("120", "一百二十"),
+        ("9pm", "in the evening"),
+        ("21:00", "晚上"),
+        ("2 dogs", "dogs"),
+        ("23", "twenty-three"),
+        ("2020-03-08", "8 March"),
+        ("50", "half of them"),
+        ("2", "都有"),
+    ],
+)
+def test_what_may_be_a_number_in_words_is_no_label(one: str, other: str) -> None:
+    """Where one answer may be the other one in words, or a part of it, nothing is said."""
+    assert compare_answers(one, other).verdict != "different"
+    assert compare_answers(other, one).verdict != "different"
+
+
+def test_no_for_number_is_no_denial() -> None:
+    """An address that begins with "No. 8" is not a no; a no before a comma is one."""
+    assert understand("NO. 8, JALAN 7/118B").polarity == 0
+    assert understand("NO.J-G-02, SOHO KL").polarity <= 0
+    assert understand("No, it is not").polarity == -1
+    assert compare_answers("NO 8, JALAN 7/118B", "Yes").verdict != "same"
