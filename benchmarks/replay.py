@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=0.01, help="error budget")
     parser.add_argument("--exploration", type=float, default=0.01, help="share of hits that are verified")
     parser.add_argument("--mode", choices=sorted(MODES), default="verified")
+    parser.add_argument("--image-threshold", type=float, help="the policy's, which STATIC mode goes by")
+    parser.add_argument("--question-threshold", type=float, help="the policy's, which STATIC mode goes by")
     parser.add_argument("--limit", type=int, help="only the first so many requests")
     parser.add_argument("--concurrency", type=int, default=2, help="requests under way at once")
     parser.add_argument("--home", type=Path, help="folder to keep: stores, ledger, logs; must be new")
@@ -186,6 +188,10 @@ async def set_policy(stub: policy_pb2_grpc.PolicyServiceAsyncStub, tenant: str, 
         exploration_rate=options.exploration,
         judge=judge if options.judge else policy_pb2.JUDGE_MODE_OFF,
     )
+    if options.image_threshold is not None:
+        policy.image_threshold = options.image_threshold
+    if options.question_threshold is not None:
+        policy.question_threshold = options.question_threshold
     await stub.UpdatePolicy(policy_pb2.UpdatePolicyRequest(policy=policy, note="replay"), timeout=10)
 
 

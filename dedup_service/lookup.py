@@ -405,7 +405,7 @@ class Lookup:
             question_threshold=policy.question_threshold,
             policy_revision=findings.revision.revision,
             image=query.byte_digest.hex(),
-            nearest_image=recognition.nearest.id if recognition and recognition.nearest else "",
+            nearest_image=nearest_image(recognition, nearest),
             entry=nearest.id if nearest and hit else "",
             nearest_entry=nearest.id if nearest else "",
             question_text=query.question,
@@ -425,6 +425,13 @@ class Lookup:
 def same(recognition: Recognition) -> bool:
     """Whether the recognised image is the same."""
     return recognition.side.verdict == "SAME"
+
+
+def nearest_image(recognition: Recognition | None, nearest: Entry | None) -> str:
+    """The id of the stored image that was compared; that of the entry, where the hot tier compared nothing."""
+    if recognition is not None and recognition.nearest is not None:
+        return recognition.nearest.id
+    return nearest.image if nearest is not None else ""
 
 
 def hot_key(query: Query) -> HotKey:

@@ -52,6 +52,8 @@ LEAST_RISK = 0.005
 """No estimate is taken for surer than this here, so that a sign outweighs a good score."""
 FAMILIAR = 30
 """Stored answers from which on it is known what answers to a question look like."""
+PROOF = 1_000
+"""Recognitions by eye that one by digest outweighs."""
 PAIRS = 3_000
 """Most distinct pairs of questions whose vetoes are looked up again."""
 
@@ -130,7 +132,7 @@ def signs_of(traffic: Traffic, rows: NDArray[np.int64]) -> dict[str, NDArray[np.
 def answered_otherwise(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each of these hits (k,) a row that gives another answer to what was asked of that image: the most common one
     among entries for that very question. -1 where there is none."""
-    stored = np.flatnonzero(traffic.answer != 0)
+    stored = np.flatnonzero((traffic.answer != 0) & (traffic.nearest_image != 0))
     if len(stored) == 0:
         return np.full(len(rows), -1, np.int64)
     about = mix(traffic.nearest_image, traffic.nearest_question)[stored]
@@ -141,27 +143,30 @@ def answered_otherwise(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.
     unique, first = np.unique(keys[starts][best], return_index=True)
     usual = starts[best][first]
     asked = mix(traffic.nearest_image[rows], traffic.question[rows])
+    asked[traffic.nearest_image[rows] == 0] = 0
     at = np.minimum(np.searchsorted(unique, asked), len(unique) - 1)
     differs = (unique[at] == asked) & (answers[usual[at]] != traffic.answer[rows])
     return np.where(differs, stored[order][usual[at]], -1)
 
 
 def taken_for_two(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the file behind these hits (k,) was more often recognised as another image than as this one; where a
-    digest of its own proves the image, it can't have been taken for another."""
+    """Whether the file behind these hits (k,) was proved to be another image in another request, or was more often
+    recognised as another; where a digest of its own proves the image, it can't have been taken for another."""
     seen = np.flatnonzero(traffic.recorded.would_hit & (traffic.nearest_image != 0))
     if len(seen) == 0:
         return np.zeros(len(rows), np.bool_)
     salt = traffic.tenant.code.astype(np.int64)
     files, images = mix(traffic.file, salt), traffic.nearest_image
     order = seen[np.lexsort((images[seen], files[seen]))]
-    starts, counts = runs(files[order], images[order])
-    best = np.lexsort((-counts, files[order][starts]))
+    proved = traffic.image_tier.mask("BYTES", "PIXELS")
+    starts, _ = runs(files[order], images[order])
+    weights = np.add.reduceat(np.where(proved[order], PROOF, 1), starts)
+    best = np.lexsort((-weights, files[order][starts]))
     unique, first = np.unique(files[order][starts][best], return_index=True)
     usual = images[order][starts[best][first]]
     at = np.minimum(np.searchsorted(unique, files[rows]), len(unique) - 1)
-    proved = traffic.image_tier.mask("BYTES", "PIXELS")[rows]
-    found: NDArray[np.bool_] = (unique[at] == files[rows]) & (usual[at] != images[rows]) & ~proved
+    found: NDArray[np.bool_] = (unique[at] == files[rows]) & (usual[at] != images[rows]) & ~proved[rows]
+    found &= images[rows] != 0
     return found
 
 

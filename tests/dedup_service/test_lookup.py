@@ -37,6 +37,19 @@ async def test_the_same_again_is_an_exact_hit(dedup: Bench) -> None:
         assert found.findings.reuse.reason == "EXACT"
 
 
+async def test_every_hit_is_recorded_with_its_image(dedup: Bench) -> None:
+    """The ledger says whose answer was served, also where the hot tier served it."""
+    missed = await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    for _ in range(2):
+        found = await dedup.lookup.look_up(query_for(receipt(), QUESTION))
+        assert isinstance(found, Found)
+        assert found.findings.recognition is not None
+        await asyncio.to_thread(dedup.ledger.flush, 10)
+        (recorded,) = await asyncio.to_thread(dedup.reader.by_id, [found.findings.decision])
+        assert recorded.nearest_image == found.entry.image
+    assert missed.findings.decision != found.findings.decision
+
+
 @pytest.mark.parametrize("spelling", ["what is the TOTAL amount", "Ｗhat is the total  amount？"])
 async def test_spelling_makes_no_difference(dedup: Bench, spelling: str) -> None:
     """Case, width, punctuation and spaces are normalised away."""

@@ -111,6 +111,16 @@ def test_a_file_taken_for_two_images() -> None:
     assert "IMAGE_TAKEN_FOR_TWO" in signs(traffic, 2)
     assert "IMAGE_TAKEN_FOR_TWO" not in signs(traffic, 0)
     assert "IMAGE_TAKEN_FOR_TWO" not in signs(traffic_of(3, **same), 2)
+    traffic = traffic_of(3, **same, image_tier=["PERCEPTUAL", "PERCEPTUAL", "BYTES"])
+    assert "IMAGE_TAKEN_FOR_TWO" in signs(traffic, 0), "one proof outweighs what was seen twice"
+
+
+def test_what_names_no_image_accuses_nobody() -> None:
+    """Decisions that don't say which stored image was meant are not taken to be about one image."""
+    nowhere = {"nearest_image": [0, 0], "question": [5, 5], "nearest_question": [5, 5], "answer": [1, 2]}
+    texts = Texts(answers=["RM 5.00", "RM 7.00"])
+    for row in range(2):
+        assert "ANSWERED_OTHERWISE" not in signs(traffic_of(2, **nowhere, entry=[1, 2]), row, texts)
 
 
 def test_an_answer_of_an_unusual_shape() -> None:
