@@ -400,7 +400,7 @@ class Lookup:
             vetoes=tuple((veto.kind, veto.left, veto.right) for veto in match.vetoes) if match else (),
             stratum=reuse.stratum,
             risk=reuse.risk if match else None,
-            max_risk=thresholds.bound(reuse.stratum, policy).max_risk if match else None,
+            max_risk=thresholds.bound(reuse.stratum, policy).most if match else None,
             image_threshold=policy.image_threshold,
             question_threshold=policy.question_threshold,
             policy_revision=findings.revision.revision,

@@ -155,7 +155,7 @@ def to_bound(stratum: str, bound: Bound) -> policy_pb2.StratumBound:
     return policy_pb2.StratumBound(
         stratum=stratum,
         rule=policy_pb2.BoundRule.Value(f"BOUND_RULE_{bound.rule}"),
-        max_risk=bound.max_risk,
+        max_risk=bound.most,
         label_count=bound.labels,
         wrong_count=bound.wrong,
         wrong_rate_upper=bound.upper,

@@ -96,7 +96,7 @@ def serves(recorded: Recorded, policy: Policy, thresholds: Thresholds) -> NDArra
             for code, name in enumerate(recorded.strata):
                 bound = thresholds.bound(name, policy)
                 if bound.rule is not Rule.CLOSED:
-                    passed |= (recorded.stratum == code) & (recorded.risk <= bound.max_risk)
+                    passed |= (recorded.stratum == code) & (recorded.risk <= bound.most)
     served: NDArray[np.bool_] = allowed & (recorded.exact | (above_floor & passed))
     if policy.mode is Mode.VERIFIED:
         keep_account(recorded, served, policy, thresholds)

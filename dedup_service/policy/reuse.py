@@ -166,7 +166,7 @@ def short_of(image: Side, question: Side, risk: float, policy: Policy, bound: Bo
         return None
     if bound.rule is Rule.CLOSED:
         return "STRATUM_CLOSED"
-    if risk > bound.max_risk:
+    if risk > bound.most:
         return "QUESTION_UNSURE" if unsure else "RISK_OVER_BUDGET"
     return None
 

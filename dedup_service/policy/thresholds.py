@@ -42,7 +42,7 @@ class Bound:
 
     rule: Rule
     max_risk: float
-    """Greatest estimated risk that may be served, 0 to 1 (slack for rounding included); negative when closed."""
+    """Greatest risk that may be served, 0 to 1 (slack for rounding included); negative when closed. See `most`."""
     labels: int = 0
     """Labels behind it, one a distinct pair."""
     wrong: int = 0
@@ -53,6 +53,12 @@ class Bound:
     """How many more right labels would carry a learnt threshold at the least; 0 when there is one."""
     price: float = 1.0
     """Wrong labels for each one that the calibrated risk predicted, shrunk towards 1 by `TRUST`."""
+
+    @property
+    def most(self) -> float:
+        """Greatest estimated risk that is served. Before there is a learnt threshold, risks that labels have shown to
+        be too low count for what they are worth; those shown to be too high are not believed to be lower."""
+        return self.max_risk / max(1.0, self.price) if self.rule is Rule.PRIOR else self.max_risk
 
     def cost(self, risk: float) -> float:
         """The expected wrong answers, 0 to 1, that serving a candidate of this estimated risk costs.

@@ -157,9 +157,11 @@ def test_a_hit_must_be_affordable() -> None:
     assert decide(BYTES, risky, Policy(), PRIOR, balance=0.025).hit
     assert decide(BYTES, risky, Policy(), PRIOR, balance=0.0249).reason == "BUDGET_SPENT"
     assert decide(BYTES, SAME_TEXT, Policy(), PRIOR, balance=0.0) == Reuse(True, "NORMALISED", 0.0, "exact/exact", True)
-    dearer = Thresholds(1, 0.0, 0.01, 0.95, {"exact/known": Bound(Rule.PRIOR, 0.05, price=2.0)})
-    assert decide(BYTES, risky, Policy(), dearer, balance=0.054).reason == "BUDGET_SPENT"
-    assert decide(BYTES, risky, Policy(), dearer, balance=0.0551).cost == pytest.approx(0.06)
+    dearer = Thresholds(1, 0.0, 0.01, 0.95, {"exact/known": Bound(Rule.PRIOR, 0.05, price=1.5)})
+    assert decide(BYTES, risky, Policy(), dearer, balance=0.039).reason == "BUDGET_SPENT"
+    assert decide(BYTES, risky, Policy(), dearer, balance=0.0401).cost == pytest.approx(0.045)
+    twice = Thresholds(1, 0.0, 0.01, 0.95, {"exact/known": Bound(Rule.PRIOR, 0.05, price=2.0)})
+    assert decide(BYTES, risky, Policy(), twice).reason == "RISK_OVER_BUDGET"
     assert decide(BYTES, risky, Policy(mode=Mode.STATIC), PRIOR, balance=0.0).hit
 
 

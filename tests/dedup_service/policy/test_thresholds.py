@@ -9,6 +9,7 @@ from dedup_service.policy.account import SPENT
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.thresholds import (
     PRIOR,
+    Bound,
     Labelled,
     Rule,
     Thresholds,
@@ -16,6 +17,7 @@ from dedup_service.policy.thresholds import (
     labels_needed_for,
     latest_of_pair,
     learn,
+    prior,
     to_json,
 )
 
@@ -72,6 +74,16 @@ def test_labels_correct_the_price() -> None:
     few = learn(labelled(("a/b", risks[:5], [False] * 5)), Policy(), version=1, time=0.0)
     assert 0.9 < few.bounds["a/b"].price < 1
     assert dear.bound("never/seen", Policy()).cost(0.02) == 0.02
+
+
+def test_risks_shown_to_be_too_low_are_corrected_before_they_are_believed() -> None:
+    """A kind of evidence twice as wrong as predicted may be estimated at half the risk; one that does better than
+    predicted may not be estimated higher, for nothing of that kind was looked at."""
+    limit = prior(Policy()).max_risk
+    assert Bound(Rule.PRIOR, limit, price=2.0).most == pytest.approx(limit / 2)
+    assert Bound(Rule.PRIOR, limit, price=0.2).most == limit
+    assert Bound(Rule.LEARNT, 0.03, price=2.0).most == 0.03
+    assert Bound(Rule.CLOSED, -1.0, price=2.0).most == -1.0
 
 
 def test_what_is_learnt_costs_its_bound() -> None:
