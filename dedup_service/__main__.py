@@ -51,6 +51,8 @@ from dedup_service.remembering import Remember
 from dedup_service.service import DedupService
 from dedup_service.settings import Settings
 from dedup_service.store_service import StoreService
+from dedup_service.strangers import MOST as STRANGERS
+from dedup_service.strangers import Strangers
 from dedup_service.sweeping import Sweeper
 from dedup_service.tickets import Tickets
 from dedup_service.touching import Touches
@@ -116,7 +118,8 @@ async def serve(chosen: Settings) -> None:
         tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
         album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
-        recogniser = Recogniser(memory, image_encoder, threads, pictures=album)
+        strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, STRANGERS))
+        recogniser = Recogniser(memory, image_encoder, strangers, threads, pictures=album)
         matcher = Matcher(memory, question_encoder, pairs, threads)
         lessons = Lessons(pairs, ledger, question_encoder)
         lookup = Lookup(
@@ -128,11 +131,11 @@ async def serve(chosen: Settings) -> None:
             encoders=encoders, question_dimension=question_encoder.dimension,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, recogniser, lessons, ledger, reader, book, threads,
+            memory, hot, lessons, ledger, reader, book, strangers, threads,
             allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
         )  # fmt: skip
         service = DedupService(
-            lookup, remember, Forget(memory, hot, recogniser), learn, memory, book,
+            lookup, remember, Forget(memory, hot, strangers, album), learn, memory, book,
             image_encoder=image_encoder.identity, question_encoder=question_encoder.identity, versions=versions(),
             data=chosen.data,
         )  # fmt: skip

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dedup_service.hot import Hot
 from dedup_service.memory import Deleted, Memory, Selection, files_of
-from dedup_service.recognising import Recogniser
+from dedup_service.recognising import Pictures
+from dedup_service.strangers import Strangers
 
 
 class Forget:
     """The use case. What is not there is forgotten already."""
 
-    def __init__(self, memory: Memory, hot: Hot, recogniser: Recogniser) -> None:
+    def __init__(self, memory: Memory, hot: Hot, strangers: Strangers, pictures: Pictures | None = None) -> None:
         self.memory = memory
         self.hot = hot
-        self.recogniser = recogniser
+        self.strangers = strangers
+        self.pictures = pictures
 
     async def entry(self, tenant: str, entry: str) -> Deleted:
         """Forgets one entry."""
@@ -28,8 +30,8 @@ class Forget:
             return Deleted()
         entries = await self.memory.entries_of(tenant, record.id)
         deleted = await self.memory.delete(Selection(tenant, images=(record.id,)))
-        if self.recogniser.pictures is not None:
-            self.recogniser.pictures.forget(tenant, files_of(record))
+        if self.pictures is not None:
+            self.pictures.forget(tenant, files_of(record))
         await self.hot.drop(tenant, frozenset(entry.id for entry in entries))
         return deleted
 
@@ -38,5 +40,5 @@ class Forget:
         record = await self.memory.image_by_digest(tenant, digest)
         if record is None:
             return Deleted()
-        self.recogniser.estrange(tenant, digest, record.id)
+        self.strangers.add(tenant, digest, record.id)
         return Deleted(aliases=await self.memory.remove_digest(tenant, digest))

@@ -20,7 +20,7 @@ from dedup_service.memory import Memory, Selection
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.query import Judged
 from dedup_service.question.normal import normalise
-from dedup_service.recognising import Recogniser
+from dedup_service.strangers import Strangers
 
 T = TypeVar("T")
 
@@ -77,11 +77,11 @@ class Learn:
         self,
         memory: Memory,
         hot: Hot,
-        recogniser: Recogniser,
         lessons: Lessons,
         ledger: Ledger,
         reader: Reader,
         book: PolicyBook,
+        strangers: Strangers,
         workers: Executor,
         *,
         allowance: Allowance | None = None,
@@ -89,7 +89,7 @@ class Learn:
     ) -> None:
         self.memory = memory
         self.hot = hot
-        self.recogniser = recogniser
+        self.strangers = strangers
         self.lessons = lessons
         self.ledger = ledger
         self.reader = reader
@@ -192,7 +192,7 @@ class Learn:
     async def separate(self, about: Decision) -> None:
         """Parts a file from the image that it was taken for, when it was the check and not the file that said so."""
         if about.image_tier in ("ALIAS", "PERCEPTUAL", "NEIGHBOUR"):
-            self.recogniser.estrange(about.tenant, about.image, about.nearest_image)
+            self.strangers.add(about.tenant, about.image, about.nearest_image)
             await self.memory.remove_digest(about.tenant, about.image)
 
     async def work(self, call: Callable[[], T]) -> T:

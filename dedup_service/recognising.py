@@ -25,6 +25,7 @@ from dedup_service.image.picture import open_picture
 from dedup_service.memory import ImageRecord, Memory, image_id
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
+from dedup_service.strangers import Strangers
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -84,6 +85,7 @@ class Recogniser:
         self,
         memory: Memory,
         encoder: ImageEncoder,
+        strangers: Strangers,
         workers: Executor,
         *,
         pictures: Pictures | None = None,
@@ -102,13 +104,13 @@ class Recogniser:
         self.ttl = arrival_ttl
         self.arrivals: OrderedDict[tuple[str, str], Arrival] = OrderedDict()
         self.pixels: LRUCache[str, str] = LRUCache(FILES)
-        self.strangers: LRUCache[tuple[str, str, str], bool] = LRUCache(FILES)
+        self.strangers = strangers
 
     async def known(self, tenant: str, byte_digest: bytes) -> Recognition | None:
         """The image by its file's digest alone; None when only the content can tell."""
         digest = byte_digest.hex()
         record = await self.memory.image_by_digest(tenant, digest)
-        if record is not None and not self.estranged(tenant, digest, record):
+        if record is not None and not self.strangers.knows(tenant, digest, record.id):
             return by_digest(record, digest, "BYTES")
         if (pixel_digest := self.pixels.get(digest)) is None:
             return None
@@ -164,7 +166,7 @@ class Recogniser:
         best: Recognition | None = None
         async for tier, record in self.candidates(tenant, features, policy):
             stored = await self.memory.fingerprint(tenant, record.id)
-            if stored is None or self.estranged(tenant, features.byte_digest, record):
+            if stored is None or self.strangers.knows(tenant, features.byte_digest, record.id):
                 continue
             verdict = await self.check(stored, features.fingerprint)
             side = side_of(verdict, tier)
@@ -210,14 +212,6 @@ class Recogniser:
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
                 return Recognition(side, first.image, None, features)
         return None
-
-    def estrange(self, tenant: str, byte_digest: str, image: str) -> None:
-        """Never takes this file for that image again, as long as this process remembers it."""
-        self.strangers[(tenant, byte_digest, image)] = True
-
-    def estranged(self, tenant: str, byte_digest: str, record: ImageRecord) -> bool:
-        """Whether this file was found not to be that image, whatever the check says."""
-        return (tenant, byte_digest, record.id) in self.strangers
 
     def depart(self, tenant: str, byte_digest: str) -> None:
         """The image is remembered, or will not be: it is no longer on its way."""

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, Insert, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from dedup_service.ledger.records import Decision, Feedback, Label, Source, pair_key, sealed, sealed_label
-from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow, ThumbnailRow
+from dedup_service.ledger.records import Decision, Feedback, Label, Source, Stranger, pair_key, sealed, sealed_label
+from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow, StrangerRow, ThumbnailRow
 
 log = structlog.get_logger("ledger")
 
@@ -24,6 +24,7 @@ DECISIONS: Table = DecisionRow.__table__  # type: ignore[assignment]
 LABELS: Table = LabelRow.__table__  # type: ignore[assignment]
 FEEDBACK: Table = FeedbackRow.__table__  # type: ignore[assignment]
 THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
+STRANGERS: Table = StrangerRow.__table__  # type: ignore[assignment]
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 """Seconds between attempts while the database can't be reached: the first wait, doubled up to the last."""
@@ -90,6 +91,10 @@ class Ledger:
         """Takes a client's feedback and the label that it is. False when either had to be dropped."""
         label = Label(feedback.decision, feedback.tenant, Source.FEEDBACK, feedback.right, feedback.time)
         return self.put(Entry(FEEDBACK, asdict(feedback))) and self.put(Entry(LABELS, asdict(label)))
+
+    def record_stranger(self, stranger: Stranger) -> bool:
+        """Takes a file that is not an image. False when it had to be dropped."""
+        return self.put(Entry(STRANGERS, asdict(stranger)))
 
     def state(self) -> LedgerState:
         """How the writer is doing."""
@@ -185,12 +190,12 @@ class Ledger:
         return 0, 0
 
     def sweep(self, record_ttls: Mapping[str, float], default_ttl: float, *, now: float, limit: int = 5_000) -> int:
-        """Deletes up to `limit` decisions, and as many labels, feedback and thumbnails, that are past their time.
+        """Deletes up to `limit` decisions, and as many rows of each other kind, that are past their time.
         `record_ttls` are seconds by tenant, `default_ttl` those of every other tenant. Returns the number of rows
         deleted; fewer than `limit` means that nothing more is due. Blocks; call it from a thread."""
         deleted = 0
         with self.engine.execution_options(writes=True).begin() as connection:
-            for table in (DECISIONS, LABELS, FEEDBACK, THUMBNAILS):
+            for table in (DECISIONS, LABELS, FEEDBACK, THUMBNAILS, STRANGERS):
                 for tenant, ttl in record_ttls.items():
                     due = (table.c.tenant == tenant) & (table.c.time < now - ttl)
                     deleted += delete_some(connection, table, due, limit)
@@ -216,7 +221,7 @@ def delete_some(connection: Connection, table: Table, due: Any, limit: int) -> i
 def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
     """Inserts rows table by table. A decision that is there already stays; a label or feedback replaces the older one,
     so that every record may safely be sent twice."""
-    for table in (DECISIONS, LABELS, FEEDBACK):
+    for table in (DECISIONS, LABELS, FEEDBACK, STRANGERS):
         rows = {tuple(e.row[key.name] for key in table.primary_key): e.row for e in entries if e.table is table}
         if rows:
             connection.execute(insert_for(connection, table), list(rows.values()))

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, Select, func, select
 
-from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS
-from dedup_service.ledger.records import Decision, Feedback, Label, Source
+from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS, STRANGERS
+from dedup_service.ledger.records import Decision, Feedback, Label, Source, Stranger
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.thresholds import Labelled
 
@@ -55,6 +55,12 @@ class Reader:
         """Names of the tenants that asked anything, sorted."""
         with self.engine.connect() as connection:
             return list(connection.execute(within(select(DECISIONS.c.tenant).distinct(), span)).scalars().all())
+
+    def strangers(self, limit: int) -> list[Stranger]:
+        """The newest files that were found not to be an image, oldest first."""
+        query = select(STRANGERS).order_by(STRANGERS.c.time.desc()).limit(limit)
+        with self.engine.connect() as connection:
+            return [Stranger(**row) for row in connection.execute(query).mappings()][::-1]
 
     def decision(self, decision: str) -> Decision | None:
         """One decision by its id, or None."""

@@ -127,6 +127,19 @@ class Feedback:
     """The entry that was removed; empty when none was."""
 
 
+@dataclass(frozen=True)
+class Stranger:
+    """A file that was found not to be an image, whatever the look-alike check says."""
+
+    tenant: str
+    file: str
+    """Its digest in hexadecimal."""
+    image: str
+    """The image record, as the store names it."""
+    time: float
+    """When it was found, seconds since the epoch."""
+
+
 def new_id(time: float | None = None) -> str:
     """A new decision id: 32 hexadecimal digits, microseconds since the epoch and then 72 random bits, so that ids
     sort by time and an index over them grows at its end."""

@@ -136,3 +136,15 @@ class ThumbnailRow(Base):
     time: Mapped[float]
     size: Mapped[int]
     webp: Mapped[bytes]
+
+
+class StrangerRow(Base):
+    """A file that is not an image; see `records.Stranger`."""
+
+    __tablename__ = "strangers"
+    __table_args__ = (Index("strangers_by_time", "time"),)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    file: Mapped[str] = mapped_column(primary_key=True)
+    image: Mapped[str] = mapped_column(primary_key=True)
+    time: Mapped[float]

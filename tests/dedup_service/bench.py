@@ -39,6 +39,7 @@ from dedup_service.question.intents import PairMemory
 from dedup_service.question.normal import detect_language, normalise
 from dedup_service.recognising import Recogniser
 from dedup_service.remembering import FreshAnswer, Remember, Remembered
+from dedup_service.strangers import Strangers
 from dedup_service.tickets import Tickets
 from dedup_service.touching import Touches
 
@@ -155,7 +156,8 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
     tickets = Tickets(b"a key for the tests only")
     touches = Touches(memory)
     with ThreadPoolExecutor(2) as threads:
-        recogniser = Recogniser(memory, images, threads, clock=clock)
+        strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, 100), clock=clock)
+        recogniser = Recogniser(memory, images, strangers, threads, clock=clock)
         matcher = Matcher(memory, questions, pairs, threads)
         lessons = Lessons(pairs, ledger, questions, clock)
         lookup = Lookup(
@@ -166,10 +168,10 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
             encoders="e", question_dimension=questions.dimension, clock=clock,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, recogniser, lessons, ledger, reader, book, threads,
+            memory, hot, lessons, ledger, reader, book, strangers, threads,
             allowance=Allowance(1.0, 5), clock=clock,
         )  # fmt: skip
-        forget = Forget(memory, hot, recogniser)
+        forget = Forget(memory, hot, strangers)
         try:
             yield Bench(clock, memory, hot, book, ledger, reader, pairs, lookup, remember, forget, learn, touches)
         finally:

@@ -283,6 +283,20 @@ async def test_wrong_about_a_copy_parts_it_from_the_image(dedup: Bench) -> None:
     assert isinstance(await dedup.ask(copy, QUESTION), Missed)
 
 
+async def test_a_file_stays_parted_after_a_restart(tmp_path: Path) -> None:
+    """What feedback parted is not joined again by a service that has just started, whatever the check says."""
+    copy = copy_of(receipt())
+    async with bench(tmp_path, embedded=True) as first:
+        await first.teach(receipt(), QUESTION, "RM 138.90")
+        found = await first.ask(copy, QUESTION)
+        assert isinstance(found, Found)
+        await first.learn.feedback("acme", found.findings.decision, False, "", "")
+    async with bench(tmp_path, embedded=True) as second:
+        await second.teach(receipt(), QUESTION, "RM 138.90")
+        assert isinstance(await second.ask(copy, QUESTION), Missed)
+        assert hit(await second.ask(copy_of(receipt(), 70, 0.8), QUESTION)) == "RM 138.90"
+
+
 async def test_forgetting_an_alias_keeps_the_image(dedup: Bench) -> None:
     """The wrong join is undone, the entry of the original stays."""
     await dedup.teach(receipt(), QUESTION, "RM 138.90")
