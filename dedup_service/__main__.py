@@ -145,7 +145,7 @@ async def serve(chosen: Settings) -> None:
             pictures=album,
         )  # fmt: skip
         default = policy_to_json(book.default)
-        reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default)
+        reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default, unused=memory.unused)
         stack.push_async_callback(reports.stop)
         add = {
             "AuditService": partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(reports)),

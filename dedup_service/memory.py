@@ -131,6 +131,17 @@ class Holdings:
 
 
 @dataclass(frozen=True, slots=True)
+class Unused:
+    """Entries of a tenant that were never served."""
+
+    entries: int
+    """All entries that the tenant has."""
+    never: int
+    oldest: tuple[Entry, ...]
+    """Some of them, the oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """One image with its entries and everything needed to store it again elsewhere."""
 
@@ -232,6 +243,10 @@ class Memory(Protocol):
 
     def export(self, tenant: str) -> AsyncIterator[Exported]:
         """Yields everything of a tenant, image by image."""
+        ...
+
+    async def unused(self, tenant: str, most: int) -> Unused:
+        """Counts a tenant's entries and those that were never served; names at most `most` of these."""
         ...
 
     async def holdings(self) -> Holdings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from dedup_service.memory import (
     Selection,
     T,
     Touch,
+    Unused,
     Vector,
     bands,
 )
@@ -33,6 +35,8 @@ CHUNK = 64
 """Points removed or changed in one call: short enough that look-ups get their turn in between."""
 PAGE = 256
 """Points read in one call where all of a set are wanted."""
+MANY = 1_000
+"""The same for a walk through everything of a tenant that reads little of each: about 5 ms of the store's time."""
 CLAIMS = 4
 """Most images considered that claim one digest. More than one is rare: two replicas took in a copy at one moment."""
 GRACE = 900.0
@@ -355,6 +359,18 @@ class PointMemory:
                     vectors.append(entry.vector)
             stacked = np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
             yield Exported(record, found.vector, fingerprint, tuple(entries), stacked)
+
+    async def unused(self, tenant: str, most: int) -> Unused:
+        """Counts a tenant's entries and those that were never served; names at most `most` of these."""
+        entries, never = 0, []
+        fields = ("hits", "create_time")
+        async for found in self.every(Shelf.ENTRIES, (Equals("tenant", tenant),), fields=fields, size=MANY):
+            entries += 1
+            if not found.payload["hits"]:
+                never.append((found.payload["create_time"], found.id))
+        oldest = [point for _, point in heapq.nsmallest(most, never)]
+        named = [entry_of(found.id, found.payload) for found in await self.points.retrieve(Shelf.ENTRIES, oldest)]
+        return Unused(entries, len(never), tuple(sorted(named, key=lambda entry: entry.create_time)))
 
     async def holdings(self) -> Holdings:
         """Counts what is held."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from dedup_service.audit.job import Job
 from dedup_service.audit.making import Wanted, make_report
+from dedup_service.audit.report import NeverHit
 from dedup_service.audit.traffic import AuditError, open_ledger
 from dedup_service.policy.policy import Policy, from_json
 
@@ -48,6 +49,7 @@ def main() -> int:
                 job.confidence,
                 job.price,
                 job.currency,
+                never_hit=never_hit(job),
                 default=default,
             )
             make_report(engine, wanted, Path(job.out), progress)
@@ -57,6 +59,14 @@ def main() -> int:
         say({"reason": error.reason, "message": str(error)})
         return 2
     return 0
+
+
+def never_hit(job: Job) -> NeverHit | None:
+    """What the service that asks for the report knows of its store."""
+    if job.never_hit is None:
+        return None
+    entries, never, oldest = job.never_hit
+    return NeverHit(entries, never, tuple((question, model, stored) for question, model, stored in oldest))
 
 
 def say(message: dict[str, Any]) -> None:

@@ -22,3 +22,5 @@ class Job:
     currency: str = "USD"
     default_policy: str = ""
     """The default policy as JSON; empty for the built-in one."""
+    never_hit: tuple[int, int, list[tuple[str, str, float]]] | None = None
+    """Entries in the store, those never served, and the oldest of these: question, model, time. None when unknown."""

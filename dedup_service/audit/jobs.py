@@ -8,13 +8,15 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dedup_service.audit.job import Job
+from dedup_service.audit.report import OLDEST
 from dedup_service.ledger.records import new_id
+from dedup_service.memory import MemoryUnavailableError, Unused
 
 KEEP = 30 * 86_400.0
 """Seconds that a report is kept."""
@@ -58,12 +60,14 @@ class Reports:
         ledger: str,
         *,
         default_policy: str = "",
+        unused: Callable[[str, int], Awaitable[Unused]] | None = None,
         keep: float = KEEP,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
         self.ledger = ledger
         self.default_policy = default_policy
+        self.unused = unused
         self.keep = keep
         self.clock = clock
         self.jobs: dict[str, Running] = {}
@@ -103,15 +107,17 @@ class Reports:
 
     async def run(self, running: Running, job: Job) -> None:
         """Follows the process to its end; stops it when cancelled."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "dedup_service.audit",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        process: asyncio.subprocess.Process | None = None
         try:
+            job = replace(job, never_hit=await self.never_hit(job.tenant))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "dedup_service.audit",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps(asdict(job)).encode())
@@ -128,8 +134,19 @@ class Reports:
         except (OSError, ValueError) as error:
             running.reason, running.message = "AUDIT_FAILED", f"The audit's process failed: {type(error).__name__}."
         finally:
-            await end(process)
+            if process is not None:
+                await end(process)
             running.done = True
+
+    async def never_hit(self, tenant: str | None) -> tuple[int, int, list[tuple[str, str, float]]] | None:
+        """What the store says about entries that were never served; None over all tenants, or when it is away."""
+        if tenant is None or self.unused is None:
+            return None
+        try:
+            found = await self.unused(tenant, OLDEST)
+        except MemoryUnavailableError:
+            return None
+        return found.entries, found.never, [(e.question, e.model, e.create_time) for e in found.oldest]
 
     async def cancel(self, job: str) -> None:
         """Stops a report on its way; nothing of it is left. Finished ones stay."""

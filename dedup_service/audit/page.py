@@ -93,4 +93,4 @@ def duration(seconds: float) -> str:
     for unit, size in (("days", 172_800.0), ("hours", 7_200.0), ("minutes", 120.0)):
         if seconds >= size:
             return f"{seconds / {'days': 86_400, 'hours': 3_600, 'minutes': 60}[unit]:,.1f} {unit}"
-    return f"{seconds:,.0f} seconds"
+    return f"{seconds:,.1f} seconds" if seconds < 10 else f"{seconds:,.0f} seconds"

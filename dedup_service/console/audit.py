@@ -20,7 +20,7 @@ from askonce import settings, telemetry
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.audit import labelling
 from dedup_service.audit.labelling import Session
-from dedup_service.audit.report import NeverHit, Report, finite
+from dedup_service.audit.report import OLDEST, NeverHit, Report, finite
 from dedup_service.audit.sampling import accuracy, gate
 from dedup_service.audit.traffic import AuditError, check_file, open_ledger, read_traffic
 from dedup_service.audit.traffic import Progress as AuditProgress
@@ -32,9 +32,6 @@ from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Policy, PolicyInvalidError, from_json
 from dedup_service.settings import Settings
-
-OLDEST = 20
-"""Entries never hit that a report names."""
 
 ledger_option = click.option(
     "--ledger",

@@ -934,3 +934,15 @@ def test_what_comes_during_a_build_is_new_after_it(tmp_path: Path, monkeypatch: 
     assert collection.removal is not None
     collection.removal.join()
     collection.shard.close()
+
+
+async def test_entries_that_were_never_served_are_counted(memory: PointMemory) -> None:
+    """A tenant's entries, those without a hit among them, and the oldest of these by name."""
+    image = await store(memory, an_image())
+    for number in range(5):
+        await put(memory, an_entry(image, f"question {number}", create_time=NOW - number, hits=number % 2))
+    other = await store(memory, an_image(2, "globex"))
+    await put(memory, an_entry(other))
+    found = await memory.unused("acme", 2)
+    assert (found.entries, found.never) == (5, 3)
+    assert [entry.normal for entry in found.oldest] == ["question 4", "question 2"]

@@ -10,7 +10,9 @@ import pytest
 
 from benchmarks.ledgers import Made
 from dedup_service.audit.jobs import KEEP, BusyError, Reports
+from dedup_service.memory import MemoryUnavailableError, Unused
 from tests.dedup_service.audit.conftest import END, FORTNIGHT
+from tests.dedup_service.test_memory import an_entry, an_image
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,30 @@ async def test_a_report_is_made_and_found(reports: Reports) -> None:
     assert await asyncio.to_thread(reports.delete, "-", running.id)
     with pytest.raises(LookupError):
         await asyncio.to_thread(reports.read, "-", running.id)
+
+
+async def test_what_was_never_served_comes_from_the_store(reports: Reports) -> None:
+    """A tenant's report names the entries that nobody was served; where the store is away it is made without."""
+    asked: list[str] = []
+
+    async def unused(tenant: str, most: int) -> Unused:
+        asked.append(tenant)
+        if len(asked) > 1:
+            raise MemoryUnavailableError("away")
+        image = an_image(tenant="acme")
+        return Unused(3, 1, (an_entry(image, "how much"),))
+
+    reports.unused = unused
+    found = []
+    for _ in range(2):
+        running = reports.start("acme", FORTNIGHT)
+        assert running.task is not None
+        await running.task
+        assert (running.done, running.reason) == (True, "")
+        found.append((await asyncio.to_thread(reports.read, "acme", running.id))["never_hit"])
+    assert asked == ["acme", "acme"]
+    assert (found[0]["entries"], found[0]["never"], found[0]["oldest"][0][1]) == (3, 1, "glm")
+    assert found[1] is None
 
 
 async def test_a_cancelled_report_leaves_nothing(reports: Reports) -> None:
