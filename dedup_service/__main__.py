@@ -121,7 +121,7 @@ async def serve(chosen: Settings) -> None:
         strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, STRANGERS))
         recogniser = Recogniser(memory, image_encoder, strangers, threads, pictures=album)
         matcher = Matcher(memory, question_encoder, pairs, threads)
-        lessons = Lessons(pairs, ledger, question_encoder)
+        lessons = Lessons(pairs, ledger, question_encoder, book.shares)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
             encoders=encoders, ticket_ttl=chosen.ticket_ttl,

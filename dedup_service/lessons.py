@@ -32,11 +32,14 @@ class Lessons:
         pairs: PairMemory,
         ledger: Ledger,
         encoder: QuestionEncoder,
+        shares: Callable[[str], bool],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`shares` says whether a tenant lets others learn from its pairs of questions."""
         self.pairs = pairs
         self.ledger = ledger
         self.encoder = encoder
+        self.shares = shares
         self.clock = clock
         self.lock = threading.Lock()
         self.frequencies: LRUCache[str, AnswerFrequency] = LRUCache(TENANTS)
@@ -83,7 +86,7 @@ class Lessons:
         with self.lock:
             frequency = self.frequency(tenant)
             log_odds = frequency.log_odds_same(answer) if same else frequency.log_odds_different()
-        self.pairs.add(tenant, left, right, Evidence(witness, log_odds, same, self.clock(), image, prior))
+        self.note(tenant, left, right, Evidence(witness, log_odds, same, self.clock(), image, prior))
 
     def count(self, tenant: str, answer: str) -> None:
         """Counts a fresh answer: how common it is decides how telling an agreement on it will be."""
@@ -94,9 +97,13 @@ class Lessons:
         """Notes what the judge said about two questions (normal forms)."""
         probability = min(CERTAIN, max(1 - CERTAIN, same_probability))
         log_odds = math.log(probability / (1 - probability))
-        self.pairs.add(tenant, left, right, Evidence("judge", log_odds, log_odds > 0, self.clock()))
+        self.note(tenant, left, right, Evidence("judge", log_odds, log_odds > 0, self.clock()))
 
     def deny(self, tenant: str, left: str, right: str) -> None:
         """Notes that a client called a reuse wrong."""
         if left != right:
-            self.pairs.add(tenant, left, right, Evidence("feedback", -FEEDBACK_LOG_ODDS, False, self.clock()))
+            self.note(tenant, left, right, Evidence("feedback", -FEEDBACK_LOG_ODDS, False, self.clock()))
+
+    def note(self, tenant: str, left: str, right: str, evidence: Evidence) -> None:
+        """Adds evidence to the tenant's pairs and, where its policy shares, to those of all who read shared ones."""
+        self.pairs.add(tenant, left, right, evidence, share=self.shares(tenant))

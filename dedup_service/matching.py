@@ -12,7 +12,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from dedup_service.memory import Entry, Memory, Vector, entry_id
-from dedup_service.policy.policy import Policy
+from dedup_service.policy.policy import IntentSharing, Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
 from dedup_service.query import Query
 from dedup_service.question.encoder import QuestionEncoder
@@ -114,7 +114,8 @@ class Matcher:
         """Weighs all evidence about one pair. Pure apart from what is known by heart; safe in a worker thread."""
         if entry.normal == query.normal:
             return same_normal(query, entry)
-        known = self.pairs.verdict(query.tenant, query.normal, entry.normal)
+        shared = policy.shared_intents is not IntentSharing.NONE
+        known = self.pairs.verdict(query.tenant, query.normal, entry.normal, shared=shared)
         judged = query.judged
         applies = judged is not None and (judged.left, judged.right) == (query.question, entry.question)
         evidence = gather(

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from dedup_service.policy.policy import Policy, PolicyInvalidError, Violation, etag, merge, validate
+from dedup_service.policy.policy import IntentSharing, Policy, PolicyInvalidError, Violation, etag, merge, validate
 from dedup_service.policy.thresholds import PRIOR, Thresholds
 
 log = structlog.get_logger("policy")
@@ -121,6 +121,10 @@ class PolicyBook:
         """The revision in force for `tenant`."""
         found = self.revisions.get(tenant)
         return found if found is not None else Revision(tenant, 0, self.defaults.get(tenant, self.default))
+
+    def shares(self, tenant: str) -> bool:
+        """Whether `tenant` lets others learn from its pairs of questions."""
+        return self.current(tenant).policy.shared_intents is IntentSharing.SHARE
 
     def thresholds(self, tenant: str) -> Thresholds:
         """The thresholds learnt for `tenant`; the prior alone when there are none."""

@@ -17,7 +17,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dedup_service.question.normal import normalise
@@ -40,7 +40,8 @@ MOST_PER_PAIR = 8.0
 MOST_MEMBERS = 200
 MOST_WORDINGS = 32
 MOST_OBSERVATIONS = 32
-SHARED = ""
+# The name under which shared evidence is kept; no tenant has an empty one.
+POOL = ""
 
 
 @dataclass(frozen=True)
@@ -310,8 +311,9 @@ class PairMemory:
     """Verdicts on pairs of questions, per tenant. Thread-safe; every call takes microseconds but `add` on a large
     intent.
 
-    ``store`` makes it durable: what it loads is replayed at once, what is added is appended. ``shared`` lets all
-    tenants learn from each other: only if the operator says so. ``keep_texts``: without the texts, vetoes between the
+    Beside the tenants' own there is a pool, into which a tenant's evidence goes as well when it is shared, and which is
+    asked where a tenant's own evidence decides nothing. ``store`` makes it all durable: what it loads is replayed at
+    once, what is added is appended. ``keep_texts``: without the texts, vetoes between the
     questions of two intents can't be checked again, so intents are then formed from pairs of the caller's own vetting
     alone. ``most_pairs`` bounds each tenant, ``most_tenants`` their number; least recently used out first.
     """
@@ -320,13 +322,11 @@ class PairMemory:
         self,
         store: PairStore | None = None,
         *,
-        shared: bool = False,
         keep_texts: bool = True,
         most_pairs: int = 200_000,
         most_tenants: int = 1000,
     ) -> None:
         self._store = store
-        self._shared = shared
         self._keep_texts = keep_texts
         self._most_pairs = most_pairs
         self._most_tenants = most_tenants
@@ -336,9 +336,9 @@ class PairMemory:
             for record in store.load():
                 self._tenant(record.tenant).add(record)
 
-    def add(self, tenant: str, a: str, b: str, evidence: Evidence) -> None:
-        """Takes one observation on two questions. Evidence for "same" on a vetoed pair is kept, but never merges
-        them."""
+    def add(self, tenant: str, a: str, b: str, evidence: Evidence, *, share: bool = False) -> None:
+        """Takes one observation on two questions; ``share`` puts it into the pool as well. Evidence for "same" on a
+        vetoed pair is kept, but never merges them."""
         one, other = normalise(a), normalise(b)
         if one == other:
             return
@@ -346,7 +346,7 @@ class PairMemory:
         if left > right:
             left, right, one, other = right, left, other, one
         record = PairRecord(
-            tenant=self._name(tenant),
+            tenant=tenant,
             left=left,
             right=right,
             left_text=one if self._keep_texts else "",
@@ -359,29 +359,34 @@ class PairMemory:
             prior=evidence.prior,
             blocked=evidence.same and bool(vetoes(a, b)),
         )
+        records = [record]
+        if share:  # an image of one tenant is no other tenant's
+            context = f"{tenant}/{record.context}" if record.context else ""
+            records.append(replace(record, tenant=POOL, context=context))
         with self._lock:
-            self._tenant(record.tenant).add(record)
+            for each in records:
+                self._tenant(each.tenant).add(each)
         if self._store is not None:
-            self._store.append([record])
+            self._store.append(records)
 
-    def verdict(self, tenant: str, a: str, b: str) -> KnownVerdict:
+    def verdict(self, tenant: str, a: str, b: str, *, shared: bool = False) -> KnownVerdict:
         """What is known about two questions; "same" only if they are one intent or their own evidence reaches
-        `MERGE`."""
+        `MERGE`. With ``shared``, the pool is asked where the tenant's own evidence leaves it unknown."""
         one, other = normalise(a), normalise(b)
         if one == other:
             return KnownVerdict(MOST_PER_PAIR, "same", "equal in normal form")
         with self._lock:
-            mine = self._tenants.get(self._name(tenant))
-            if mine is None:
-                return KnownVerdict(0.0, "unknown", "never compared")
-            left, right = self._node(mine, one), self._node(mine, other)
-            return KnownVerdict(*mine.verdict(left, right))
+            own = self._known(tenant, one, other)
+            if own.state != "unknown" or not shared:
+                return own
+            pooled = self._known(POOL, one, other)
+            return own if pooled.state == "unknown" else pooled
 
     def members(self, tenant: str, question: str) -> tuple[str, ...]:
         """The normal forms of the other questions of the same intent (those whose text was kept), in a stable order."""
         normal = normalise(question)
         with self._lock:
-            mine = self._tenants.get(self._name(tenant))
+            mine = self._tenants.get(tenant)
             if mine is None:
                 return ()
             group = mine.group(self._node(mine, normal))
@@ -392,7 +397,7 @@ class PairMemory:
         them."""
         normal = normalise(question)
         with self._lock:
-            mine = self._tenants.get(self._name(tenant))
+            mine = self._tenants.get(tenant)
             if mine is None:
                 return reading_key(normal) if self._keep_texts else digest(normal)
             return min(mine.group(self._node(mine, normal)))
@@ -405,13 +410,13 @@ class PairMemory:
     def size(self, tenant: str) -> tuple[int, int, int]:
         """How many questions, pairs and intents are known for the tenant."""
         with self._lock:
-            mine = self._tenants.get(self._name(tenant))
+            mine = self._tenants.get(tenant)
             return (len(mine.near), len(mine.pairs), len(mine.members)) if mine else (0, 0, 0)
 
     def forget(self, tenant: str) -> None:
-        """Drops all that is known in memory for one tenant (with ``shared``, for all)."""
+        """Drops all that is known in memory for one tenant; what it shared stays in the pool."""
         with self._lock:
-            self._tenants.pop(self._name(tenant), None)
+            self._tenants.pop(tenant, None)
 
     def replay(self, records: Iterable[PairRecord]) -> None:
         """Takes records from elsewhere (another replica) without storing them again."""
@@ -419,11 +424,14 @@ class PairMemory:
             for record in records:
                 self._tenant(record.tenant).add(record)
 
+    def _known(self, name: str, one: str, other: str) -> KnownVerdict:
+        mine = self._tenants.get(name)
+        if mine is None:
+            return KnownVerdict(0.0, "unknown", "never compared")
+        return KnownVerdict(*mine.verdict(self._node(mine, one), self._node(mine, other)))
+
     def _node(self, mine: _Tenant, normal: str) -> str:
         return mine.node(digest(normal), normal if self._keep_texts else "")
-
-    def _name(self, tenant: str) -> str:
-        return SHARED if self._shared else tenant
 
     def _tenant(self, name: str) -> _Tenant:
         found = self._tenants.get(name)

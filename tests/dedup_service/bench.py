@@ -159,7 +159,7 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
         strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, 100), clock=clock)
         recogniser = Recogniser(memory, images, strangers, threads, clock=clock)
         matcher = Matcher(memory, questions, pairs, threads)
-        lessons = Lessons(pairs, ledger, questions, clock)
+        lessons = Lessons(pairs, ledger, questions, book.shares, clock)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches, encoders="e", clock=clock
         )

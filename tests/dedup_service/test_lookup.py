@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dedup_service.image.picture import PictureError
-from dedup_service.lookup import Found, Missed
-from dedup_service.policy.policy import Mode, PolicyInvalidError, Tightening
+from dedup_service.lookup import ContentWanted, Found, Missed
+from dedup_service.policy.policy import IntentSharing, Mode, PolicyInvalidError, Tightening
 from dedup_service.query import CacheMode
 from dedup_service.tickets import TicketError
 from tests.dedup_service.bench import Bench, bench, hit, query_for, reason
@@ -358,3 +358,25 @@ async def test_answers_given_at_another_resolution_do_not_stand_in(dedup: Bench)
     assert hit(await dedup.ask(receipt(), QUESTION, max_pixels=900_000)) == "RM 133.90"
     await dedup.set_policy(max_pixels=4_816_896)
     assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 138.90"
+
+
+@pytest.mark.parametrize(("giver", "taker", "known"), [("SHARE", "READ", True), ("READ", "SHARE", False),
+                                                       ("SHARE", "NONE", False)])  # fmt: skip
+async def test_what_is_known_of_questions_is_shared_as_policies_say(
+    dedup: Bench, giver: str, taker: str, known: bool
+) -> None:
+    """A pair of questions that one tenant's images taught serves another tenant's images only where the one gives and
+    the other takes; answers are never shared."""
+    asked, reworded = "What is the invoice number?", "Which number did they file this under?"
+    await dedup.set_policy("giver", shared_intents=IntentSharing(giver))
+    await dedup.set_policy("taker", shared_intents=IntentSharing(taker))
+    for number in range(4):
+        page = receipt(shop=f"SHOP {number * 1117}")
+        await dedup.teach(page, asked, f"INV-20{number}7714", "giver")
+        if isinstance(missed := await dedup.ask(page, reworded, "giver"), Missed):
+            await dedup.store(missed, f"INV-20{number}7714", "giver")
+    await dedup.teach(receipt(), asked, "INV-999", "taker")
+    found = await dedup.ask(receipt(), reworded, "taker")
+    match = found.findings.match if not isinstance(found, ContentWanted) else None
+    assert match is not None
+    assert (match.side.tier == "KNOWN") is known

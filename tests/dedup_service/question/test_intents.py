@@ -125,14 +125,34 @@ def test_wordings_of_one_reading_share_evidence() -> None:
     assert memory.verdict("t", "total?", PAID).state == "unknown"
 
 
-def test_tenants_do_not_share_unless_told_to() -> None:
-    """What one tenant's traffic taught is another's only if the operator says so."""
-    alone, together = PairMemory(), PairMemory(shared=True)
-    for memory in (alone, together):
-        agree(memory, PAID, SPENT)
-    assert alone.verdict("other", PAID, SPENT).state == "unknown"
-    assert alone.members("other", PAID) == ()
-    assert together.verdict("other", PAID, SPENT).state == "same"
+def test_tenants_share_only_what_they_are_told_to() -> None:
+    """What one tenant's traffic taught is another's only if the one gives it and the other asks for it; a tenant's own
+    word goes first, and an image counts once for each tenant."""
+    memory = PairMemory()
+    agree(memory, PAID, SPENT)
+    assert memory.verdict("other", PAID, SPENT, shared=True).state == "unknown"
+    for image in ("one", "two", "three"):
+        memory.add("giver", PAID, SPENT, seen(on=image), share=True)
+    assert memory.verdict("other", PAID, SPENT).state == "unknown"
+    assert memory.verdict("other", PAID, SPENT, shared=True).state == "same"
+    assert memory.members("other", PAID) == ()
+    for _ in range(3):
+        memory.add("other", PAID, SPENT, seen("feedback", same=False, weight=5.0))
+    assert memory.verdict("other", PAID, SPENT, shared=True).state == "different"
+    memory.forget("giver")
+    assert memory.verdict("third", PAID, SPENT, shared=True).state == "same"
+
+
+def test_the_pool_outlives_a_restart(tmp_path: Path) -> None:
+    """What was shared is stored like everything else."""
+    store = SqlitePairStore(tmp_path / "pairs.sqlite")
+    before = PairMemory(store)
+    for image in ("one", "two", "three"):
+        before.add("giver", PAID, SPENT, seen(on=image), share=True)
+    store.close()
+    store = SqlitePairStore(tmp_path / "pairs.sqlite")
+    assert PairMemory(store).verdict("other", PAID, SPENT, shared=True).state == "same"
+    store.close()
 
 
 def test_memory_is_bounded() -> None:
