@@ -631,12 +631,11 @@ class EdgeStore:
 def survey(folder: Path, layout: Layout, now: float) -> list[Leftover]:
     """The collections in a folder that belong to other encoders."""
     found = []
-    for path in sorted(folder.iterdir()):
-        name = path.name.removesuffix(".sqlite")
-        if not layout.foreign(name) or path.name.endswith(("-wal", "-shm")):
+    for name in sorted({path.name.split(".")[0] for path in folder.iterdir()}):
+        if not layout.foreign(name):
             continue
-        leftover = Leftover(name)
-        if path.is_dir() and (path / "current.json").exists():
+        leftover, path = Leftover(name), folder / name
+        if (path / "current.json").exists():
             current = json.loads((path / "current.json").read_text(encoding="utf-8"))
             shard = edge.EdgeShard.load(str(path / f"{int(current['generation']):06d}"))
             leftover = count_leftover(leftover, shard, now)

@@ -222,7 +222,7 @@ class EdgePoints:
 
     def foreign(self) -> bool:
         """Whether there is anything of other encoders. Blocks."""
-        return any(self.layout.foreign(path.name.removesuffix(".sqlite")) for path in self.folder.iterdir())
+        return any(self.layout.foreign(path.name.split(".")[0]) for path in self.folder.iterdir())
 
     async def drop(self, names: Sequence[str]) -> None:
         await asyncio.to_thread(remove_collections, self.folder, [name for name in names if self.layout.foreign(name)])

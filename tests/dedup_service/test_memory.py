@@ -946,3 +946,14 @@ async def test_entries_that_were_never_served_are_counted(memory: PointMemory) -
     found = await memory.unused("acme", 2)
     assert (found.entries, found.never) == (5, 3)
     assert [entry.normal for entry in found.oldest] == ["question 4", "question 2"]
+
+
+async def test_what_is_in_use_is_no_leftover(tmp_path: Path, clock: Clock) -> None:
+    """Beside its own collections, and the logs of their databases, a store sees nothing that others left."""
+    memory = edge_memory(tmp_path, clock)
+    await memory.start()
+    await store(memory, an_image())
+    assert list((tmp_path / "edge").glob("fingerprints-*-wal"))
+    assert not await asyncio.to_thread(memory.points.foreign)
+    assert await memory.delete_stale(dry_run=True) == Deleted()
+    await memory.close()
