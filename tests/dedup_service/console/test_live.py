@@ -127,6 +127,7 @@ def test_export_import_purge_and_feedback(target: str, tmp_path: Path) -> None:
     assert "CONDITION" in run(target, "purge", "--tenant", "copy-shop", "--yes", code=2)
     assert read(target, "purge", "--tenant", "copy-shop", "--all", "--yes")["entry_count"] == "1"
     assert read(target, "purge", "--tenant", "copy-shop", "--all", "--dry-run")["entry_count"] == "0"
+    assert read(target, "purge", "--tenant", OWN_TENANT, "--stale-encoders", "--dry-run")["entry_count"] == "0"
     run(target, "purge", "--tenant", OWN_TENANT, "--all", "--yes")
     unknown = run(target, "feedback", f"tenants/acme/decisions/{'0' * 32}", "wrong", code=2)
     assert "DECISION_UNKNOWN" in unknown
