@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, RowMapping, Select, func, select
 
 from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS, STRANGERS
 from dedup_service.ledger.records import Decision, Feedback, Label, Source, Stranger
@@ -129,7 +129,7 @@ class Reader:
             select(LABELS.c.source, LABELS.c.same, LABELS.c.time, *(DECISIONS.c[name] for name in names))
             .join(DECISIONS, DECISIONS.c.id == LABELS.c.decision)
             .where(LABELS.c.tenant == tenant, LABELS.c.time >= since, LABELS.c.source.in_(PRECEDENCE))
-            .where(LABELS.c.same.is_not(None), DECISIONS.c.risk.is_not(None), DECISIONS.c.tenant == tenant)
+            .where(DECISIONS.c.risk.is_not(None), DECISIONS.c.tenant == tenant)
             .where(DECISIONS.c.reason.not_in(FORBIDDEN))
         )
         if not cross_language:
@@ -139,17 +139,18 @@ class Reader:
             for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():
                 exact = row["image_tier"] in ("BYTES", "PIXELS") and row["question_tier"] in ("EXACT", "NORMALISED")
                 older = best.get(row["id"])
-                if not exact and (older is None or RANK[row["source"]] < RANK[older["source"]]):
+                if not exact and (older is None or reliability(row) < reliability(older)):
                     best[row["id"]] = row
         rows = list(best.values())
         strata = tuple(sorted({row["stratum"] for row in rows}))
         return Labelled(
             np.array([row["risk"] for row in rows], dtype=np.float64),
-            np.array([not row["same"] for row in rows], dtype=np.bool_),
+            np.array([row["same"] is False for row in rows], dtype=np.bool_),
             np.array([strata.index(row["stratum"]) for row in rows], dtype=np.int32),
             strata,
             np.array([row["pair"] for row in rows], dtype=np.int64),
             np.array([row["time"] for row in rows], dtype=np.float64),
+            np.array([row["same"] is None for row in rows], dtype=np.bool_),
         )
 
     def recorded(self, span: Span) -> Recorded:
@@ -213,6 +214,11 @@ class Reader:
             if source in found:
                 verified[found[source][0]] = label[found[source][0]]
         return verified, label
+
+
+def reliability(label: RowMapping) -> tuple[bool, int]:
+    """Order of labels of one decision, the most reliable first: those with a verdict, then by their source."""
+    return label["same"] is None, RANK[label["source"]]
 
 
 CLOSED = frozenset(FORBIDDEN)

@@ -79,8 +79,7 @@ class Recorded:
     def labelled(self, *, cross_language: bool) -> Labelled:
         """The labelled candidates that are not exact: what thresholds are learnt from. Candidates in another language
         count only where the policy serves them."""
-        decided = (self.label == RIGHT) | (self.label == WRONG)
-        chosen = decided & ~self.exact & np.isfinite(self.risk) & self.comparable
+        chosen = (self.label != UNLABELLED) & ~self.exact & np.isfinite(self.risk) & self.comparable
         chosen &= cross_language | ~self.cross_language
         return Labelled(
             self.risk[chosen],
@@ -89,6 +88,7 @@ class Recorded:
             self.strata,
             self.pair[chosen],
             self.time[chosen],
+            self.label[chosen] == UNDECIDED,
         )
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 
 from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.preview import serves
-from dedup_service.policy.recorded import RIGHT, WRONG, Recorded
+from dedup_service.policy.recorded import RIGHT, UNLABELLED, Recorded
 from dedup_service.policy.risk import STARTS, labels_needed, learn_then_test, upper_bound
 from dedup_service.policy.thresholds import Thresholds, latest_of_pair, learn
 
@@ -31,7 +31,7 @@ class Suggestion:
     labels: int
     """Labels of distinct pairs above the suggested thresholds, or all of them when nothing is suggested."""
     wrong: int
-    """Wrong ones among them."""
+    """Wrong ones among them, those without a verdict included."""
     upper: float
     """Upper confidence bound of their wrong-answer rate, 0 to 1."""
     needed: int
@@ -46,19 +46,19 @@ def suggest(recorded: Recorded, policy: Policy, thresholds: Thresholds, *, time:
 
     Each image threshold of the ladder starts one fixed sequence over question thresholds (see
     `risk.learn_then_test`); the ladder shares the error probability, so picking the best of what passed keeps the
-    confidence. Exact repeats count as hits and bring no labels: with them the overall rate is lower still. `time` is
-    now, in seconds since the epoch.
+    confidence. A label without a verdict counts as wrong. Exact repeats count as hits and bring no labels: with them
+    the overall rate is lower still. `time` is now, in seconds since the epoch.
     """
     learnt = learn(
         recorded.labelled(cross_language=policy.cross_language), policy, version=thresholds.version + 1, time=time
     )
     total = max(1, len(recorded))
     now = int(np.count_nonzero(serves(recorded, policy, thresholds))) / total
-    decided = ((recorded.label == RIGHT) | (recorded.label == WRONG)) & ~recorded.exact & recorded.comparable
+    compared = (recorded.label != UNLABELLED) & ~recorded.exact & recorded.comparable
     scored = np.isfinite(recorded.image_score) & np.isfinite(recorded.question_score) & np.isfinite(recorded.risk)
-    rows = recorded.rows(decided & scored & (policy.cross_language | ~recorded.cross_language))
+    rows = recorded.rows(compared & scored & (policy.cross_language | ~recorded.cross_language))
     rows = rows.rows(latest_of_pair(rows.labelled(cross_language=True)))
-    wrong = rows.label == WRONG
+    wrong = rows.label != RIGHT
     confidence = 1 - (1 - policy.confidence) / len(IMAGE_LADDER)
     best: Suggestion | None = None
     for image_threshold in IMAGE_LADDER:

@@ -87,6 +87,9 @@ class Labelled:
     """Names the pair that was compared. Labels of one pair are not independent: only the latest counts."""
     time: NDArray[np.float64]
     """Seconds since the epoch."""
+    unsure: NDArray[np.bool_]
+    """Whether the comparison gave no verdict. Such a label counts as wrong where a bound must hold, and not at all
+    where a risk is corrected."""
 
 
 @dataclass(frozen=True)
@@ -145,34 +148,40 @@ def learn(labelled: Labelled, policy: Policy, *, version: int, time: float) -> T
     tested = sum(len(rows) >= least for rows in masks.values())
     confidence = 1 - (1 - policy.confidence) / max(1, tested)
     bounds = {
-        name: learn_stratum(labelled.risk[rows], labelled.wrong[rows], policy, confidence)
+        name: learn_stratum(labelled.risk[rows], labelled.wrong[rows], labelled.unsure[rows], policy, confidence)
         for name, rows in masks.items()
         if name and len(rows)
     }
     return Thresholds(version, time, policy.error_budget, policy.confidence, bounds)
 
 
-def learn_stratum(risks: NDArray[np.float64], wrong: NDArray[np.bool_], policy: Policy, confidence: float) -> Bound:
+def learn_stratum(
+    risks: NDArray[np.float64], wrong: NDArray[np.bool_], unsure: NDArray[np.bool_], policy: Policy, confidence: float
+) -> Bound:
     """One stratum's threshold: learnt when a test passes; closed when what the prior serves is shown to be worse than
     any prior may be; else the prior, with its price and the number of labels still needed."""
-    result = learn_then_test(risks, wrong, policy.error_budget, confidence)
+    doubtful = wrong | unsure
+    result = learn_then_test(risks, doubtful, policy.error_budget, confidence)
     strict = prior(policy)
     inside = risks <= strict.max_risk
-    labels, errors = int(np.count_nonzero(inside)), int(np.count_nonzero(wrong & inside))
-    price = (errors + TRUST) / (float(np.sum(risks[inside])) + TRUST)
+    decided = inside & ~unsure
+    labels, errors = int(np.count_nonzero(decided)), int(np.count_nonzero(wrong & decided))
+    price = (errors + TRUST) / (float(np.sum(risks[decided])) + TRUST)
     if result.max_risk is not None:
         found = Bound(Rule.LEARNT, result.max_risk + SLACK, result.labels, result.wrong, result.upper)
         return replace(found, price=price)
+    compared, doubted = int(np.count_nonzero(inside)), int(np.count_nonzero(doubtful & inside))
+    upper = upper_bound(doubted, compared, confidence)
     if lower_bound(errors, labels, policy.confidence) > PRIOR_MOST:
-        return Bound(Rule.CLOSED, -1.0, labels, errors, upper_bound(errors, labels, confidence), price=price)
-    needed = max(1, labels_needed(policy.error_budget, 1 - (1 - confidence) / len(STARTS), errors) - labels)
-    upper = upper_bound(errors, labels, confidence)
+        return Bound(Rule.CLOSED, -1.0, labels, errors, upper, price=price)
+    needed = max(1, labels_needed(policy.error_budget, 1 - (1 - confidence) / len(STARTS), doubted) - compared)
     return Bound(Rule.PRIOR, strict.max_risk, labels, errors, upper, needed, price)
 
 
 def latest_of_pair(labelled: Labelled) -> NDArray[np.int64]:
-    """Rows that hold the latest label of their pair within their stratum, in order of time."""
-    order = np.argsort(labelled.time, kind="stable")[::-1]
+    """Rows that hold the latest label of their pair within their stratum, one with a verdict if there is any, in order
+    of time."""
+    order = np.lexsort((labelled.time, ~labelled.unsure))[::-1]
     keys = np.stack([labelled.pair[order], labelled.stratum[order].astype(np.int64)])
     _, first = np.unique(keys, axis=1, return_index=True)
     return np.sort(order[first])

@@ -80,6 +80,7 @@ def run(budget: float, *, excess: float, noise: float = 0.0, requests: int = 12_
                 STRATA,
                 np.arange(count),
                 np.arange(count, dtype=float),
+                np.zeros(count, bool),
             )
             thresholds = learn(columns, policy, version=number, time=0.0)
     return Outcome(hits, wrong, late, estimate([Sample(hits, right_seen, wrong_seen)]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,8 @@ def labelled(*strata: tuple[str, list[float], list[bool]]) -> Labelled:
     wrong = np.concatenate([np.array(wrongs, bool) for _, _, wrongs in strata])
     codes = np.concatenate([np.full(len(risks), code, np.int32) for code, (_, risks, _) in enumerate(strata)])
     names = tuple(name for name, _, _ in strata)
-    return Labelled(risk, wrong, codes, names, np.arange(len(risk), dtype=np.int64), np.arange(len(risk), dtype=float))
+    numbers = np.arange(len(risk), dtype=np.int64)
+    return Labelled(risk, wrong, codes, names, numbers, numbers.astype(float), np.zeros(len(risk), bool))
 
 
 def test_too_few_labels_leave_the_prior_and_say_how_many_are_missing() -> None:
@@ -60,6 +63,19 @@ def test_wrong_labels_inside_the_prior_close_a_stratum() -> None:
     assert found.bounds["copy/scored"].rule is Rule.CLOSED
     for budget in (0.002, 0.01, 0.2):
         assert found.bound("copy/scored", Policy(error_budget=budget)).max_risk < 0
+
+
+def test_a_comparison_without_verdict_is_no_proof() -> None:
+    """Labels without a verdict count as wrong where a bound must hold; the price, which corrects a risk, leaves them
+    out."""
+    sure = labelled(("a/b", [0.02] * 2_000, [False] * 2_000))
+    assert learn(sure, Policy(), version=1, time=0.0).bounds["a/b"].rule is Rule.LEARNT
+    doubtful = replace(sure, unsure=np.arange(2_000) % 20 == 0)
+    found = learn(doubtful, Policy(), version=1, time=0.0).bounds["a/b"]
+    assert found.rule is Rule.PRIOR
+    assert found.upper > 0.05
+    assert (found.labels, found.wrong) == (1_900, 0)
+    assert found.price == pytest.approx(1 / 39)
 
 
 def test_labels_correct_the_price() -> None:
@@ -110,8 +126,10 @@ def test_strata_do_not_lend_each_other_labels() -> None:
 def test_one_pair_counts_once() -> None:
     """A thousand labels of one pair are one piece of evidence: the latest."""
     many = labelled(("exact/scored", [0.05] * 1_000, [False] * 999 + [True]))
-    same_pair = Labelled(many.risk, many.wrong, many.stratum, many.strata, np.zeros(1_000, np.int64), many.time)
+    same_pair = replace(many, pair=np.zeros(1_000, np.int64))
     assert list(latest_of_pair(same_pair)) == [999]
+    unsure = np.arange(1_000) > 500
+    assert list(latest_of_pair(replace(same_pair, unsure=unsure))) == [500], "a verdict goes before a later doubt"
     assert learn(same_pair, Policy(), version=1, time=0.0).bounds["exact/scored"].labels <= 1
 
 
@@ -131,7 +149,7 @@ def test_closed_and_learnt_survive_storage() -> None:
 
 def test_no_labels_and_no_budget() -> None:
     """Nothing labelled gives the prior; a budget of zero closes everything that is not exact."""
-    empty = Labelled(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int32), (), np.zeros(0, np.int64), np.zeros(0))
+    empty = labelled(("a/b", [], []))
     assert learn(empty, Policy(), version=1, time=0.0).bounds == {}
     assert learn(empty, Policy(error_budget=0), version=1, time=0.0).bound("a/b", Policy(error_budget=0)).max_risk < 0
 
