@@ -238,17 +238,15 @@ class Collection:
 
     def path(self, generation: int) -> Path:
         """The folder of a generation."""
-        return self.folder / f"{generation:06d}"
+        return generation_path(self.folder, generation)
 
     def read_current(self) -> tuple[int, int]:
         """The generation in use, and with how many points it was built."""
-        try:
-            current = json.loads((self.folder / "current.json").read_text(encoding="utf-8"))
-            return int(current["generation"]), int(current["built"])
-        except FileNotFoundError:
-            if self.path(1).exists():  # killed while the first generation was being made: nothing was stored yet
-                shutil.rmtree(self.path(1))
-            return 1, 0
+        if (current := current_of(self.folder)) is not None:
+            return current
+        if self.path(1).exists():  # killed while the first generation was being made: nothing was stored yet
+            shutil.rmtree(self.path(1))
+        return 1, 0
 
     def write_current(self) -> None:
         """Makes the present generation the one that a start opens, all or nothing."""
@@ -389,6 +387,21 @@ class Collection:
         old.close()
         self.removal = threading.Thread(target=shutil.rmtree, args=(former, True), name="remove-generation")
         self.removal.start()
+
+
+def current_of(folder: Path) -> tuple[int, int] | None:
+    """The generation that a collection's folder has in use and with how many points it was built; None before the
+    first."""
+    try:
+        current = json.loads((folder / "current.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return int(current["generation"]), int(current["built"])
+
+
+def generation_path(folder: Path, generation: int) -> Path:
+    """The folder of one generation of a collection."""
+    return folder / f"{generation:06d}"
 
 
 def sync_files(folder: Path) -> None:
@@ -635,9 +648,8 @@ def survey(folder: Path, layout: Layout, now: float) -> list[Leftover]:
         if not layout.foreign(name):
             continue
         leftover, path = Leftover(name), folder / name
-        if (path / "current.json").exists():
-            current = json.loads((path / "current.json").read_text(encoding="utf-8"))
-            shard = edge.EdgeShard.load(str(path / f"{int(current['generation']):06d}"))
+        if (current := current_of(path)) is not None:
+            shard = edge.EdgeShard.load(str(generation_path(path, current[0])))
             leftover = count_leftover(leftover, shard, now)
             shard.close()
         found.append(leftover)

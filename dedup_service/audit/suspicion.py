@@ -143,7 +143,6 @@ def answered_otherwise(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.
     unique, first = np.unique(keys[starts][best], return_index=True)
     usual = starts[best][first]
     asked = mix(traffic.nearest_image[rows], traffic.question[rows])
-    asked[traffic.nearest_image[rows] == 0] = 0
     at = np.minimum(np.searchsorted(unique, asked), len(unique) - 1)
     differs = (unique[at] == asked) & (answers[usual[at]] != traffic.answer[rows])
     return np.where(differs, stored[order][usual[at]], -1)
@@ -165,8 +164,8 @@ def taken_for_two(traffic: Traffic, rows: NDArray[np.int64]) -> NDArray[np.bool_
     unique, first = np.unique(files[order][starts][best], return_index=True)
     usual = images[order][starts[best][first]]
     at = np.minimum(np.searchsorted(unique, files[rows]), len(unique) - 1)
-    found: NDArray[np.bool_] = (unique[at] == files[rows]) & (usual[at] != images[rows]) & ~proved[rows]
-    found &= images[rows] != 0
+    taken = (unique[at] == files[rows]) & (images[rows] != 0)
+    found: NDArray[np.bool_] = taken & (usual[at] != images[rows]) & ~proved[rows]
     return found
 
 

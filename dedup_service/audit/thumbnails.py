@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from sqlalchemy import Engine, Table, delete, func, select
+from sqlalchemy import Engine, delete, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from dedup_service.ledger.tables import ThumbnailRow
+from dedup_service.ledger.ledger import THUMBNAILS, delete_some
 
 SIDE = 192
 """Longest side of a thumbnail in pixels: enough to tell two receipts apart, too little to read one."""
@@ -28,8 +28,6 @@ MOST = 20_000
 SWEEP_EVERY = 500
 """Thumbnails kept between two looks for too many."""
 log = structlog.get_logger("thumbnails")
-
-THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
 
 
 def thumbnail_of(rgb: NDArray[np.uint8]) -> bytes | None:
@@ -143,8 +141,4 @@ class Thumbnails:
             excess = int(connection.execute(select(func.count()).select_from(THUMBNAILS)).scalar_one()) - self.most
             if excess <= 0:
                 return 0
-            keys = (THUMBNAILS.c.tenant, THUMBNAILS.c.image)
-            oldest = connection.execute(select(*keys).order_by(THUMBNAILS.c.time).limit(min(limit, excess))).all()
-            for tenant, image in oldest:
-                connection.execute(delete(THUMBNAILS).where(keys[0] == tenant, keys[1] == image))
-            return len(oldest)
+            return delete_some(connection, THUMBNAILS, true(), min(limit, excess))
