@@ -1,4 +1,4 @@
-"""Build hook: compiles `protos/askonce/v1/*.proto` to Python beside the sources.
+"""Build hook: compiles `protos/askonce/v1/*.proto` to Python in `askonce/v1/`.
 
 The wheel and editable installs pick the result up there.
 """
@@ -14,26 +14,28 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class CompileProtos(BuildHookInterface):  # type: ignore[type-arg]
     """Runs protoc with the gRPC and mypy plugins.
 
-    Include root and import root are both `protos/`, so the generated imports need no rewriting.
+    Protos are named from `protos/`, modules are imported from the root: the same paths below both, so that the
+    generated imports need no rewriting.
     """
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        compile_protos(Path(self.root) / "protos")
+        compile_protos(Path(self.root))
 
 
 def compile_protos(root: Path) -> None:
-    """Compiles every proto under `root`/askonce. Raises RuntimeError when protoc refuses one."""
+    """Compiles every proto under `root`/protos. Raises RuntimeError when protoc refuses one."""
     import grpc_tools
     from grpc_tools import protoc
 
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    sources = sorted(str(path.relative_to(root)) for path in root.glob("askonce/**/*.proto"))
+    protos = root / "protos"
+    sources = sorted(str(path.relative_to(protos)) for path in protos.glob("askonce/**/*.proto"))
     status = protoc.main(
         [
             "protoc",
-            f"--proto_path={root}",
+            f"--proto_path={protos}",
             f"--proto_path={well_known}",
             *(f"--proto_path={path}" for path in googleapis()),
             f"--python_out={root}",
@@ -67,4 +69,4 @@ def googleapis() -> list[str]:
 
 
 if __name__ == "__main__":
-    compile_protos(Path(__file__).parent / "protos")
+    compile_protos(Path(__file__).parent)

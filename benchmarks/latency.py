@@ -163,7 +163,7 @@ async def spawn(stack: AsyncExitStack, port_file: Path, *arguments: str) -> str:
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.latency", *arguments,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"}, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT,
         start_new_session=True,  # as the services are: Linux shares processors out between sessions
     )  # fmt: skip
     stack.push_async_callback(process.wait)

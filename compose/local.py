@@ -128,7 +128,7 @@ class System:
     def environment(self, name: str, port_file: Path) -> dict[str, str]:
         """The variables of one child."""
         prefix = f"ASKONCE_{name.upper()}"
-        paths = [str(ROOT), str(ROOT / "protos"), os.environ.get("PYTHONPATH", "")]
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         listen = self.addresses.get(name) or self.listen.get(name) or "127.0.0.1:0"
         chosen = {
             **os.environ,

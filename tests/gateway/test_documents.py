@@ -59,7 +59,7 @@ async def test_example_client_asks_twice(system: Running, tmp_path: Path) -> Non
         sys.executable, str(ROOT / "examples" / "client.py"), str(image), "Total?", "--wrong",
         "--gateway", system.gateway.server.address,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        env={"PYTHONPATH": str(ROOT / "protos")},
+        env={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     said, _ = await asyncio.wait_for(process.communicate(), 30)
     text = said.decode()

@@ -34,7 +34,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         **os.environ,
         "ASKONCE_DEDUP_DATA": str(folder / "data"),
         "ASKONCE_DEDUP_SERVING_PORT_FILE": str(port_file),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
+        "PYTHONPATH": str(ROOT),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "dedup_service"], env=environ, cwd=ROOT, stdout=subprocess.DEVNULL
