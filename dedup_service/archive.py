@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dedup_service.conversions import entry_of, entry_payload, image_of, image_payload
-from dedup_service.memory import Entry, Exported, Memory, Vector, entry_id, image_id
+from dedup_service.store.payloads import entry_of, entry_payload, image_of, image_payload
+from dedup_service.store.records import Entry, Exported, Memory, Vector, entry_id, image_id
 
 FORMAT = 1
 IMAGES, IMAGE_VECTORS = "images.jsonl", "images.f32"

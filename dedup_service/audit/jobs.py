@@ -16,7 +16,7 @@ from typing import Any
 from dedup_service.audit.job import Job
 from dedup_service.audit.report import OLDEST
 from dedup_service.ledger.records import new_id
-from dedup_service.memory import MemoryUnavailableError, Unused
+from dedup_service.store.records import MemoryUnavailableError, Unused
 
 KEEP = 30 * 86_400.0
 """Seconds that a report is kept."""

@@ -19,11 +19,11 @@ from dedup_service.audit.report import Piece
 from dedup_service.audit.sampling import next_to_label, note_of
 from dedup_service.audit.spans import differing
 from dedup_service.audit.suspicion import suspicious
-from dedup_service.audit.thumbnails import Thumbnails
 from dedup_service.audit.traffic import AuditError, read_traffic
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.records import Label, Source
+from dedup_service.ledger.thumbnails import Thumbnails
 
 VERDICTS: dict[str, bool | None] = {"same": True, "different": False, "unsure": None}
 """What a person may say: the stored answer is right for what was asked, is not, can't be told."""

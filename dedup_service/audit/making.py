@@ -24,18 +24,18 @@ from dedup_service.audit.report import Cluster, NeverHit, Piece, Report, Savings
 from dedup_service.audit.sampling import accuracy, gate
 from dedup_service.audit.spans import differing
 from dedup_service.audit.suspicion import Finding
-from dedup_service.audit.thumbnails import Thumbnails
 from dedup_service.audit.traffic import AuditError, Progress, Traffic, read_traffic, unreadable
 from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.records import Decision
 from dedup_service.ledger.revisions import RevisionRows
-from dedup_service.memory import image_id
+from dedup_service.ledger.thumbnails import Thumbnails
 from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.preview import serves, wrong_rate
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, WRONG
 from dedup_service.policy.risk import Interval
 from dedup_service.policy.suggestion import suggest
 from dedup_service.policy.thresholds import PRIOR, Thresholds
+from dedup_service.store.records import image_id
 
 SUSPICIOUS, PROMISING, CLUSTERS, TENANTS = 40, 25, 12, 10
 """How much of each a report shows."""

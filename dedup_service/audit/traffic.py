@@ -20,8 +20,8 @@ from dedup_service.ledger.database import LedgerNewerError, open_database
 from dedup_service.ledger.ledger import LABELS
 from dedup_service.ledger.reading import CHUNK, RANDOM, Reader, Span
 from dedup_service.ledger.records import Source
-from dedup_service.memory import image_id
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
+from dedup_service.store.records import image_id
 
 Progress = Callable[[str, float], None]
 """Told what is being done and how much of it is, 0 to 1."""

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from askonce.v1 import policy_pb2
-from dedup_service import policy_wire
+from dedup_service.api import policy_messages
 from dedup_service.policy.policy import FIELDS, Policy
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
@@ -104,13 +104,13 @@ def from_assignments(tenant: str, assignments: Sequence[str]) -> tuple[policy_pb
 def put(message: policy_pb2.Policy, name: str, raw: str) -> None:
     """Sets one field from its text. Raises ValueError."""
     default = getattr(Policy(), name)
-    if name in policy_wire.ENUMS:
-        kind, wire_kind, prefix = policy_wire.ENUMS[name]
+    if name in policy_messages.ENUMS:
+        kind, wire_kind, prefix = policy_messages.ENUMS[name]
         if raw.upper() not in kind.__members__:
             raise ValueError(f"one of {', '.join(kind)}, not {raw!r}")
         setattr(message, name, wire_kind.Value(f"{prefix}{raw.upper()}"))
-    elif name in policy_wire.DURATIONS:
-        getattr(message, name).CopyFrom(policy_wire.to_duration(seconds_of(raw)))
+    elif name in policy_messages.DURATIONS:
+        getattr(message, name).CopyFrom(policy_messages.to_duration(seconds_of(raw)))
     elif name == "protected_terms":
         message.protected_terms.extend(term.strip() for term in re.split(r"[,，]", raw) if term.strip())
     elif isinstance(default, bool):
@@ -127,14 +127,14 @@ def rows_of(policy: policy_pb2.Policy) -> list[tuple[str, str]]:
     """A policy's fields with their values as people read them."""
     rows = []
     for field in fields(Policy):
-        value = policy_wire.value_of(policy, field.name)
+        value = policy_messages.value_of(policy, field.name)
         rows.append((field.name, shown(field.name, value)))
     return rows
 
 
 def shown(name: str, value: Any) -> str:
     """A value of a policy in words."""
-    if name in policy_wire.DURATIONS:
+    if name in policy_messages.DURATIONS:
         for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("m", 60.0)):
             if value and value % size == 0:
                 return f"{value / size:g}{unit}"

@@ -15,33 +15,33 @@ from typing import Any
 from qdrant_client import AsyncQdrantClient
 
 from askonce.v1 import content_pb2
-from dedup_service.flights import Flights
-from dedup_service.forgetting import Forget
-from dedup_service.hot import ProcessHot
 from dedup_service.image.encoder import load_image_encoder
-from dedup_service.learning import Allowance, Learn
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.revisions import RevisionRows
-from dedup_service.lessons import Lessons
-from dedup_service.lookup import ContentWanted, Found, Lookup, Missed, Outcome
-from dedup_service.matching import Matcher
-from dedup_service.point_memory import PointMemory
-from dedup_service.points import Layout
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.revisions import PolicyBook
-from dedup_service.qdrant_edge import EdgeMemory
-from dedup_service.qdrant_server import ServerMemory, ServerPoints
-from dedup_service.query import Query
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.intents import PairMemory
 from dedup_service.question.normal import detect_language, normalise
-from dedup_service.recognising import Recogniser
-from dedup_service.remembering import FreshAnswer, Remember, Remembered
-from dedup_service.strangers import Strangers
-from dedup_service.tickets import Tickets
-from dedup_service.touching import Touches
+from dedup_service.store.edge.client import EdgeMemory
+from dedup_service.store.exact_cache import ProcessHot
+from dedup_service.store.points import Layout
+from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
+from dedup_service.store.repository import PointMemory
+from dedup_service.store.usage import Touches
+from dedup_service.usecases.forget import Forget
+from dedup_service.usecases.image_resolver import Recogniser
+from dedup_service.usecases.inflight import Flights
+from dedup_service.usecases.known_mismatches import Strangers
+from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.learn import Allowance, Learn
+from dedup_service.usecases.lookup import ContentWanted, Found, Lookup, Missed, Outcome
+from dedup_service.usecases.miss_token import Tickets
+from dedup_service.usecases.query import Query
+from dedup_service.usecases.question_matcher import Matcher
+from dedup_service.usecases.remember import FreshAnswer, Remember, Remembered
 
 START = 1_700_000_000.0
 

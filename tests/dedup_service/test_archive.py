@@ -25,10 +25,10 @@ from dedup_service.archive import (
     export_tenant,
     import_tenant,
 )
-from dedup_service.memory import Exported, Memory, entry_id, image_id
-from dedup_service.point_memory import PointMemory
-from dedup_service.qdrant_server import ServerMemory, ServerPoints
-from tests.dedup_service.test_memory import (
+from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
+from dedup_service.store.records import Exported, Memory, entry_id, image_id
+from dedup_service.store.repository import PointMemory
+from tests.dedup_service.store.test_repository import (
     IMAGE_SIZE,
     LAYOUT,
     NOW,

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.ledgers import Made
 from dedup_service.audit.jobs import KEEP, BusyError, Reports
-from dedup_service.memory import MemoryUnavailableError, Unused
+from dedup_service.store.records import MemoryUnavailableError, Unused
 from tests.dedup_service.audit.conftest import END, FORTNIGHT
-from tests.dedup_service.test_memory import an_entry, an_image
+from tests.dedup_service.store.test_repository import an_entry, an_image
 
 pytestmark = pytest.mark.slow
 

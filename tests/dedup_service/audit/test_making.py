@@ -21,11 +21,11 @@ from benchmarks.ledgers import Made
 from dedup_service.audit import making
 from dedup_service.audit.making import Wanted, make_report
 from dedup_service.audit.report import NeverHit
-from dedup_service.audit.thumbnails import Thumbnails, thumbnail_of
 from dedup_service.audit.traffic import AuditError, open_ledger
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Decision, new_id
+from dedup_service.ledger.thumbnails import Thumbnails, thumbnail_of
 from tests.dedup_service.audit.conftest import END, FORTNIGHT
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from askonce.v1 import policy_pb2
-from dedup_service import policy_wire
+from dedup_service.api import policy_messages
 from dedup_service.console.values import from_assignments, rows_of, seconds_of, share_of
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.revisions import Revision
@@ -47,7 +47,7 @@ def test_assignments_are_read_by_the_fields_type() -> None:
         ["mode=static", "hot-ttl=2h", "error_budget=0.5%", "protected_terms=税前，税后", "cross_language=yes",
          "exploration_rate=0", "answers_per_image="],
     )  # fmt: skip
-    policy, fields = policy_wire.from_policy(message, mask)
+    policy, fields = policy_messages.from_policy(message, mask)
     assert policy.mode == "STATIC"
     assert policy.hot_ttl == 7_200
     assert policy.error_budget == pytest.approx(0.005)
@@ -71,7 +71,7 @@ def test_wrong_assignments_are_named(word: str) -> None:
 
 def test_every_field_is_shown() -> None:
     """A policy's table has all its fields, readable."""
-    rows = dict(rows_of(policy_wire.to_policy(Revision("acme", 0, Policy()))))
+    rows = dict(rows_of(policy_messages.to_policy(Revision("acme", 0, Policy()))))
     assert rows["archive_ttl"] == "7d"
     assert rows["mode"] == "VERIFIED"
     assert rows["protected_terms"] == "none"

@@ -13,10 +13,10 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.records import Decision, Label, Source
 from dedup_service.ledger.revisions import RevisionRows
-from dedup_service.policy.learning import Learner
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, UNLABELLED, WRONG
 from dedup_service.policy.revisions import PolicyBook
+from dedup_service.policy.threshold_learner import Learner
 from dedup_service.policy.thresholds import Rule
 from tests.dedup_service.ledger.test_ledger import decision
 

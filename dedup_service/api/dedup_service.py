@@ -1,0 +1,172 @@
+"""The DedupService over gRPC: wire values in, use cases, wire values out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from askonce import telemetry
+from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
+from askonce.v1 import answer_pb2, dedup_pb2, dedup_pb2_grpc
+from dedup_service.api import messages
+from dedup_service.image.picture import PictureError
+from dedup_service.policy.policy import PolicyInvalidError
+from dedup_service.policy.revisions import PolicyBook
+from dedup_service.store.records import Memory, MemoryUnavailableError
+from dedup_service.usecases.forget import Forget
+from dedup_service.usecases.learn import DecisionUnknownError, FeedbackLimitError, Learn, Learnt
+from dedup_service.usecases.lookup import Lookup
+from dedup_service.usecases.miss_token import TicketError
+from dedup_service.usecases.remember import Remember
+
+CONTEXT = grpc.aio.ServicerContext[Any, Any]
+COMMENT_CHARACTERS = 1_000
+CORRECT_CHARACTERS = 4_000
+
+
+class DedupService(dedup_pb2_grpc.DedupServiceServicer):
+    """Looks up, remembers, forgets and learns."""
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        remember: Remember,
+        forget: Forget,
+        learn: Learn,
+        memory: Memory,
+        book: PolicyBook,
+        *,
+        image_encoder: str,
+        question_encoder: str,
+        versions: tuple[str, ...],
+        data: Path | None,
+    ) -> None:
+        self.lookup = lookup
+        self.remember = remember
+        self.forget = forget
+        self.learn = learn
+        self.memory = memory
+        self.book = book
+        self.image_encoder = image_encoder
+        self.question_encoder = question_encoder
+        self.versions = versions
+        self.data = data
+
+    async def Lookup(self, request: dedup_pb2.LookupRequest, context: CONTEXT) -> dedup_pb2.LookupResponse:
+        """See the proto."""
+        query = messages.from_lookup(request)
+        async with named_errors():
+            return messages.to_response(await self.lookup.look_up(query), query)
+
+    async def Remember(self, request: dedup_pb2.RememberRequest, context: CONTEXT) -> dedup_pb2.RememberResponse:
+        """See the proto."""
+        tenant = messages.tenant_of(request.parent)
+        answer = messages.from_answer(request.answer, request.generate_duration.ToNanoseconds() / 1e9)
+        async with named_errors():
+            remembered = await self.remember.remember(
+                tenant, request.ticket, answer, replace=request.replace, compare_only=request.compare_only
+            )
+        telemetry.note(reason=remembered.reason or "STORED", tenant=tenant)
+        return dedup_pb2.RememberResponse(
+            entry=messages.entry_name(tenant, remembered.entry), stored=remembered.stored, reason=remembered.reason
+        )
+
+    async def Forget(self, request: dedup_pb2.ForgetRequest, context: CONTEXT) -> dedup_pb2.ForgetResponse:
+        """See the proto."""
+        tenant = messages.tenant_of(request.parent)
+        target = request.WhichOneof("target")
+        async with named_errors():
+            if target == "entry":
+                deleted = await self.forget.entry(tenant, messages.id_in(request.entry, tenant, "entries", "entry"))
+            elif target == "image_digest":
+                deleted = await self.forget.image(tenant, request.image_digest.hex())
+            elif target == "alias_digest":
+                deleted = await self.forget.alias(tenant, request.alias_digest.hex())
+            else:
+                raise InvalidInput("TARGET_MISSING", "Name an entry, an image or an alias to forget.", field="target")
+        return dedup_pb2.ForgetResponse(
+            entry_count=deleted.entries, image_count=deleted.images, alias_count=deleted.aliases
+        )
+
+    async def Learn(self, request: dedup_pb2.LearnRequest, context: CONTEXT) -> dedup_pb2.LearnResponse:
+        """See the proto."""
+        tenant = messages.tenant_of(request.parent)
+        lesson = request.WhichOneof("lesson")
+        async with named_errors():
+            if lesson == "feedback":
+                learnt = await self.feedback(tenant, request.feedback)
+            elif lesson == "fresh_answer":
+                fresh = request.fresh_answer
+                decision = messages.id_in(fresh.decision, tenant, "decisions", "fresh_answer.decision")
+                learnt = await self.learn.fresh_answer(tenant, decision, fresh.answer.text)
+            elif lesson == "judged":
+                learnt = await self.learn.judged(tenant, messages.from_judged(request.judged))
+            else:
+                raise InvalidInput("LESSON_MISSING", "Send feedback, a fresh answer or a verdict.", field="lesson")
+        return dedup_pb2.LearnResponse(removed_count=learnt.removed, labelled=learnt.labelled)
+
+    async def feedback(self, tenant: str, request: answer_pb2.SubmitFeedbackRequest) -> Learnt:
+        """A client's verdict, checked."""
+        decision = messages.id_in(request.decision, tenant, "decisions", "feedback.decision")
+        verdict = messages.enum_name(answer_pb2.Verdict, request.verdict, "VERDICT_", "feedback.verdict")
+        if verdict == "UNSPECIFIED":
+            raise InvalidInput("VERDICT_MISSING", "verdict: say right or wrong.", field="feedback.verdict")
+        for text, limit, name in (
+            (request.comment, COMMENT_CHARACTERS, "comment"),
+            (request.correct_text, CORRECT_CHARACTERS, "correct_text"),
+        ):
+            if len(text) > limit:
+                raise InvalidInput(
+                    "TEXT_TOO_LONG",
+                    f"{name}: at most {limit} characters.",
+                    field=f"feedback.{name}",
+                    metadata={"limit": str(limit)},
+                )
+        return await self.learn.feedback(tenant, decision, verdict == "RIGHT", request.correct_text, request.comment)
+
+    async def GetDedupInfo(
+        self, request: dedup_pb2.GetDedupInfoRequest, context: CONTEXT
+    ) -> dedup_pb2.GetDedupInfoResponse:
+        """See the proto."""
+        async with named_errors():
+            holdings = await self.memory.holdings()
+        revision = (
+            messages.revision_name(self.book.current(messages.tenant_of(request.parent))) if request.parent else ""
+        )
+        return dedup_pb2.GetDedupInfoResponse(
+            image_encoder=self.image_encoder,
+            question_encoder=self.question_encoder,
+            store=self.memory.kind,
+            image_count=holdings.images,
+            entry_count=holdings.entries,
+            policy_revision=revision,
+            versions=self.versions,
+            disk_free_bytes=shutil.disk_usage(self.data).free if self.data is not None else 0,
+        )
+
+
+@asynccontextmanager
+async def named_errors() -> AsyncIterator[None]:
+    """Turns what the use cases raise into faults."""
+    try:
+        yield
+    except PictureError as error:
+        raise InvalidInput(error.reason, str(error), field="image.content") from error
+    except PolicyInvalidError as error:
+        first = error.violations[0]
+        raise InvalidInput("LIMITS_NOT_TIGHTER", str(error), field=f"limits.{first.field}") from error
+    except TicketError as error:
+        raise InvalidInput(error.reason, str(error), field="ticket") from error
+    except DecisionUnknownError as error:
+        raise Absent("DECISION_UNKNOWN", "There is no such decision, or it is no longer kept.") from error
+    except FeedbackLimitError as error:
+        raise Exhausted(
+            "FEEDBACK_LIMIT", "Too much feedback from this tenant; slow down.", retry_after=error.retry_after
+        ) from error
+    except MemoryUnavailableError as error:
+        raise Unreachable("MEMORY_UNAVAILABLE", "The store does not answer.", retry_after=1.0) from error

@@ -1,0 +1,253 @@
+"""Between askonce.v1 messages and the values of the use cases. Pure; raises faults for what a message must not say."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from askonce.faults import InvalidInput
+from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
+from dedup_service.policy.policy import Tightening
+from dedup_service.policy.revisions import Revision
+from dedup_service.question.normal import detect_language, normalise
+from dedup_service.usecases.lookup import ContentWanted, Findings, Found, Missed, Outcome
+from dedup_service.usecases.query import CacheMode, Judged, Query, space_of
+from dedup_service.usecases.remember import FreshAnswer
+
+DIGEST = 32
+"""Bytes of a SHA-256 digest."""
+QUESTION_CHARACTERS = 4_000
+TAGS, TAG_CHARACTERS = 8, 63
+TENANT = re.compile(r"tenants/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)")
+NAMED = re.compile(r"(tenants/[^/]+)/(entries|decisions)/([A-Za-z0-9-]{1,64})")
+
+
+def tenant_of(parent: str, field: str = "parent") -> str:
+    """The tenant's id in a resource name "tenants/{tenant}"."""
+    found = TENANT.fullmatch(parent)
+    if found is None:
+        raise InvalidInput(
+            "TENANT_MALFORMED", f"{field}: expected tenants/ and 1 to 63 of a-z, 0-9 and -.", field=field
+        )
+    return found[1]
+
+
+def id_in(name: str, tenant: str, collection: str, field: str) -> str:
+    """The last part of "tenants/{tenant}/{collection}/{id}", which must be this tenant's."""
+    found = NAMED.fullmatch(name)
+    if found is None or found[2] != collection or found[1] != f"tenants/{tenant}":
+        raise InvalidInput(
+            "NAME_MALFORMED", f"{field}: expected tenants/{tenant}/{collection}/ and an id.", field=field
+        )
+    return found[3]
+
+
+def entry_name(tenant: str, entry: str) -> str:
+    """The resource name of an entry; empty for none."""
+    return f"tenants/{tenant}/entries/{entry}" if entry else ""
+
+
+def decision_name(tenant: str, decision: str) -> str:
+    """The resource name of a decision; empty for none."""
+    return f"tenants/{tenant}/decisions/{decision}" if decision else ""
+
+
+def revision_name(revision: Revision) -> str:
+    """The name of a policy's revision."""
+    return f"tenants/{revision.tenant}/policy@{revision.revision}"
+
+
+def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
+    """A look-up, checked."""
+    tenant = tenant_of(request.parent)
+    if len(request.image_digest) != DIGEST:
+        raise InvalidInput("DIGEST_MALFORMED", "image_digest: expected 32 bytes of SHA-256.", field="image_digest")
+    content = request.image_content or None
+    if content is not None and hashlib.sha256(content).digest() != request.image_digest:
+        raise InvalidInput("DIGEST_MISMATCH", "image_digest is not the digest of image_content.", field="image_digest")
+    text = request.question.text
+    normal = normalise(text)
+    if not text.strip() or not normal:
+        raise InvalidInput("QUESTION_EMPTY", "question.text: ask something.", field="question.text")
+    if len(text) > QUESTION_CHARACTERS:
+        raise InvalidInput(
+            "QUESTION_TOO_LONG",
+            f"question.text: at most {QUESTION_CHARACTERS} characters.",
+            field="question.text",
+            metadata={"limit": str(QUESTION_CHARACTERS)},
+        )
+    mode = enum_name(answer_pb2.CacheMode, request.cache_mode, "CACHE_MODE_", "cache_mode")
+    limits = request.limits
+    return Query(
+        tenant=tenant,
+        byte_digest=request.image_digest,
+        content=content,
+        question=text,
+        normal=normal,
+        language=detect_language(text),
+        space=space_from(request.space, request.question),
+        model=request.space.model,
+        max_pixels=request.space.params.max_pixels if request.space.params.HasField("max_pixels") else None,
+        mode=CacheMode.DEFAULT if mode == "UNSPECIFIED" else CacheMode(mode),
+        limits=Tightening(
+            probability(limits.min_image_score, "limits.min_image_score")
+            if limits.HasField("min_image_score")
+            else None,
+            probability(limits.min_question_score, "limits.min_question_score")
+            if limits.HasField("min_question_score")
+            else None,
+        ),
+        max_age=float(limits.max_age_seconds) if limits.HasField("max_age_seconds") else None,
+        exact_only=limits.exact_only,
+        tags=from_tags(list(request.tags)),
+        judge_available=request.judge_available,
+        judged=from_judged(request.judged) if request.HasField("judged") else None,
+    )
+
+
+def enum_name(kind: object, number: int, prefix: str, field: str) -> str:
+    """The bare name of an enum value. Raises InvalidInput for a number that is not known here."""
+    try:
+        return str(kind.Name(number)).removeprefix(prefix)  # type: ignore[attr-defined]
+    except ValueError:
+        raise InvalidInput("ENUM_UNKNOWN", f"{field}: {number} is not a known value.", field=field) from None
+
+
+def probability(value: float, field: str) -> float:
+    """A number from 0 to 1."""
+    if math.isnan(value) or not 0 <= value <= 1:
+        raise InvalidInput("OUT_OF_RANGE", f"{field}: expected 0 to 1.", field=field)
+    return value
+
+
+def from_tags(tags: list[str]) -> tuple[str, ...]:
+    """Labels for purges: few and short."""
+    if len(tags) > TAGS or any(not 0 < len(tag) <= TAG_CHARACTERS for tag in tags):
+        raise InvalidInput(
+            "TAGS_MALFORMED", f"tags: at most {TAGS}, each 1 to {TAG_CHARACTERS} characters.", field="tags"
+        )
+    return tuple(tags)
+
+
+def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> str:
+    """The digest of the answer space: model, parameters with their defaults filled in, language, history.
+
+    Pixels are missing in it: the policy has a say in them, see `within`."""
+    params = space.params
+    filled: dict[str, object] = {
+        "max_tokens": params.max_tokens if params.HasField("max_tokens") else 128,
+        "temperature": params.temperature if params.HasField("temperature") else 0.0,
+        "top_p": params.top_p if params.HasField("top_p") else 1.0,
+        "seed": params.seed if params.HasField("seed") else None,
+        "stop": list(params.stop),
+        "thinking": params.thinking,
+    }
+    history = [(content_pb2.Role.Name(turn.role), normalise(turn.text)) for turn in question.history]
+    return space_of(space.model, space.model_revision, filled, question.answer_language_code, history)
+
+
+def from_judged(pair: dedup_pb2.JudgedPair) -> Judged:
+    """A judge's verdict."""
+    same = probability(pair.same_probability, "same_probability") if pair.HasField("same_probability") else None
+    return Judged(pair.left, pair.right, same, pair.model)
+
+
+def from_answer(answer: content_pb2.Answer, seconds: float) -> FreshAnswer:
+    """A fresh answer, with the message itself kept for later hits."""
+    finish = enum_name(content_pb2.FinishReason, answer.finish_reason, "FINISH_REASON_", "answer.finish_reason")
+    return FreshAnswer(
+        answer.text, finish, answer.model, answer.model_revision, answer.SerializeToString(), max(0.0, seconds)
+    )
+
+
+def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
+    """The response for an outcome."""
+    if isinstance(outcome, ContentWanted):
+        return dedup_pb2.LookupResponse(
+            content_wanted=dedup_pb2.ContentWanted(),
+            policy_revision=revision_name(outcome.revision),
+            max_pixels=outcome.revision.policy.max_pixels,
+        )
+    findings = outcome.findings
+    response = dedup_pb2.LookupResponse(
+        policy_revision=revision_name(findings.revision),
+        evidence=to_evidence(findings),
+        decision=decision_name(query.tenant, findings.decision),
+        max_pixels=findings.revision.policy.max_pixels,
+    )
+    if isinstance(outcome, Found):
+        response.hit.CopyFrom(to_hit(outcome))
+        return response
+    miss = to_miss(outcome, query)
+    if outcome.judge_inline and outcome.judge is not None:
+        left, right = outcome.judge
+        pair = dedup_pb2.QuestionPairRef(left=left, right=right)
+        response.judgement_wanted.CopyFrom(dedup_pb2.JudgementWanted(pair=pair, miss=miss))
+    else:
+        response.miss.CopyFrom(miss)
+    return response
+
+
+def to_hit(found: Found) -> dedup_pb2.Hit:
+    """A stored answer as it was given."""
+    entry = found.entry
+    return dedup_pb2.Hit(
+        answer=content_pb2.Answer.FromString(entry.answer),
+        entry=entry_name(entry.tenant, entry.id),
+        reason=found.findings.reuse.reason,
+        store_time=to_timestamp(entry.create_time),
+        explore=found.explore,
+    )
+
+
+def to_miss(missed: Missed, query: Query) -> dedup_pb2.Miss:
+    """A miss with its ticket."""
+    match = missed.findings.match
+    pair = dedup_pb2.QuestionPairRef(left=missed.judge[0], right=missed.judge[1]) if missed.judge else None
+    return dedup_pb2.Miss(
+        ticket=missed.ticket,
+        reason=missed.reason,
+        nearest_entry=entry_name(query.tenant, match.entry.id) if match else "",
+        judge=pair,
+        flight_key=bytes.fromhex(missed.flight),
+        joinable_flight_keys=[bytes.fromhex(key) for key in missed.joinable],
+    )
+
+
+def to_evidence(findings: Findings) -> content_pb2.Evidence:
+    """What the decision was based on."""
+    evidence = content_pb2.Evidence(
+        question_tier=content_pb2.QuestionTier.Value(
+            f"QUESTION_TIER_{findings.question.tier or 'UNSPECIFIED'}",
+        ),
+        question_reason=findings.question.reason,
+        stratum=findings.reuse.stratum,
+    )
+    if findings.question.tier:
+        evidence.question_score = findings.question.probability
+    if findings.recognition is not None:
+        image = findings.recognition.side
+        evidence.image_tier = content_pb2.ImageTier.Value(f"IMAGE_TIER_{image.tier or 'UNSPECIFIED'}")
+        evidence.image_reason = image.reason
+        if image.tier:
+            evidence.image_score = image.probability
+        if (box := findings.recognition.box) is not None:
+            evidence.difference.CopyFrom(content_pb2.Box(x=box[0], y=box[1], width=box[2], height=box[3]))
+    if findings.match is not None:
+        evidence.risk = findings.reuse.risk
+        if findings.revision.policy.keep_question_text:
+            evidence.nearest_question = findings.match.entry.question
+        evidence.vetoes.extend(
+            content_pb2.Veto(kind=veto.kind, left=veto.left, right=veto.right) for veto in findings.match.vetoes
+        )
+    return evidence
+
+
+def to_timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a message."""
+    stamp = Timestamp()
+    stamp.FromNanoseconds(round(seconds * 1e9))
+    return stamp

@@ -1,0 +1,323 @@
+"""The shared store: a Qdrant server or cluster over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import numpy as np
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.http.exceptions import ApiException
+
+from dedup_service.store.payloads import bytes_of, text_of
+from dedup_service.store.points import (
+    KEYWORDS,
+    NUMBERS,
+    Above,
+    Among,
+    AnyOf,
+    Below,
+    Condition,
+    Equals,
+    Found,
+    Layout,
+    Leftover,
+    Page,
+    Point,
+    Shelf,
+    Where,
+)
+from dedup_service.store.records import MemoryUnavailableError, Vector
+from dedup_service.store.repository import PointMemory
+
+FAULTS = (QdrantException, ApiException, grpc.RpcError, OSError, TimeoutError)
+"""What the client raises when the server refuses, fails, or is away."""
+GRPC_PORT = 6334
+GRAPH_LINKS = 16
+"""Links of a node in a tenant's own graph (`payload_m`). There is no graph over all tenants: every search names one."""
+
+
+class ServerPoints:
+    """Implements `Points` by an `AsyncQdrantClient`."""
+
+    kind = "qdrant"
+
+    def __init__(self, client: AsyncQdrantClient, layout: Layout, *, timeout: float = 2.0) -> None:
+        """`timeout` bounds one call in seconds, on this side and on the server's."""
+        self.client = client
+        self.layout = layout
+        self.timeout = timeout
+        self.closed = False
+
+    @asynccontextmanager
+    async def bounded(self) -> AsyncIterator[int]:
+        """Bounds a call in time and gives its errors one name; yields the whole seconds that the server may take."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield max(1, math.ceil(self.timeout))
+        except FAULTS as error:
+            raise MemoryUnavailableError(f"Qdrant: {type(error).__name__}") from error
+
+    async def start(self) -> None:
+        """Creates the collections that are missing, with their indexes."""
+        for shelf in Shelf:
+            vectors = models.VectorParams(
+                size=self.layout.dimension(shelf),
+                distance=models.Distance.COSINE,
+                on_disk=True,
+                # Entries are only looked for among the few of their image, which the payload index finds.
+                hnsw_config=models.HnswConfigDiff(m=0, payload_m=GRAPH_LINKS if shelf is Shelf.IMAGES else 0),
+            )
+            await self.create(self.layout.name(shelf), vectors, KEYWORDS[shelf], NUMBERS[shelf])
+        await self.create(self.layout.fingerprints, {}, (), ("time",))
+
+    async def create(
+        self,
+        name: str,
+        vectors: models.VectorParams | dict[str, models.VectorParams],
+        keywords: Sequence[str],
+        numbers: Sequence[str],
+    ) -> None:
+        """Creates a collection unless it is there; another replica may do the same at this moment."""
+        async with self.bounded() as seconds:
+            if not await self.client.collection_exists(name):
+                try:
+                    await self.client.create_collection(name, vectors, on_disk_payload=True, timeout=seconds)
+                except FAULTS:
+                    if not await self.client.collection_exists(name):
+                        raise
+        schemas: dict[str, models.KeywordIndexParams | models.FloatIndexParams] = {}
+        for key in keywords:
+            tenant = key == "tenant"
+            schemas[key] = models.KeywordIndexParams(
+                type=models.KeywordIndexType.KEYWORD, is_tenant=tenant, enable_hnsw=tenant
+            )
+        for key in numbers:
+            schemas[key] = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)
+        for key, schema in schemas.items():
+            async with self.bounded() as seconds:
+                await self.client.create_payload_index(name, key, schema, timeout=seconds)
+
+    async def close(self) -> None:
+        """Closes the connection. Safe to call twice."""
+        if not self.closed:
+            self.closed = True
+            await self.client.close()
+
+    async def retrieve(self, shelf: Shelf, ids: Sequence[str], vectors: bool = False) -> list[Found]:
+        async with self.bounded() as seconds:
+            records = await self.client.retrieve(
+                self.layout.name(shelf), list(ids), with_payload=True, with_vectors=vectors, timeout=seconds
+            )
+        return [found_of(record) for record in records]
+
+    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
+        requests = [
+            models.QueryRequest(query=vector.tolist(), filter=filter_of(where), limit=limit, with_payload=True)
+            for vector in vectors
+        ]
+        async with self.bounded() as seconds:
+            answers = await self.client.query_batch_points(self.layout.name(shelf), requests, timeout=seconds)
+        best: dict[str, Found] = {}
+        for point in (point for answer in answers for point in answer.points):
+            found = found_of(point, point.score)
+            if found.id not in best or found.score > best[found.id].score:
+                best[found.id] = found
+        return sorted(best.values(), key=lambda found: found.score, reverse=True)[:limit]
+
+    async def page(
+        self,
+        shelf: Shelf,
+        where: Where,
+        limit: int,
+        *,
+        after: str | None = None,
+        fields: tuple[str, ...] | None = None,
+        vectors: bool = False,
+    ) -> Page:
+        return await self.scroll(self.layout.name(shelf), where, limit, after, fields, vectors)
+
+    async def scroll(
+        self,
+        name: str,
+        where: Where,
+        limit: int,
+        after: str | None,
+        fields: tuple[str, ...] | None,
+        vectors: bool = False,
+    ) -> Page:
+        """A page of a collection."""
+        async with self.bounded() as seconds:
+            records, following = await self.client.scroll(
+                name,
+                scroll_filter=filter_of(where),
+                limit=limit,
+                offset=after,
+                with_payload=True if fields is None else list(fields),
+                with_vectors=vectors,
+                timeout=seconds,
+            )
+        return Page(tuple(found_of(record) for record in records), None if following is None else str(following))
+
+    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
+        async with self.bounded() as seconds:
+            records, _ = await self.client.scroll(
+                self.layout.name(shelf),
+                scroll_filter=filter_of((Below(key, below),)),
+                limit=limit,
+                order_by=key,
+                with_payload=[*fields],
+                timeout=seconds,
+            )
+        return [found_of(record) for record in records]
+
+    async def count(self, shelf: Shelf, where: Where = ()) -> int:
+        return await self.count_points(self.layout.name(shelf), where)
+
+    async def count_points(self, name: str, where: Where = ()) -> int:
+        """The number of points of a collection."""
+        async with self.bounded() as seconds:
+            counted = await self.client.count(name, count_filter=filter_of(where), exact=True, timeout=seconds)
+        return counted.count
+
+    async def put(self, shelf: Shelf, points: Sequence[Point]) -> None:
+        structs = [models.PointStruct(id=one.id, vector=one.vector.tolist(), payload=one.payload) for one in points]
+        async with self.bounded() as seconds:
+            await self.client.upsert(self.layout.name(shelf), structs, wait=True, timeout=seconds)
+
+    async def change(self, shelf: Shelf, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        operations = [
+            models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload, points=[point]))
+            for point, payload in changes
+        ]
+        async with self.bounded() as seconds:
+            await self.client.batch_update_points(self.layout.name(shelf), operations, wait=True, timeout=seconds)
+
+    async def remove(self, shelf: Shelf, ids: Sequence[str]) -> None:
+        await self.take_out(self.layout.name(shelf), ids)
+
+    async def take_out(self, name: str, ids: Sequence[str]) -> None:
+        """Removes points of a collection."""
+        async with self.bounded() as seconds:
+            selector = models.PointIdsList(points=list(ids))
+            await self.client.delete(name, selector, wait=True, timeout=seconds)
+
+    async def put_fingerprint(self, image: str, content: bytes, time: float) -> None:
+        struct = models.PointStruct(id=image, vector={}, payload={"content": text_of(content), "time": time})
+        async with self.bounded() as seconds:
+            await self.client.upsert(self.layout.fingerprints, [struct], wait=True, timeout=seconds)
+
+    async def fingerprint(self, image: str) -> bytes | None:
+        async with self.bounded() as seconds:
+            records = await self.client.retrieve(
+                self.layout.fingerprints, [image], with_payload=["content"], timeout=seconds
+            )
+        return bytes_of(records[0].payload["content"]) if records and records[0].payload else None
+
+    async def remove_fingerprints(self, images: Sequence[str]) -> None:
+        await self.take_out(self.layout.fingerprints, images)
+
+    async def fingerprint_ids(
+        self, before: float, limit: int, after: str | None = None
+    ) -> tuple[list[str], str | None]:
+        page = await self.scroll(self.layout.fingerprints, (Below("time", before),), limit, after, ("time",))
+        return [found.id for found in page.points], page.after
+
+    async def leftovers(self, now: float) -> list[Leftover]:
+        """On a server that several deployments share, the collections of the others count among these."""
+        async with self.bounded():
+            names = [one.name for one in (await self.client.get_collections()).collections]
+        return [await self.count_leftover(Leftover(name), now) for name in sorted(names) if self.layout.foreign(name)]
+
+    async def count_leftover(self, leftover: Leftover, now: float) -> Leftover:
+        """What a collection of other encoders holds."""
+        points = await self.count_points(leftover.name)
+        if leftover.shelf == Shelf.ENTRIES:
+            live = await self.count_points(leftover.name, (Above("expire_time", now),))
+            return replace(leftover, points=points, live=live)
+        aliases, after = 0, None
+        while leftover.shelf == Shelf.IMAGES:
+            page = await self.scroll(leftover.name, (), 1_000, after, ("digests",))
+            aliases += sum(len(found.payload["digests"]) - 1 for found in page.points)
+            after = page.after
+            if after is None:
+                break
+        return replace(leftover, points=points, aliases=aliases)
+
+    async def drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            if self.layout.foreign(name):
+                async with self.bounded() as seconds:
+                    await self.client.delete_collection(name, timeout=seconds)
+
+    async def disk_bytes(self) -> int:
+        """Not told by the server."""
+        return 0
+
+
+class ServerMemory(PointMemory):
+    """Memory in a Qdrant server that all replicas share."""
+
+    @classmethod
+    def connect(
+        cls,
+        address: str,
+        image_identity: str,
+        image_dimension: int,
+        question_identity: str,
+        question_dimension: int,
+        *,
+        timeout: float = 2.0,
+        clock: Callable[[], float] = time.time,
+    ) -> ServerMemory:
+        """`address` is "http://host:6334" or "https://:API_KEY@host:6334"; the port is that of gRPC. `timeout` bounds
+        one call in seconds. Raises ValueError for another kind of address. Nothing is sent yet."""
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("the store's address must be http://HOST:PORT or https://:API_KEY@HOST:PORT")
+        client = AsyncQdrantClient(
+            host=parts.hostname,
+            grpc_port=parts.port or GRPC_PORT,
+            prefer_grpc=True,
+            https=parts.scheme == "https",
+            api_key=parts.password,
+            timeout=max(1, math.ceil(timeout)),
+            check_compatibility=False,  # it would ask over HTTP, and block
+        )
+        layout = Layout(image_identity, image_dimension, question_identity, question_dimension)
+        return cls(ServerPoints(client, layout, timeout=timeout), clock)
+
+
+def condition_of(condition: Condition) -> models.Condition:
+    """A condition in Qdrant's words."""
+    if isinstance(condition, Equals):
+        return models.FieldCondition(key=condition.key, match=models.MatchValue(value=condition.value))
+    if isinstance(condition, AnyOf):
+        return models.FieldCondition(key=condition.key, match=models.MatchAny(any=list(condition.values)))
+    if isinstance(condition, Below):
+        return models.FieldCondition(key=condition.key, range=models.Range(lt=condition.value))
+    if isinstance(condition, Above):
+        return models.FieldCondition(key=condition.key, range=models.Range(gt=condition.value))
+    if isinstance(condition, Among):
+        return models.HasIdCondition(has_id=list(condition.ids))
+    parts = [condition_of(part) for part in condition.conditions]
+    return models.Filter(min_should=models.MinShould(conditions=parts, min_count=condition.count))
+
+
+def filter_of(where: Where) -> models.Filter | None:
+    """Conditions in Qdrant's words; None for none."""
+    return models.Filter(must=[condition_of(condition) for condition in where]) if where else None
+
+
+def found_of(record: models.Record | models.ScoredPoint, score: float = 0.0) -> Found:
+    """A point as it was found."""
+    vector = None if record.vector is None else np.asarray(record.vector, np.float32)
+    return Found(str(record.id), record.payload or {}, score, vector)

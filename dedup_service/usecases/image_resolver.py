@@ -1,0 +1,270 @@
+"""Which remembered image is this? Exact digests first, then candidates that are put to the look-alike check."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+import structlog
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+from askonce import telemetry
+from dedup_service.image.encoder import ImageEncoder
+from dedup_service.image.fingerprint import Fingerprint
+from dedup_service.image.lookalike import ImageVerdict, compare
+from dedup_service.image.perceptual import hamming
+from dedup_service.image.picture import open_picture
+from dedup_service.policy.policy import Policy
+from dedup_service.policy.reuse import UNKNOWN, Side
+from dedup_service.store.records import ImageRecord, Memory, image_id
+from dedup_service.usecases.image_features import Features, extract
+from dedup_service.usecases.known_mismatches import Strangers
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+CANDIDATES = 5
+"""Most stored images put to the check in one look-up: the check is the dear part, and a copy is nearly always first."""
+CHECK_PROBABILITY = 0.996
+"""Probability that a passed look-alike check is right at the least: the lower bound from the image benchmark."""
+JOIN_PROBABILITY = 0.996
+"""Least probability of being the same at which a file joins an image as an alias."""
+FILES = 50_000
+"""Files whose pixel digest is remembered, and pairs of file and image that were parted by a wrong answer."""
+NEIGHBOUR_FLOOR = 0.5
+"""Least cosine of descriptors at which a neighbour is worth a check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """What is known about the image of one look-up."""
+
+    side: Side
+    image: str
+    """Id of the image record that a fresh answer belongs to; the record may not exist yet."""
+    nearest: ImageRecord | None = None
+    """The stored image that was found or compared; None when there was none, or when it is still on its way."""
+    features: Features | None = None
+    """Set when the image's record is still to be written."""
+    box: tuple[float, float, float, float] | None = None
+    """Where the nearest image differs."""
+
+
+@dataclass(eq=False, slots=True)
+class Arrival:
+    """An image on its way: seen by a look-up, not yet remembered."""
+
+    features: Features
+    time: float
+    recognition: asyncio.Future[Recognition] = field(repr=False)
+
+
+class Pictures(Protocol):
+    """Keeps small pictures for audit reports; returns at once."""
+
+    def keep(self, tenant: str, image: str, rgb: NDArray[np.uint8]) -> bool:
+        """Takes a picture (H, W, 3) under the id of the image record that its file founds or would found."""
+        ...
+
+    def forget(self, tenant: str, images: Sequence[str] | None = None, *, before: float | None = None) -> None:
+        """Deletes those of some images, or all of a tenant's; with a time only those kept before it."""
+        ...
+
+
+class Recogniser:
+    """Finds the image. Keeps the images on their way as well, so that copies that arrive together meet."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        encoder: ImageEncoder,
+        strangers: Strangers,
+        workers: Executor,
+        *,
+        pictures: Pictures | None = None,
+        clock: Callable[[], float] = time.time,
+        arrivals: int = 512,
+        arrival_ttl: float = 120.0,
+    ) -> None:
+        """`arrivals` bounds the images on their way, each held for at most `arrival_ttl` seconds; one takes about the
+        size of a fingerprint, so the default bounds them to some 50 MB."""
+        self.memory = memory
+        self.encoder = encoder
+        self.workers = workers
+        self.pictures = pictures
+        self.clock = clock
+        self.limit = arrivals
+        self.ttl = arrival_ttl
+        self.arrivals: OrderedDict[tuple[str, str], Arrival] = OrderedDict()
+        self.pixels: LRUCache[str, str] = LRUCache(FILES)
+        self.strangers = strangers
+
+    async def known(self, tenant: str, byte_digest: bytes) -> Recognition | None:
+        """The image by its file's digest alone; None when only the content can tell."""
+        digest = byte_digest.hex()
+        record = await self.memory.image_by_digest(tenant, digest)
+        if record is not None and not self.strangers.knows(tenant, digest, record.id):
+            return by_digest(record, digest, "BYTES")
+        if (pixel_digest := self.pixels.get(digest)) is None:
+            return None
+        record = await self.memory.image_by_digest(tenant, pixel_digest)
+        return by_digest(record, pixel_digest, "PIXELS") if record is not None else None
+
+    async def recognise(self, tenant: str, content: bytes, policy: Policy) -> Recognition:
+        """The image by its content. Raises PictureError when it can't be read."""
+        picture = await self.work(lambda: open_picture(content))
+        self.pixels[picture.byte_digest.hex()] = picture.pixel_digest.hex()
+        record = await self.memory.image_by_digest(tenant, picture.pixel_digest.hex())
+        if record is not None:
+            return by_digest(record, picture.pixel_digest.hex(), "PIXELS")
+        key = (tenant, picture.byte_digest.hex())
+        if (underway := self.fresh(key)) is None:
+            features = await self.work(lambda: extract(picture, self.encoder))
+            if self.pictures is not None and policy.keep_thumbnails:
+                self.pictures.keep(tenant, image_id(tenant, picture.byte_digest), features.fingerprint.rgb)
+            underway = self.fresh(key)
+        if underway is not None:
+            return await asyncio.shield(underway.recognition)
+        return await self.arrive(key, features, policy)
+
+    def fresh(self, key: tuple[str, str]) -> Arrival | None:
+        """The arrival of this very file, unless it is too old."""
+        arrival = self.arrivals.get(key)
+        return arrival if arrival is not None and self.clock() - arrival.time < self.ttl else None
+
+    async def arrive(self, key: tuple[str, str], features: Features, policy: Policy) -> Recognition:
+        """Registers a new image on its way and recognises it among the stored and those that arrived before it."""
+        tenant = key[0]
+        before = [arrival for (owner, _), arrival in self.arrivals.items() if owner == tenant]
+        arrival = Arrival(features, self.clock(), asyncio.get_running_loop().create_future())
+        self.arrivals[key] = arrival
+        while len(self.arrivals) > self.limit:
+            self.arrivals.popitem(last=False)
+        try:
+            recognition = await self.search(tenant, features, policy)
+            if recognition.side.verdict != "SAME":
+                recognition = await self.among(before, features, policy) or recognition
+        except BaseException as error:
+            self.arrivals.pop(key, None)
+            arrival.recognition.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            arrival.recognition.exception()
+            raise
+        arrival.recognition.set_result(recognition)
+        if recognition.nearest is not None and recognition.side.verdict == "SAME":
+            self.arrivals.pop(key, None)
+        return recognition
+
+    async def search(self, tenant: str, features: Features, policy: Policy) -> Recognition:
+        """Puts the nearest stored images to the check until one is the same; else returns the likeliest."""
+        best: Recognition | None = None
+        async for tier, record in self.candidates(tenant, features, policy):
+            stored = await self.memory.fingerprint(tenant, record.id)
+            if stored is None or self.strangers.knows(tenant, features.byte_digest, record.id):
+                continue
+            verdict = await self.check(stored, features.fingerprint)
+            side = side_of(verdict, tier)
+            found = Recognition(side, founded(tenant, features), record, features, verdict.box)
+            if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
+                await self.memory.add_digests(tenant, record.id, [features.byte_digest])
+                return Recognition(side, record.id, record)
+            if best is None or side.probability > best.side.probability:
+                best = found
+        return best or Recognition(Side(UNKNOWN, reason="NO_CANDIDATE"), founded(tenant, features), None, features)
+
+    async def candidates(
+        self, tenant: str, features: Features, policy: Policy
+    ) -> AsyncIterator[tuple[str, ImageRecord]]:
+        """Yields (tier, record), by perceptual hash first, then by vector, each image once and at most `CANDIDATES`."""
+        seen: set[str] = set()
+        near = await self.memory.images_by_hash(tenant, features.hashes, policy.phash_distance, CANDIDATES)
+        for record in near:
+            seen.add(record.id)
+            yield "PERCEPTUAL", record
+        for scored in await self.memory.images_near(tenant, features.vectors, CANDIDATES):
+            if len(seen) >= CANDIDATES or scored.similarity < NEIGHBOUR_FLOOR:
+                return
+            if scored.record.id not in seen:
+                seen.add(scored.record.id)
+                yield "NEIGHBOUR", scored.record
+
+    async def among(self, before: list[Arrival], features: Features, policy: Policy) -> Recognition | None:
+        """The image among those on their way, oldest first; None when it is none of them."""
+        likely = sorted(
+            (arrival for arrival in before if resembles(arrival.features, features, policy.phash_distance)),
+            key=lambda arrival: arrival.time,
+        )
+        for arrival in likely[:CANDIDATES]:
+            try:
+                first = await asyncio.shield(arrival.recognition)
+            except Exception:  # the other look-up failed: it has said so itself, and this one goes on alone
+                continue
+            if arrival.features.pixel_digest == features.pixel_digest:
+                return Recognition(Side("SAME", "PIXELS", 1.0, "SAME_PIXELS"), first.image, None, features)
+            verdict = await self.check(arrival.features.fingerprint, features.fingerprint)
+            side = side_of(verdict, "PERCEPTUAL")
+            if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
+                return Recognition(side, first.image, None, features)
+        return None
+
+    def depart(self, tenant: str, byte_digest: str) -> None:
+        """The image is remembered, or will not be: it is no longer on its way."""
+        self.arrivals.pop((tenant, byte_digest), None)
+
+    async def check(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
+        """Runs the look-alike check in a worker thread. A failing check is unsure, never same."""
+
+        def run() -> ImageVerdict:
+            left = Fingerprint.from_bytes(stored) if isinstance(stored, bytes) else stored
+            return compare(left, query)
+
+        try:
+            verdict = await self.work(run)
+        except Exception:
+            log.exception("check_failed", request_id=telemetry.request_id())
+            verdict = ImageVerdict("unsure", 1.0, 0.0, "CHECK_FAILED", box=None, turn=0, ms=0.0)
+        telemetry.note(check_ms=round(verdict.ms, 1), check=verdict.reason)
+        return verdict
+
+    async def work(self, call: Callable[[], T]) -> T:
+        """Runs CPU work in the worker threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, call)
+
+
+def by_digest(record: ImageRecord, digest: str, tier: str) -> Recognition:
+    """The recognition by a digest: exact for the founding file, by hearsay for an alias."""
+    if digest in record.digests[:2]:
+        return Recognition(Side("SAME", tier, 1.0, f"SAME_{tier}"), record.id, record)
+    return Recognition(Side("SAME", "ALIAS", JOIN_PROBABILITY, "ALIAS"), record.id, record)
+
+
+def founded(tenant: str, features: Features) -> str:
+    """The id of the image record that these features would found."""
+    return image_id(tenant, bytes.fromhex(features.byte_digest))
+
+
+def side_of(verdict: ImageVerdict, tier: str) -> Side:
+    """The check's verdict in the words of the decision.
+
+    None of the look-alikes in the benchmark passes the check, so its word alone is worth `CHECK_PROBABILITY`; how
+    clearly it was passed decides about the rest of the way to certainty.
+    """
+    probability = verdict.same_probability
+    if verdict.verdict == "same":
+        probability = CHECK_PROBABILITY + (1 - CHECK_PROBABILITY) * probability
+    return Side(verdict.verdict.upper(), tier, probability, verdict.reason)
+
+
+def resembles(one: Features, other: Features, distance: int) -> bool:
+    """Whether two images on their way are worth a check."""
+    if one.pixel_digest == other.pixel_digest:
+        return True
+    if min(hamming(one.hashes[0], turned) for turned in other.hashes) <= distance:
+        return True
+    return bool(np.max(other.vectors @ one.vectors[0]) >= 0.9)

@@ -1,0 +1,200 @@
+"""Learn: what became known about a decision after it was made."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cachetools import LRUCache
+
+from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.reading import Reader
+from dedup_service.ledger.records import Decision, Feedback, Source
+from dedup_service.policy.revisions import PolicyBook
+from dedup_service.question.normal import normalise
+from dedup_service.store.exact_cache import Hot
+from dedup_service.store.records import Memory, Selection
+from dedup_service.usecases.known_mismatches import Strangers
+from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.query import Judged
+
+T = TypeVar("T")
+
+FLUSH = 5.0
+"""Seconds to wait for a decision that is still on its way to the ledger."""
+
+
+class DecisionUnknownError(LookupError):
+    """There is no such decision, or it is no longer kept."""
+
+
+class FeedbackLimitError(Exception):
+    """A tenant sends feedback faster than it may. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("too much feedback")
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a lesson led to."""
+
+    removed: int = 0
+    """Entries removed."""
+    labelled: bool = False
+
+
+class Allowance:
+    """A token bucket per tenant: `rate` a second on average, `burst` at once."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rate = rate
+        self.burst = burst
+        self.clock = clock
+        self.buckets: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
+
+    def take(self, tenant: str) -> float:
+        """Takes one token: 0 when there was one, else the seconds until there is."""
+        now = self.clock()
+        tokens, since = self.buckets.get(tenant, (float(self.burst), now))
+        tokens = min(float(self.burst), tokens + (now - since) * self.rate)
+        if tokens < 1:
+            self.buckets[tenant] = (tokens, now)
+            return (1 - tokens) / self.rate
+        self.buckets[tenant] = (tokens - 1, now)
+        return 0.0
+
+
+class Learn:
+    """The use case."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        hot: Hot,
+        lessons: Lessons,
+        ledger: Ledger,
+        reader: Reader,
+        book: PolicyBook,
+        strangers: Strangers,
+        workers: Executor,
+        *,
+        allowance: Allowance | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.memory = memory
+        self.hot = hot
+        self.strangers = strangers
+        self.lessons = lessons
+        self.ledger = ledger
+        self.reader = reader
+        self.book = book
+        self.workers = workers
+        self.allowance = allowance or Allowance(rate=1.0, burst=60)
+        self.clock = clock
+
+    async def feedback(self, tenant: str, decision: str, right: bool, correct_text: str, comment: str) -> Learnt:
+        """Takes a client's verdict. A wrong answer is removed at once, with whatever let it be served: the evidence
+        that the two questions ask the same, and the alias that took one image for the other.
+
+        Raises DecisionUnknownError, FeedbackLimitError and MemoryUnavailableError.
+        """
+        if (wait := self.allowance.take(tenant)) > 0:
+            raise FeedbackLimitError(wait)
+        about = await self.decision(tenant, decision)
+        removed = 0
+        if not right:
+            entry = about.entry or await self.entry_stored_by(about)
+            removed = await self.remove(tenant, entry) if entry else 0
+            await self.undo(about)
+        record = Feedback(
+            decision,
+            tenant,
+            self.clock(),
+            right,
+            correct_text or None,
+            comment or None,
+            entry=about.entry if removed else "",
+        )
+        return Learnt(removed, self.ledger.record_feedback(record))
+
+    async def fresh_answer(self, tenant: str, decision: str, answer: str) -> Learnt:
+        """Compares a second answer of the model with the one that was served. Raises DecisionUnknownError."""
+        about = await self.decision(tenant, decision)
+        entry = await self.memory.entry(tenant, about.entry)
+        served = entry.answer_text if entry is not None else about.nearest_answer_text
+        if served is None:
+            return Learnt()
+        keep_text = self.book.current(tenant).policy.keep_question_text
+        verdict = await self.work(lambda: self.lessons.compare(answer, served))
+        await self.work(
+            lambda: self.lessons.label(tenant, decision, Source.EXPLORATION, verdict, answer, keep_text=keep_text)
+        )
+        if about.question_text is not None and about.nearest_question_text is not None:
+            left, right = normalise(about.question_text), normalise(about.nearest_question_text)
+            image = about.nearest_image
+            await self.work(
+                lambda: self.lessons.teach(tenant, left, right, verdict, answer, "exploration", image=image)
+            )
+        if verdict.verdict == "different":
+            await self.separate(about)
+        return Learnt(0, verdict.verdict != "unsure")
+
+    async def judged(self, tenant: str, judged: Judged) -> Learnt:
+        """Takes a verdict of the judge on two questions."""
+        probability = judged.same_probability
+        if probability is None:
+            return Learnt()
+        left, right = normalise(judged.left), normalise(judged.right)
+        await self.work(lambda: self.lessons.judge(tenant, left, right, probability))
+        return Learnt(0, True)
+
+    async def decision(self, tenant: str, decision: str) -> Decision:
+        """The decision from the ledger, waiting for it when it is still on its way."""
+
+        def read() -> Decision | None:
+            found = self.reader.decision(decision)
+            if found is None and self.ledger.flush(FLUSH):
+                found = self.reader.decision(decision)
+            return found
+
+        found = await self.work(read)
+        if found is None or found.tenant != tenant:
+            raise DecisionUnknownError(decision)
+        return found
+
+    async def entry_stored_by(self, about: Decision) -> str:
+        """The entry that the answer to a miss was stored as; empty when it was not, or when it can't be told."""
+        record = await self.memory.image_by_digest(about.tenant, about.image)
+        if record is None:
+            return ""
+        entries = await self.memory.entries_of(about.tenant, record.id)
+        return next((entry.id for entry in entries if entry.decision == about.id), "")
+
+    async def remove(self, tenant: str, entry: str) -> int:
+        """Removes one entry everywhere."""
+        deleted = await self.memory.delete(Selection(tenant, entries=(entry,)))
+        await self.hot.drop(tenant, frozenset([entry]))
+        return deleted.entries
+
+    async def undo(self, about: Decision) -> None:
+        """Takes back what let a wrong answer be served."""
+        if about.question_text is not None and about.nearest_question_text is not None:
+            left, right = normalise(about.question_text), normalise(about.nearest_question_text)
+            await self.work(lambda: self.lessons.deny(about.tenant, left, right))
+        await self.separate(about)
+
+    async def separate(self, about: Decision) -> None:
+        """Parts a file from the image that it was taken for, when it was the check and not the file that said so."""
+        if about.image_tier in ("ALIAS", "PERCEPTUAL", "NEIGHBOUR"):
+            self.strangers.add(about.tenant, about.image, about.nearest_image)
+            await self.memory.remove_digest(about.tenant, about.image)
+
+    async def work(self, call: Callable[[], T]) -> T:
+        """Runs blocking work in the worker threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, call)

@@ -1,0 +1,457 @@
+"""The look-up: which image, which question, and whether the stored answer may be used again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from askonce import telemetry
+from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.records import Decision, new_id
+from dedup_service.policy.account import Account
+from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
+from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
+from dedup_service.policy.revisions import PolicyBook, Revision
+from dedup_service.store.exact_cache import Hot, HotKey
+from dedup_service.store.records import Entry, Memory, Vector, entry_id
+from dedup_service.store.usage import Touches
+from dedup_service.usecases.image_resolver import Recogniser, Recognition
+from dedup_service.usecases.inflight import Flight, Flights
+from dedup_service.usecases.miss_token import Founding, Rival, Ticket, Tickets
+from dedup_service.usecases.query import CacheMode, Query, within
+from dedup_service.usecases.question_matcher import Match, Matcher, Matching
+
+JUDGE_FLOOR = 0.75
+"""Least cosine of two questions at which a judge's verdict on them is worth its cost."""
+
+
+UNSEEN = Side(UNKNOWN)
+"""The verdict where nothing was compared."""
+NOTHING = Reuse(False, "MODE_OFF", 1.0, "")
+"""The decision where nothing may be reused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The evidence behind one outcome."""
+
+    revision: Revision
+    decision: str
+    recognition: Recognition | None = None
+    match: Match | None = None
+    question: Side = UNSEEN
+    reuse: Reuse = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stored answer that may be used."""
+
+    findings: Findings
+    entry: Entry
+    explore: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """No stored answer may be used."""
+
+    findings: Findings
+    reason: str
+    ticket: bytes = field(default=b"", repr=False)
+    judge: tuple[str, str] | None = None
+    """A pair of questions worth judging: the new one and the stored one."""
+    judge_inline: bool = False
+    """Whether the verdict is wanted before the miss is final."""
+    flight: str = ""
+    joinable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentWanted:
+    """The digest alone does not settle it."""
+
+    revision: Revision
+
+
+Outcome = Found | Missed | ContentWanted
+
+
+class Lookup:
+    """The use case. It never asks the model."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        hot: Hot,
+        recogniser: Recogniser,
+        matcher: Matcher,
+        book: PolicyBook,
+        ledger: Ledger,
+        tickets: Tickets,
+        flights: Flights,
+        touches: Touches,
+        *,
+        encoders: str,
+        ticket_ttl: float = 3_600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.memory = memory
+        self.hot = hot
+        self.recogniser = recogniser
+        self.matcher = matcher
+        self.book = book
+        self.ledger = ledger
+        self.tickets = tickets
+        self.flights = flights
+        self.touches = touches
+        self.account = Account()
+        self.encoders = encoders
+        self.ticket_ttl = ticket_ttl
+        self.clock = clock
+
+    async def look_up(self, query: Query) -> Outcome:
+        """Looks for an answer. Raises PictureError, PolicyInvalidError for limits looser than the policy's, and
+        MemoryUnavailableError."""
+        started = time.perf_counter()
+        revision = self.book.current(query.tenant)
+        policy = tighten(revision.policy, query.limits)
+        query = within(query, policy.max_pixels)
+        if policy.mode is Mode.OFF:
+            return self.missed_off(query, revision)
+        if (entry := await self.repeated(query, policy)) is not None:
+            return await self.found_hot(query, revision, policy, entry, started)
+        recognition = await self.recogniser.known(query.tenant, query.byte_digest)
+        if recognition is None:
+            if query.content is None:
+                return ContentWanted(revision)
+            recognition = await self.recogniser.recognise(query.tenant, query.content, policy)
+        recognised = time.perf_counter()
+        matching = await self.match(query, recognition, policy)
+        match, reuse = self.decide(query, recognition, matching, policy)
+        findings = Findings(revision, new_id(self.clock()), recognition, match, self.side(match, matching), reuse)
+        timings = {
+            "recognise": (recognised - started) * 1e3,
+            "match": (time.perf_counter() - recognised) * 1e3,
+        }
+        if reuse.hit and query.mode.reads and match is not None:
+            return await self.found(query, findings, match, policy, timings)
+        return await self.missed(query, findings, matching, policy, timings)
+
+    async def repeated(self, query: Query, policy: Policy) -> Entry | None:
+        """The answer from the hot tier to an exact repeat."""
+        if not query.mode.reads or policy.mode is Mode.SHADOW or policy.hot_ttl == 0:
+            return None
+        entry = await self.hot.get(hot_key(query))
+        return entry if entry is not None and self.usable(query, entry) else None
+
+    def usable(self, query: Query, entry: Entry) -> bool:
+        """Whether an entry is young enough for the store and for this request."""
+        now = self.clock()
+        return entry.expire_time > now and (query.max_age is None or now - entry.create_time < query.max_age)
+
+    async def match(self, query: Query, recognition: Recognition, policy: Policy) -> Matching:
+        """Compares the question with those stored for the recognised image.
+
+        On an image that is not the same only an equal question is looked for: its answer, compared with the fresh one,
+        is a label for the look-alike check.
+        """
+        nearest = recognition.nearest
+        if nearest is not None:
+            exact = await self.matcher.exact(query, nearest.id)
+            if exact is not None and self.usable(query, exact.entry):
+                return Matching((exact,), await self.stored_vector(query, recognition))
+        if nearest is None or recognition.side.verdict != "SAME" or query.exact_only:
+            return Matching((), *await self.vector_for_storing(query))
+        matching = await self.matcher.match(query, nearest.id, policy)
+        young = tuple(match for match in matching.matches if self.usable(query, match.entry))
+        return replace(matching, matches=young)
+
+    async def stored_vector(self, query: Query, recognition: Recognition) -> Vector:
+        """The question's vector where a ticket may need it: an exact repeat on the same image needs none."""
+        if recognition.side.verdict == "SAME" and query.mode.reads:
+            return Matching().vector
+        return (await self.vector_for_storing(query))[0]
+
+    async def vector_for_storing(self, query: Query) -> tuple[Vector, bool]:
+        """The question's vector, and whether its encoder could read it."""
+        if not query.mode.stores:
+            return Matching().vector, True
+        if not await self.matcher.readable(query):
+            return Matching().vector, False
+        return await self.matcher.vector(query), True
+
+    def decide(
+        self, query: Query, recognition: Recognition, matching: Matching, policy: Policy
+    ) -> tuple[Match | None, Reuse]:
+        """The first match that may be reused, else the best one with the reason why not."""
+        thresholds = self.book.thresholds(query.tenant)
+        balance = self.account.balance(query.tenant)
+        first: tuple[Match | None, Reuse] | None = None
+        for match in matching.matches:
+            reuse = decide(
+                recognition.side,
+                match.side,
+                policy,
+                thresholds,
+                cross_language=match.entry.language != query.language,
+                exact_only=query.exact_only,
+                balance=balance,
+            )
+            if reuse.hit:
+                return match, reuse
+            first = first or (match, reuse)
+        return first or (None, decide(recognition.side, matching.side, policy, thresholds))
+
+    @staticmethod
+    def side(match: Match | None, matching: Matching) -> Side:
+        """The verdict on the question that the decision was about."""
+        return match.side if match is not None else matching.side
+
+    async def found_hot(self, query: Query, revision: Revision, policy: Policy, entry: Entry, started: float) -> Found:
+        """The outcome for an exact repeat."""
+        image = Side("SAME", "BYTES", 1.0, "SAME_BYTES")
+        tier = "EXACT" if entry.question == query.question else "NORMALISED"
+        match = Match(Side("SAME", tier, 1.0, tier), entry, cosine=1.0)
+        findings = Findings(
+            revision,
+            new_id(self.clock()),
+            Recognition(image, entry.image),
+            match,
+            match.side,
+            Reuse(True, tier, 0.0, "exact/exact", True),
+        )
+        return await self.found(query, findings, match, policy, {"hot": (time.perf_counter() - started) * 1e3})
+
+    async def found(
+        self, query: Query, findings: Findings, match: Match, policy: Policy, timings: dict[str, float]
+    ) -> Found:
+        """Records a hit, keeps the entry warm, and draws it for verification or not."""
+        now = self.clock()
+        self.account.settle(query.tenant, findings.reuse.cost, policy.error_budget)
+        explore = policy.exploration_rate > 0 and explored(findings.decision, policy.exploration_rate)
+        entry = self.touches.use(match.entry, policy, now)
+        if findings.reuse.stratum == "exact/exact" and policy.hot_ttl > 0:
+            await self.hot.put(hot_key(query), entry)
+        self.record(query, findings, policy, timings, hit=True, explore=explore)
+        return Found(findings, entry, explore)
+
+    def missed_off(self, query: Query, revision: Revision) -> Missed:
+        """The outcome when the policy is off: nothing is read and nothing stored."""
+        findings = Findings(revision, new_id(self.clock()))
+        self.record(query, findings, revision.policy, {}, hit=False)
+        return Missed(findings, "MODE_OFF")
+
+    async def missed(
+        self, query: Query, findings: Findings, matching: Matching, policy: Policy, timings: dict[str, float]
+    ) -> Missed:
+        """Records a miss and says how the fresh answer can be stored, shared and learnt from."""
+        recognition = findings.recognition
+        if recognition is None:
+            raise ValueError("a miss beyond mode OFF has an image")
+        reason = findings.reuse.reason if query.mode.reads else query.mode.value
+        if not matching.readable and findings.match is None and recognition.side.verdict == "SAME":
+            reason = "UNREADABLE_BY_ENCODER"
+        findings = replace(findings, reuse=replace(findings.reuse, hit=False, reason=reason))
+        judge = worth_judging(query, recognition, findings.match, policy)
+        inline = judge is not None and policy.judge is JudgeMode.INLINE and query.judge_available
+        flight, joinable = await self.share(query, recognition, matching, policy)
+        ticket = self.seal(query, findings, recognition, matching, flight) if query.mode.stores else b""
+        if not inline or query.judged is not None:
+            self.record(query, findings, policy, timings, hit=False)
+        return Missed(findings, reason, ticket, judge, inline and query.judged is None, flight, joinable)
+
+    async def share(
+        self, query: Query, recognition: Recognition, matching: Matching, policy: Policy
+    ) -> tuple[str, tuple[str, ...]]:
+        """Registers the answer that is about to be generated; returns its key and those of answers under way that this
+        request would have hit. Bypass and refresh share nothing: they ask for an answer of their own."""
+        if query.mode in (CacheMode.BYPASS, CacheMode.REFRESH, CacheMode.ONLY_IF_CACHED) or policy.mode is Mode.SHADOW:
+            return "", ()
+        image = recognition.nearest.id if same(recognition) and recognition.nearest else recognition.image
+        key = flight_key(query.tenant, image, query.space, query.normal)
+        joinable: list[str] = []
+        compared: set[str] = set()
+        while new := [
+            flight for flight in self.flights.about(query.tenant, image, query.space) if flight.key not in compared
+        ]:
+            for flight in new:
+                compared.add(flight.key)
+                if flight.key != key and await self.would_hit(query, recognition, matching, flight, policy):
+                    joinable.append(flight.key)
+        if key not in compared:
+            self.flights.depart(self.flight_of(key, query, image, matching))
+        return key, tuple(joinable)
+
+    async def would_hit(
+        self, query: Query, recognition: Recognition, matching: Matching, flight: Flight, policy: Policy
+    ) -> bool:
+        """Whether this request would be served the answer of a flight, were it stored already."""
+        if query.exact_only or not len(flight.vector) or not len(matching.vector):
+            return False
+        cosine = float(flight.vector @ matching.vector)
+        match = await self.matcher.work(lambda: self.matcher.compare(query, flight.awaited, cosine, policy))
+        side = recognition.side if same(recognition) else Side("SAME", "BYTES", 1.0, "SAME_ARRIVAL")
+        reuse = decide(
+            side,
+            match.side,
+            policy,
+            self.book.thresholds(query.tenant),
+            cross_language=flight.awaited.language != query.language,
+            balance=self.account.balance(query.tenant),
+        )
+        return reuse.hit
+
+    def flight_of(self, key: str, query: Query, image: str, matching: Matching) -> Flight:
+        """The flight that this request begins."""
+        now = self.clock()
+        awaited = Entry(
+            id=entry_id(query.tenant, image, query.space, query.normal),
+            tenant=query.tenant,
+            image=image,
+            space=query.space,
+            question=query.question,
+            normal=query.normal,
+            language=query.language,
+            answer=b"",
+            answer_text="",
+            model=query.model,
+            model_revision="",
+            create_time=now,
+            hot_until=now,
+            expire_time=now,
+            last_use=now,
+        )
+        return Flight(key, query.tenant, image, query.space, now, awaited, matching.vector)
+
+    def seal(
+        self, query: Query, findings: Findings, recognition: Recognition, matching: Matching, flight: str
+    ) -> bytes:
+        """The ticket under which the fresh answer can be stored."""
+        now = self.clock()
+        features = recognition.features
+        image = recognition.nearest.id if features is None and recognition.nearest else recognition.image
+        founding = None
+        if features is not None:
+            founding = Founding(
+                (features.byte_digest, features.pixel_digest),
+                features.hashes[0].hex(),
+                features.width,
+                features.height,
+            )
+        ticket = Ticket(
+            tenant=query.tenant,
+            decision=findings.decision,
+            issue_time=now,
+            expire_time=now + self.ticket_ttl,
+            image=image,
+            space=query.space,
+            question=query.question,
+            normal=query.normal,
+            language=query.language,
+            policy_revision=findings.revision.revision,
+            encoders=self.encoders,
+            founding=founding,
+            rivals=tuple(Rival(match.entry.id, same(recognition), match.prior) for match in matching.matches),
+            tags=query.tags,
+            flight=flight,
+            readable=matching.readable,
+            question_vector=matching.vector,
+            image_vector=features.vectors[0] if features is not None else Matching().vector,
+            fingerprint=features.fingerprint.to_bytes() if features is not None else b"",
+        )
+        return self.tickets.seal(ticket)
+
+    def record(
+        self,
+        query: Query,
+        findings: Findings,
+        policy: Policy,
+        timings: dict[str, float],
+        *,
+        hit: bool,
+        explore: bool = False,
+    ) -> None:
+        """Writes the decision down, off the request path."""
+        recognition, match, reuse = findings.recognition, findings.match, findings.reuse
+        image = recognition.side if recognition else UNSEEN
+        nearest = match.entry if match else None
+        thresholds = self.book.thresholds(query.tenant)
+        telemetry.note(reason=reuse.reason, hit=hit, tenant=query.tenant, stratum=reuse.stratum)
+        decision = Decision(
+            id=findings.decision,
+            tenant=query.tenant,
+            time=self.clock(),
+            request_id=telemetry.request_id(),
+            hit=hit,
+            would_hit=reuse.would_hit,
+            reason=reuse.reason,
+            image_tier=image.tier,
+            image_verdict=image.verdict,
+            image_score=image.probability if image.tier else None,
+            image_reason=image.reason,
+            image_box=recognition.box if recognition else None,
+            question_tier=findings.question.tier,
+            question_verdict=findings.question.verdict,
+            question_score=findings.question.probability if findings.question.tier else None,
+            question_reason=findings.question.reason,
+            vetoes=tuple((veto.kind, veto.left, veto.right) for veto in match.vetoes) if match else (),
+            stratum=reuse.stratum,
+            risk=reuse.risk if match else None,
+            max_risk=thresholds.bound(reuse.stratum, policy).most if match else None,
+            image_threshold=policy.image_threshold,
+            question_threshold=policy.question_threshold,
+            policy_revision=findings.revision.revision,
+            image=query.byte_digest.hex(),
+            nearest_image=nearest_image(recognition, nearest),
+            entry=nearest.id if nearest and hit else "",
+            nearest_entry=nearest.id if nearest else "",
+            question_text=query.question,
+            nearest_question_text=nearest.question if nearest else None,
+            nearest_answer_text=nearest.answer_text if nearest else None,
+            language=query.language,
+            cross_language=bool(nearest and nearest.language != query.language),
+            model=query.model,
+            timings=timings,
+            explored=explore,
+            propensity=policy.exploration_rate if hit else 0.0,
+            saved_seconds=nearest.generate_seconds if nearest and hit else 0.0,
+        )
+        self.ledger.record_decision(decision, keep_text=policy.keep_question_text)
+
+
+def same(recognition: Recognition) -> bool:
+    """Whether the recognised image is the same."""
+    return recognition.side.verdict == "SAME"
+
+
+def nearest_image(recognition: Recognition | None, nearest: Entry | None) -> str:
+    """The id of the stored image that was compared; that of the entry, where the hot tier compared nothing."""
+    if recognition is not None and recognition.nearest is not None:
+        return recognition.nearest.id
+    return nearest.image if nearest is not None else ""
+
+
+def hot_key(query: Query) -> HotKey:
+    """The key of an exact repeat."""
+    return HotKey(query.tenant, query.byte_digest.hex(), query.space, query.normal)
+
+
+def flight_key(tenant: str, image: str, space: str, normal: str) -> str:
+    """The key that equal requests share, hexadecimal, 32 bytes."""
+    return hashlib.sha256("\0".join((tenant, image, space, normal)).encode()).hexdigest()
+
+
+def worth_judging(
+    query: Query, recognition: Recognition, match: Match | None, policy: Policy
+) -> tuple[str, str] | None:
+    """The pair of questions whose verdict could have made this miss a hit."""
+    if match is None or policy.judge is JudgeMode.OFF or not same(recognition) or match.side.vetoed:
+        return None
+    if match.side.tier != "NEIGHBOUR" or match.cosine < JUDGE_FLOOR:
+        return None
+    if match.entry.language != query.language and not policy.cross_language:
+        return None
+    return query.question, match.entry.question

@@ -1,0 +1,138 @@
+"""Miss tickets: what a look-up has already paid for, sealed so that any replica can open it and nobody can forge one.
+
+A ticket is a header (JSON), the vectors and the fingerprint, and an HMAC-SHA-256 over all of it (RFC 2104). It is
+authenticated, not encrypted: it holds nothing that its bearer did not send, apart from what an encoder made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dedup_service.store.records import Vector
+
+MAGIC = b"AO1"
+SEAL = hashlib.sha256().digest_size
+
+
+class TicketError(Exception):
+    """A ticket can't be used. `reason` is TICKET_FORGED, TICKET_EXPIRED or TICKET_FOREIGN."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What it takes to store an image that was not known at the look-up."""
+
+    digests: tuple[str, ...]
+    """Hexadecimal digests of the file and of its pixels."""
+    perceptual_hash: str
+    """256 bits, hexadecimal."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A stored entry that came near, to be compared with the fresh answer."""
+
+    entry: str
+    same_image: bool
+    """Whether the images are the same beyond doubt."""
+    prior: float = 0.0
+    """What the likeness of the two questions alone says: log-odds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Everything that Remember needs besides the answer."""
+
+    tenant: str
+    decision: str
+    """Id of the recorded decision."""
+    issue_time: float
+    expire_time: float
+    image: str
+    """Id of the image record that the answer belongs to."""
+    space: str
+    question: str
+    normal: str
+    language: str
+    policy_revision: int
+    encoders: str
+    """Identities of the encoders that made the vectors."""
+    founding: Founding | None = None
+    """Set when the image's record is still to be written."""
+    rivals: tuple[Rival, ...] = ()
+    tags: tuple[str, ...] = ()
+    flight: str = ""
+    """The key under which requests of the same meaning wait, hexadecimal."""
+    readable: bool = True
+    """Whether the question's vector means anything."""
+    question_vector: Vector = field(default_factory=lambda: np.zeros(0, np.float32))
+    image_vector: Vector = field(default_factory=lambda: np.zeros(0, np.float32))
+    fingerprint: bytes = b""
+
+
+class Tickets:
+    """Seals and opens tickets under one key, which all replicas share."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key` is the secret, at least 16 bytes. Raises ValueError when it is shorter."""
+        if len(key) < 16:
+            raise ValueError("ticket key: at least 16 bytes are needed")
+        self.key = key
+
+    def seal(self, ticket: Ticket) -> bytes:
+        """The ticket as opaque bytes."""
+        header: dict[str, Any] = asdict(ticket)
+        blobs = (header.pop("question_vector"), header.pop("image_vector"), header.pop("fingerprint"))
+        packed = [
+            np.ascontiguousarray(blob, np.float32).tobytes() if isinstance(blob, np.ndarray) else blob for blob in blobs
+        ]
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        sizes = struct.pack("<4I", len(text), *(len(blob) for blob in packed))
+        body = b"".join((MAGIC, sizes, text, *packed))
+        return body + hmac.digest(self.key, body, "sha256")
+
+    def open(self, sealed: bytes, tenant: str, now: float) -> Ticket:
+        """The ticket inside. Raises TicketError when it is forged or damaged, expired, or another tenant's."""
+        body, seal = sealed[:-SEAL], sealed[-SEAL:]
+        if not hmac.compare_digest(hmac.digest(self.key, body, "sha256"), seal) or not body.startswith(MAGIC):
+            raise TicketError("TICKET_FORGED", "This ticket was not issued here, or it was changed on the way.")
+        ticket = unpack(body)
+        if ticket.tenant != tenant:
+            raise TicketError("TICKET_FOREIGN", "This ticket was issued to another tenant.")
+        if now >= ticket.expire_time:
+            raise TicketError("TICKET_EXPIRED", "This ticket has expired; look the request up again.")
+        return ticket
+
+
+def unpack(body: bytes) -> Ticket:
+    """Reads a body whose seal was found right."""
+    start = len(MAGIC) + 16
+    lengths = struct.unpack("<4I", body[len(MAGIC) : start])
+    parts: list[bytes] = []
+    for length in lengths:
+        parts.append(body[start : start + length])
+        start += length
+    header: dict[str, Any] = json.loads(parts[0])
+    founding = header.pop("founding")
+    rivals = tuple(Rival(**rival) for rival in header.pop("rivals"))
+    return Ticket(
+        **{**header, "tags": tuple(header["tags"])},
+        founding=Founding(**{**founding, "digests": tuple(founding["digests"])}) if founding else None,
+        rivals=rivals,
+        question_vector=np.frombuffer(parts[1], np.float32),
+        image_vector=np.frombuffer(parts[2], np.float32),
+        fingerprint=parts[3],
+    )

@@ -1,0 +1,218 @@
+"""Remember: stores a fresh answer under its ticket, and learns from how it compares with those already there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dedup_service.ledger.records import Source
+from dedup_service.policy.policy import Mode, Policy
+from dedup_service.policy.revisions import PolicyBook
+from dedup_service.store.exact_cache import Hot
+from dedup_service.store.records import Entry, ImageRecord, Memory, entry_id
+from dedup_service.store.usage import lifetime_end
+from dedup_service.usecases.image_resolver import Recogniser
+from dedup_service.usecases.inflight import Flights
+from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.miss_token import Rival, Ticket, Tickets
+
+
+@dataclass(frozen=True, slots=True)
+class FreshAnswer:
+    """What the model said."""
+
+    text: str
+    finish: str
+    """STOP, LENGTH, FILTERED, UNANSWERABLE, or UNSPECIFIED."""
+    model: str
+    model_revision: str
+    serialised: bytes
+    """The wire message, kept as it is."""
+    generate_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What became of an answer."""
+
+    entry: str
+    stored: bool
+    reason: str = ""
+    """Why it was not stored: ANSWER_CUT_OFF, ANSWER_FILTERED, ANSWER_UNANSWERABLE, ANSWER_UNFINISHED, ANSWER_EMPTY,
+    COMPARE_ONLY, ENCODER_CHANGED, POLICY_KEEPS_NOTHING, or ALREADY_STORED. Empty when it was."""
+
+
+UNSTORABLE = {
+    "LENGTH": "ANSWER_CUT_OFF",
+    "FILTERED": "ANSWER_FILTERED",
+    "UNANSWERABLE": "ANSWER_UNANSWERABLE",
+    "UNSPECIFIED": "ANSWER_UNFINISHED",
+}
+
+
+class Remember:
+    """The use case."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        hot: Hot,
+        tickets: Tickets,
+        flights: Flights,
+        recogniser: Recogniser,
+        lessons: Lessons,
+        book: PolicyBook,
+        workers: Executor,
+        *,
+        encoders: str,
+        question_dimension: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.memory = memory
+        self.hot = hot
+        self.tickets = tickets
+        self.flights = flights
+        self.recogniser = recogniser
+        self.lessons = lessons
+        self.book = book
+        self.workers = workers
+        self.encoders = encoders
+        self.dimension = question_dimension
+        self.clock = clock
+
+    async def remember(
+        self, tenant: str, sealed: bytes, answer: FreshAnswer, *, replace: bool, compare_only: bool
+    ) -> Remembered:
+        """Stores an answer; durable on return. Raises TicketError and MemoryUnavailableError."""
+        ticket = self.tickets.open(sealed, tenant, self.clock())
+        policy = self.book.current(tenant).policy
+        try:
+            remembered = await self.store(ticket, answer, policy, replace, compare_only)
+        finally:
+            self.flights.land(ticket.flight)
+            if ticket.founding is not None:
+                self.recogniser.depart(tenant, ticket.founding.digests[0])
+        if answer.finish == "STOP" and answer.text.strip():
+            await self.learn(ticket, answer, policy)
+        return remembered
+
+    async def store(
+        self, ticket: Ticket, answer: FreshAnswer, policy: Policy, replace: bool, compare_only: bool
+    ) -> Remembered:
+        """Writes the image's record, if it is new, and the entry."""
+        if (reason := self.refusal(ticket, answer, policy, compare_only)) is not None:
+            return Remembered("", False, reason)
+        entry = self.entry_of(ticket, answer, policy)
+        before = await self.memory.entry(ticket.tenant, entry.id)
+        if before is not None and before.expire_time > self.clock() and not replace:
+            return Remembered(entry.id, False, "ALREADY_STORED")
+        await self.found(ticket)
+        evicted = await self.memory.put_entry(entry, self.vector_of(ticket), policy.answers_per_image)
+        await self.hot.drop(ticket.tenant, frozenset([*evicted, entry.id]))
+        return Remembered(entry.id, True)
+
+    def refusal(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, compare_only: bool) -> str | None:
+        """Why this answer must not be stored, or None."""
+        if answer.finish in UNSTORABLE:
+            return UNSTORABLE[answer.finish]
+        if not answer.text.strip():
+            return "ANSWER_EMPTY"
+        if compare_only:
+            return "COMPARE_ONLY"
+        if ticket.encoders != self.encoders:
+            return "ENCODER_CHANGED"
+        if policy.mode is Mode.OFF or policy.archive_ttl == 0:
+            return "POLICY_KEEPS_NOTHING"
+        return None
+
+    def entry_of(self, ticket: Ticket, answer: FreshAnswer, policy: Policy) -> Entry:
+        """The entry to store."""
+        now = self.clock()
+        expire_time = lifetime_end(now, policy.archive_ttl, policy.ttl_jitter)
+        return Entry(
+            id=entry_id(ticket.tenant, ticket.image, ticket.space, ticket.normal),
+            tenant=ticket.tenant,
+            image=ticket.image,
+            space=ticket.space,
+            question=ticket.question,
+            normal=ticket.normal,
+            language=ticket.language,
+            answer=answer.serialised,
+            answer_text=answer.text,
+            model=answer.model,
+            model_revision=answer.model_revision,
+            create_time=now,
+            hot_until=min(expire_time, lifetime_end(now, policy.hot_ttl, policy.ttl_jitter)),
+            expire_time=expire_time,
+            last_use=now,
+            policy_revision=str(ticket.policy_revision),
+            generate_seconds=answer.generate_seconds,
+            tags=ticket.tags,
+            decision=ticket.decision,
+        )
+
+    async def found(self, ticket: Ticket) -> None:
+        """Writes the record of a new image, or adds this file to one that was written in between."""
+        founding = ticket.founding
+        if founding is None:
+            return
+        if await self.memory.add_digests(ticket.tenant, ticket.image, founding.digests):
+            return
+        record = ImageRecord(
+            id=ticket.image,
+            tenant=ticket.tenant,
+            digests=founding.digests,
+            perceptual_hash=bytes.fromhex(founding.perceptual_hash),
+            width=founding.width,
+            height=founding.height,
+            create_time=self.clock(),
+            fingerprint_bytes=len(ticket.fingerprint),
+        )
+        await self.memory.put_image(record, ticket.image_vector, ticket.fingerprint)
+
+    def vector_of(self, ticket: Ticket) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        """The question's vector; for a question that the encoder could not read, one that is near to nothing asked."""
+        if len(ticket.question_vector) == self.dimension:
+            return ticket.question_vector.astype(np.float32, copy=True)
+        lonely = np.zeros(self.dimension, np.float32)
+        lonely[0] = -1.0
+        return lonely
+
+    async def learn(self, ticket: Ticket, answer: FreshAnswer, policy: Policy) -> None:
+        """Compares the fresh answer with its rivals': labels for the decision, evidence for pairs of questions."""
+        rivals = [(rival, await self.memory.entry(ticket.tenant, rival.entry)) for rival in ticket.rivals]
+        await asyncio.get_running_loop().run_in_executor(
+            self.workers, lambda: self.study(ticket, answer, policy, [(r, e) for r, e in rivals if e is not None])
+        )
+
+    def study(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, rivals: Sequence[tuple[Rival, Entry]]) -> None:
+        """The comparisons; blocking."""
+        source = Source.SHADOW if policy.mode is Mode.SHADOW else Source.NEAR_MISS
+        for position, (rival, entry) in enumerate(rivals):
+            verdict = self.lessons.compare(answer.text, entry.answer_text)
+            if position == 0:
+                self.lessons.label(
+                    ticket.tenant,
+                    ticket.decision,
+                    source,
+                    verdict,
+                    answer.text,
+                    keep_text=policy.keep_question_text,
+                )
+            if rival.same_image and ticket.readable:
+                self.lessons.teach(
+                    ticket.tenant,
+                    ticket.normal,
+                    entry.normal,
+                    verdict,
+                    answer.text,
+                    "answer",
+                    image=ticket.image,
+                    prior=rival.prior,
+                )
+        self.lessons.count(ticket.tenant, answer.text)
