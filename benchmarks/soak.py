@@ -34,7 +34,7 @@ from PIL import Image, ImageDraw
 from askonce.v1 import answer_pb2, answer_pb2_grpc, content_pb2, dedup_pb2, dedup_pb2_grpc
 from benchmarks.ready_model import right_answer
 from compose.local import System
-from gateway.checking import CANONICAL_DEFAULT
+from gateway.validation import CANONICAL_DEFAULT
 
 PARENT = "tenants/soak"
 ASPECTS = (

@@ -11,26 +11,26 @@ from askonce.dialing import dial
 from askonce.serving import Registration, Server
 from askonce.settings import SettingsError, load
 from askonce.v1 import answer_pb2
-from gateway.admitting import Admission
+from gateway.admission import Admission
 from gateway.answering import Answering
+from gateway.auth import Identities, from_settings
 from gateway.background import Background, for_ever
-from gateway.edge import HttpServer, Routes
-from gateway.exploring import Explorer
+from gateway.clients import Dedup, Inference
 from gateway.feedback import Feedback
 from gateway.fetching import Fetcher
-from gateway.hosting import Hosted, Model
-from gateway.identities import Identities, from_settings
+from gateway.guardrails import BuiltIn, read_terms
+from gateway.hit_verifier import Explorer
+from gateway.hosted_model import Hosted, Model
+from gateway.http.routes import HttpServer, Routes
 from gateway.images import Inspector
 from gateway.job_service import NAME as JOB_SERVICE
 from gateway.job_service import JobService
+from gateway.job_store import Shelf
 from gateway.jobs import Jobs
-from gateway.judging import Judge
-from gateway.peers import Dedup, Inference
+from gateway.judge import Judge
 from gateway.rates import Rate
-from gateway.screening import BuiltIn, read_terms
 from gateway.service import NAME, AnswerService
 from gateway.settings import Settings
-from gateway.shelf import Shelf
 
 
 class Gateway:

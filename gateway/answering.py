@@ -19,18 +19,18 @@ from google.protobuf.duration_pb2 import Duration
 from askonce import telemetry
 from askonce.faults import Absent, Fault, TooLate, Unreachable
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
-from gateway import images, meters
+from gateway import images, metrics
 from gateway.background import Background
-from gateway.checking import CANONICAL_DEFAULT, canonical, check_request
+from gateway.clients import Dedup, DedupDown, Inference
 from gateway.deadlines import Deadline
-from gateway.exploring import Doubt, Explorer
 from gateway.fetching import Fetcher
-from gateway.flights import Flight, Flights
-from gateway.hosting import Hosted, Model
-from gateway.judging import Judge
-from gateway.peers import Dedup, DedupDown, Inference
-from gateway.screening import Screen
+from gateway.guardrails import Screen
+from gateway.hit_verifier import Doubt, Explorer
+from gateway.hosted_model import Hosted, Model
+from gateway.judge import Judge
 from gateway.settings import Settings
+from gateway.single_flight import Flight, Flights
+from gateway.validation import CANONICAL_DEFAULT, canonical, check_request
 
 INSPECTED = 16_384
 """Digests of images that are known to be sound."""
@@ -226,7 +226,7 @@ class Answering:
         except DedupDown as down:
             if ask.deadline.remaining() <= 0:
                 raise TooLate("DEADLINE_EXCEEDED", "The deadline passed during the look-up. Allow more time.") from down
-            meters.FAIL_OPEN.labels(down.reason).inc()
+            metrics.FAIL_OPEN.labels(down.reason).inc()
             telemetry.note(fail_open=down.reason)
             return Found(None, spent + time.monotonic() - started)
         return Found(response, spent + time.monotonic() - started)
@@ -274,7 +274,7 @@ class Answering:
                 break
             found = await self.look(ask, request, self.timeouts.search, found.seconds)
         if found.response is not None and found.response.WhichOneof("outcome") in ("content_wanted", None):
-            meters.FAIL_OPEN.labels("UNSETTLED").inc()
+            metrics.FAIL_OPEN.labels("UNSETTLED").inc()
             return Found(None, found.seconds)
         return found
 
@@ -323,7 +323,7 @@ class Answering:
         async for event in other.follow(self.patience(ask)):
             flight.publish(event)
         outcome = await other.outcome(self.patience(ask))
-        meters.COALESCED.labels("equal").inc()
+        metrics.COALESCED.labels("equal").inc()
         flight.settle(Outcome(outcome.answer, coalesced(found, outcome, found.miss.reason)))
         return True
 
@@ -335,7 +335,7 @@ class Answering:
             return False
         if not storable(outcome.answer):
             return False
-        meters.COALESCED.labels("near").inc()
+        metrics.COALESCED.labels("near").inc()
         settle(flight, Outcome(outcome.answer, coalesced(found, outcome, "COALESCED")))
         return True
 
@@ -377,11 +377,11 @@ class Answering:
         if not ticket or ask.mode == answer_pb2.CACHE_MODE_NO_STORE:
             return
         if not storable(answer):
-            meters.REMEMBERED.labels("unfit").inc()
+            metrics.REMEMBERED.labels("unfit").inc()
             return
         if (answer.model, answer.model_revision) != (ask.model.name, ask.model.revision):
             # The model changed between look-up and answer: the ticket is sealed for the other one.
-            meters.REMEMBERED.labels("other_model").inc()
+            metrics.REMEMBERED.labels("other_model").inc()
             await self.hosted.refresh()
             return
         request = dedup_pb2.RememberRequest(
@@ -391,10 +391,10 @@ class Answering:
         try:
             response = await self.dedup.remember(request, self.timeouts.remember)
         except Fault as fault:
-            meters.REMEMBERED.labels(fault.reason).inc()
+            metrics.REMEMBERED.labels(fault.reason).inc()
             telemetry.note(remember=fault.reason)
             return
-        meters.REMEMBERED.labels("stored" if response.stored else response.reason or "kept_older").inc()
+        metrics.REMEMBERED.labels("stored" if response.stored else response.reason or "kept_older").inc()
 
     def serve(self, ask: Ask, found: Found, hit: dedup_pb2.Hit) -> Outcome:
         """The outcome of a hit; one that the policy drew is queued for verification."""
@@ -404,7 +404,7 @@ class Answering:
         )
         trace(provenance, found)
         evidence = found.response.evidence
-        meters.TIERS.labels(
+        metrics.TIERS.labels(
             content_pb2.ImageTier.Name(evidence.image_tier).removeprefix("IMAGE_TIER_"),
             content_pb2.QuestionTier.Name(evidence.question_tier).removeprefix("QUESTION_TIER_"),
         ).inc()
@@ -426,9 +426,9 @@ class Answering:
         set_duration(timings.resolve, ask.resolved)
         set_duration(timings.first_token, (first or now) - ask.started)
         source = "cache" if provenance.source == content_pb2.SOURCE_CACHE else "model"
-        meters.ANSWERS.labels(source, provenance.reason).inc()
-        meters.TOTAL.labels(source).observe(now - ask.started)
-        meters.FIRST_PIECE.labels(source).observe((first or now) - ask.started)
+        metrics.ANSWERS.labels(source, provenance.reason).inc()
+        metrics.TOTAL.labels(source).observe(now - ask.started)
+        metrics.FIRST_PIECE.labels(source).observe((first or now) - ask.started)
         telemetry.note(
             source=source,
             reason=provenance.reason,

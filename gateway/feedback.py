@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from askonce.v1 import answer_pb2, dedup_pb2
-from gateway.checking import check_feedback
+from gateway.clients import Dedup
 from gateway.deadlines import Deadline
-from gateway.peers import Dedup
+from gateway.validation import check_feedback
 
 
 class Feedback:

@@ -7,7 +7,7 @@ import grpc
 from askonce import telemetry
 from askonce.faults import InvalidInput, Unsupported
 from askonce.v1 import job_pb2, job_pb2_grpc
-from gateway.admitting import Admission
+from gateway.admission import Admission
 from gateway.answering import Answering
 from gateway.jobs import Jobs, tenant_of
 from gateway.service import Context, credentials

@@ -14,9 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from askonce import faults, telemetry
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate, Unreachable
 from askonce.v1 import answer_pb2, job_pb2
-from gateway import meters
+from gateway import metrics
+from gateway.job_store import Shelf
 from gateway.settings import Jobs as JobSettings
-from gateway.shelf import Shelf
 
 NAME = re.compile(r"(tenants/[a-z0-9-]{1,63})/jobs/([a-z0-9-]{1,63})")
 IDENTIFIER = re.compile(r"[a-z0-9-]{1,63}")
@@ -162,7 +162,7 @@ class Jobs:
             except Fault as fault:
                 if isinstance(fault, Exhausted | Unreachable | TooLate) and not fault.field:
                     job.state = job_pb2.JOB_STATE_QUEUED
-                    meters.JOBS.labels("postponed").inc()
+                    metrics.JOBS.labels("postponed").inc()
                     return fault.retry_after or PATIENCE[0]
                 job.error.CopyFrom(faults.to_status(fault))
                 await self.finish(job, job_pb2.JOB_STATE_FAILED)
@@ -181,7 +181,7 @@ class Jobs:
         """Ends a job."""
         job.state = state
         job.end_time.CopyFrom(timestamp(self.clock()))
-        meters.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
+        metrics.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
         await asyncio.to_thread(self.shelf.put, job)
 
     async def sweep(self) -> None:

@@ -9,7 +9,7 @@ import grpc
 
 from askonce import telemetry
 from askonce.v1 import answer_pb2, answer_pb2_grpc
-from gateway.admitting import Admission
+from gateway.admission import Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
 

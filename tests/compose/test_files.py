@@ -95,11 +95,11 @@ def test_gpu_overlay_names_an_engine_that_can_be_built() -> None:
 
 def metrics() -> set[str]:
     """Names of all metrics that the services register, and that the alert rules record."""
-    import gateway.meters
+    import gateway.metrics
     import inference_service.service
     from askonce import telemetry
 
-    sources = [gateway.meters, inference_service.service, telemetry]
+    sources = [gateway.metrics, inference_service.service, telemetry]
     text = "\n".join(Path(str(source.__file__)).read_text(encoding="utf-8") for source in sources)
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     return set(re.findall(r'"(askonce_[a-z_]+)"', text)) | recorded

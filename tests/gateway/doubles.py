@@ -26,7 +26,7 @@ from askonce.v1 import (
     inference_pb2_grpc,
 )
 from gateway.__main__ import Gateway
-from gateway.identities import Everybody, Identities
+from gateway.auth import Everybody, Identities
 from gateway.settings import Settings
 
 MODEL = "counting-1"

@@ -12,9 +12,9 @@ import pytest
 from google.protobuf import json_format
 
 from askonce.v1 import answer_pb2
-from gateway.checking import check_request
-from gateway.identities import read_keys
+from gateway.auth import read_keys
 from gateway.settings import TextLimits
+from gateway.validation import check_request
 from tests.gateway.doubles import Running
 from tests.gateway.pictures import picture
 

@@ -15,13 +15,13 @@ import pytest_asyncio
 from askonce import faults
 from askonce.faults import Exhausted, Fault, InvalidInput
 from askonce.v1 import answer_pb2, content_pb2, inference_pb2, job_pb2, job_pb2_grpc
+from gateway.job_store import Shelf
 from gateway.jobs import Jobs
 from gateway.settings import Edge, Settings
 from gateway.settings import Jobs as JobSettings
-from gateway.shelf import Shelf
 from tests.gateway.doubles import Running, request_for, running, until
+from tests.gateway.http.test_routes import body
 from tests.gateway.pictures import picture
-from tests.gateway.test_edge import body
 
 pytestmark = pytest.mark.slow
 DONE = job_pb2.JOB_STATE_SUCCEEDED

@@ -29,11 +29,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from askonce import serving, telemetry
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput
 from askonce.v1 import answer_pb2
-from gateway import chat
-from gateway.admitting import Admission
+from gateway.admission import Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
-from gateway.hosting import Hosted
+from gateway.hosted_model import Hosted
+from gateway.http import openai
 from gateway.jobs import Jobs
 from gateway.settings import Edge
 
@@ -59,7 +59,7 @@ BUSY = frozenset(("QUEUE_FULL", "QUEUE_TOO_SLOW"))
 ALIAS = "askonce"
 """A model name that always means the hosted model."""
 
-PAGE = resources.files("gateway").joinpath("page.html").read_text(encoding="utf-8")
+PAGE = resources.files("gateway.http").joinpath("page.html").read_text(encoding="utf-8")
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -120,7 +120,7 @@ class Routes:
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
-        asked = await self.read(request, chat.read_chat)
+        asked = await self.read(request, openai.read_chat)
         self.check_model(asked.model)
         if asked.stream:
             return await self.stream(request, asked)
@@ -130,7 +130,7 @@ class Routes:
             if fault.reason in BUSY and self.jobs is not None and "respond-async" in request.headers.get("prefer", ""):
                 return await self.queue(request, asked.request, self.jobs)
             raise
-        return reply(chat.completion(response, int(time.time())), response)
+        return reply(openai.completion(response, int(time.time())), response)
 
     async def queue(self, request: Request, asked: answer_pb2.AnswerRequest, jobs: Jobs) -> Response:
         """Queues what the model has no time for, as the client prefers (RFC 7240); the reply says where to look."""
@@ -139,7 +139,7 @@ class Routes:
             job = await jobs.create(visit.tenant, asked, "")
         place = f"/v1/jobs/{job.name.rpartition('/')[2]}"
         headers = {"Location": place, "Preference-Applied": "respond-async", "Retry-After": "5"}
-        return JSONResponse(chat.queued(job), status_code=202, headers=headers)
+        return JSONResponse(openai.queued(job), status_code=202, headers=headers)
 
     async def job(self, request: Request) -> Response:
         """GET /v1/jobs/{job}: how far it is, with the completion once it is done."""
@@ -147,23 +147,23 @@ class Routes:
             raise Absent("JOB_UNKNOWN", "This deployment keeps no jobs.")
         async with self.admission.visit(request.headers, "", poll=True) as visit:
             job = self.jobs.get(f"{visit.tenant}/jobs/{request.path_params['job']}")
-        return JSONResponse(chat.queued(job))
+        return JSONResponse(openai.queued(job))
 
     async def vision(self, request: Request) -> Response:
         """POST /v1/vision/completion {image, prompt, max_tokens, temperature}."""
-        asked = await self.read(request, lambda body: chat.read_plain(body, "prompt", "max_tokens"))
+        asked = await self.read(request, lambda body: openai.read_plain(body, "prompt", "max_tokens"))
         response = await self.answer(request, asked)
-        return reply(chat.completion(response, int(time.time())), response)
+        return reply(openai.completion(response, int(time.time())), response)
 
     async def infer(self, request: Request) -> Response:
         """POST /infer {image, text, max_new_tokens}."""
-        asked = await self.read(request, lambda body: chat.read_plain(body, "text", "max_new_tokens"))
+        asked = await self.read(request, lambda body: openai.read_plain(body, "text", "max_new_tokens"))
         response = await self.answer(request, asked)
-        return reply({"response": response.answer.text, "askonce": chat.provenance(response)}, response)
+        return reply({"response": response.answer.text, "askonce": openai.provenance(response)}, response)
 
     async def submit(self, request: Request) -> Response:
         """POST /v1/feedback {decision, verdict, correct_text, comment}."""
-        asked = await self.read(request, chat.read_feedback)
+        asked = await self.read(request, openai.read_feedback)
         parent = self.feedback.tenant_of(asked)
         async with self.admission.visit(request.headers, parent, feedback=True) as visit:
             response = await self.feedback.submit(asked, visit.tenant, None)
@@ -205,7 +205,7 @@ class Routes:
                 work.cancel()
                 await asyncio.gather(gone, work, return_exceptions=True)
 
-    async def stream(self, request: Request, asked: chat.Chat) -> Response:
+    async def stream(self, request: Request, asked: openai.Chat) -> Response:
         """Answers as server-sent events. What fails before the first piece still gets a proper status."""
         events = self.events(request, asked)
         try:
@@ -223,7 +223,7 @@ class Routes:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": telemetry.request_id()}
         return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
 
-    async def events(self, request: Request, asked: chat.Chat) -> AsyncGenerator[str, None]:
+    async def events(self, request: Request, asked: openai.Chat) -> AsyncGenerator[str, None]:
         """The events of one streamed completion."""
         created, identifier = int(time.time()), telemetry.request_id()
         model = self.hosted.model.name if self.hosted.model else ALIAS
@@ -234,17 +234,17 @@ class Routes:
                     delta: dict[str, Any] = {} if begun else {"role": "assistant"}
                     match event.WhichOneof("event"):
                         case "text":
-                            yield sse(chat.chunk(identifier, created, model, {**delta, "content": event.text}))
+                            yield sse(openai.chunk(identifier, created, model, {**delta, "content": event.text}))
                         case "thinking_text":
                             delta["reasoning_content"] = event.thinking_text
-                            yield sse(chat.chunk(identifier, created, model, delta))
+                            yield sse(openai.chunk(identifier, created, model, delta))
                         case "summary":
-                            finish = chat.FINISH.get(event.summary.answer.finish_reason, "stop")
-                            last = chat.chunk(identifier, created, model, delta, finish)
-                            yield sse({**last, "askonce": chat.provenance(event.summary)})
+                            finish = openai.FINISH.get(event.summary.answer.finish_reason, "stop")
+                            last = openai.chunk(identifier, created, model, delta, finish)
+                            yield sse({**last, "askonce": openai.provenance(event.summary)})
                             if asked.include_usage:
-                                count = chat.chunk(identifier, created, model, {})
-                                yield sse({**count, "choices": [], "usage": chat.usage(event.summary.answer)})
+                                count = openai.chunk(identifier, created, model, {})
+                                yield sse({**count, "choices": [], "usage": openai.usage(event.summary.answer)})
                     begun = True
             yield "data: [DONE]\n\n"
         except Fault as fault:
@@ -356,7 +356,7 @@ def status_of(fault: Fault) -> int:
 
 def reply(body: dict[str, Any], response: answer_pb2.AnswerResponse) -> Response:
     """A successful response; headers tell at a glance where the answer came from."""
-    found = chat.provenance(response)
+    found = openai.provenance(response)
     headers = {
         "X-Request-Id": response.request_id,
         "X-Askonce-Source": found["source"],

@@ -9,9 +9,9 @@ from cachetools import LRUCache
 
 from askonce.faults import Fault
 from askonce.v1 import dedup_pb2, inference_pb2
-from gateway import meters
-from gateway.hosting import Hosted
-from gateway.peers import Dedup, Inference
+from gateway import metrics
+from gateway.clients import Dedup, Inference
+from gateway.hosted_model import Hosted
 
 BATCH = 16
 """Pairs judged in one call."""
@@ -60,10 +60,10 @@ class Judge:
         try:
             self.queue.put_nowait((tenant, (pair.left, pair.right)))
         except asyncio.QueueFull:
-            meters.JUDGED.labels("background", "dropped").inc()
+            metrics.JUDGED.labels("background", "dropped").inc()
             return False
         self.reported[key] = True
-        meters.JUDGE_QUEUE.set(self.queue.qsize())
+        metrics.JUDGE_QUEUE.set(self.queue.qsize())
         return True
 
     async def decide(self, pair: dedup_pb2.QuestionPairRef, timeout: float) -> dedup_pb2.JudgedPair | None:
@@ -75,7 +75,7 @@ class Judge:
             try:
                 (ruling,) = await self.ask([(pair.left, pair.right)], timeout)
             except Fault as fault:
-                meters.JUDGED.labels("inline", fault.reason).inc()
+                metrics.JUDGED.labels("inline", fault.reason).inc()
                 return None
         count("inline", ruling)
         return judged(pair.left, pair.right, ruling)
@@ -95,7 +95,7 @@ class Judge:
         batch = [await self.queue.get()]
         while len(batch) < BATCH and not self.queue.empty():
             batch.append(self.queue.get_nowait())
-        meters.JUDGE_QUEUE.set(self.queue.qsize())
+        metrics.JUDGE_QUEUE.set(self.queue.qsize())
         await self.settle(batch)
 
     async def settle(self, batch: list[tuple[str, tuple[str, str]]]) -> None:
@@ -110,7 +110,7 @@ class Judge:
                 for tenant, pair in batch:
                     if tuple(sorted(pair)) not in self.rulings:
                         self.reported.pop((tenant, *sorted(pair)), None)
-                        meters.JUDGED.labels("background", fault.reason).inc()
+                        metrics.JUDGED.labels("background", fault.reason).inc()
         for tenant, pair in batch:
             ruling = self.rulings.get(tuple(sorted(pair)))
             if ruling is None:
@@ -121,7 +121,7 @@ class Judge:
                 await self.dedup.learn(lesson, self.timeout * 4)
             except Fault:
                 self.reported.pop((tenant, *sorted(pair)), None)
-                meters.JUDGED.labels("background", "unreported").inc()
+                metrics.JUDGED.labels("background", "unreported").inc()
 
 
 def ordered(pair: dedup_pb2.QuestionPairRef) -> tuple[str, ...]:
@@ -144,4 +144,4 @@ def judged(left: str, right: str, ruling: Ruling) -> dedup_pb2.JudgedPair:
 def count(how: str, ruling: Ruling) -> None:
     """Counts a verdict."""
     said = "unsure" if ruling.same_probability is None else "same" if ruling.same_probability >= 0.5 else "different"
-    meters.JUDGED.labels(how, said).inc()
+    metrics.JUDGED.labels(how, said).inc()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from askonce import telemetry
 from askonce.faults import Exhausted, Fault
-from gateway import meters
-from gateway.checking import check_parent
-from gateway.identities import Identities
+from gateway import metrics
+from gateway.auth import Identities
 from gateway.rates import Rate
+from gateway.validation import check_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Admission:
         self.feedback = feedback
         self.limit = limit
         self.inside = 0
-        self.interval = meters.Interval()
+        self.interval = metrics.Interval()
 
     def knows(self, credentials: Mapping[str, str]) -> None:
         """Makes sure that a caller would be let in, before its upload is read. Raises Unauthenticated."""
         try:
             self.identities.identify(credentials)
         except Fault as fault:
-            meters.REFUSED.labels(fault.reason).inc()
+            metrics.REFUSED.labels(fault.reason).inc()
             raise
 
     @asynccontextmanager
@@ -65,12 +65,12 @@ class Admission:
             elif not poll:
                 await self.answers.take(tenant, caller.rate)
         except Fault as fault:
-            meters.REFUSED.labels(fault.reason).inc()
+            metrics.REFUSED.labels(fault.reason).inc()
             raise
         self.inside += 1
-        meters.WAITING.set(self.inside)
+        metrics.WAITING.set(self.inside)
         try:
             yield Visit(caller.name, tenant)
         finally:
             self.inside -= 1
-            meters.WAITING.set(self.inside)
+            metrics.WAITING.set(self.inside)

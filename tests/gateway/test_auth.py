@@ -14,7 +14,7 @@ import pytest
 from askonce import faults
 from askonce.faults import Fault
 from askonce.settings import SettingsError
-from gateway.identities import Everybody, Registered, Tokens, from_settings, read_keys
+from gateway.auth import Everybody, Registered, Tokens, from_settings, read_keys
 from gateway.settings import Auth, Rates, Settings
 from tests.gateway.doubles import request_for, running
 from tests.gateway.pictures import picture

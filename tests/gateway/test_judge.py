@@ -6,8 +6,8 @@ import pytest
 
 from askonce.faults import Exhausted, Unreachable
 from askonce.v1 import dedup_pb2, inference_pb2
-from gateway.exploring import Doubt
-from gateway.judging import Judge
+from gateway.hit_verifier import Doubt
+from gateway.judge import Judge
 from tests.gateway.doubles import Running, until
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from askonce.faults import Fault
 from askonce.v1 import content_pb2, dedup_pb2, inference_pb2
-from gateway import meters
-from gateway.peers import Dedup, Inference
+from gateway import metrics
+from gateway.clients import Dedup, Inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Explorer:
         try:
             self.queue.put_nowait(doubt)
         except asyncio.QueueFull:
-            meters.EXPLORED.labels("dropped").inc()
+            metrics.EXPLORED.labels("dropped").inc()
             return False
         return True
 
@@ -48,7 +48,7 @@ class Explorer:
         try:
             await self.verify(doubt)
         except Fault as fault:
-            meters.EXPLORED.labels(fault.reason).inc()
+            metrics.EXPLORED.labels(fault.reason).inc()
 
     async def verify(self, doubt: Doubt) -> None:
         """Asks the model once and reports what it says. Raises Fault."""
@@ -58,10 +58,10 @@ class Explorer:
             if event.WhichOneof("event") == "summary":
                 answer = event.summary.answer
         if answer is None or answer.finish_reason != content_pb2.FINISH_REASON_STOP:
-            meters.EXPLORED.labels("unusable").inc()
+            metrics.EXPLORED.labels("unusable").inc()
             return
         lesson = dedup_pb2.LearnRequest(
             parent=doubt.tenant, fresh_answer=dedup_pb2.FreshAnswer(decision=doubt.decision, answer=answer)
         )
         await self.dedup.learn(lesson, self.timeout)
-        meters.EXPLORED.labels("reported").inc()
+        metrics.EXPLORED.labels("reported").inc()

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from askonce.faults import Exhausted
 from askonce.v1 import content_pb2
-from gateway.identities import Registered
+from gateway.auth import Registered
 from gateway.settings import Edge, Settings
 from tests.gateway.doubles import Running, running, until
 from tests.gateway.pictures import picture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from askonce.faults import Fault, Unreachable
-from gateway.peers import Inference
+from gateway.clients import Inference
 
 INTERVAL = 5.0
 TIMEOUT = 2.0

@@ -6,7 +6,7 @@ import pytest
 
 from askonce.faults import InvalidInput
 from askonce.v1 import content_pb2
-from gateway.screening import BuiltIn, read_terms
+from gateway.guardrails import BuiltIn, read_terms
 
 
 def verdict(text: str, screen: BuiltIn | None = None) -> str:
