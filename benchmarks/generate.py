@@ -260,7 +260,7 @@ def step_bytes(network: Network, rows: int, length: int) -> int:
 
 def step_seconds(network: Network, rows: int, length: int, device: str, times: int = 20) -> float:
     """The median time of a decoding step for rows of this length, on an idle engine."""
-    network.arena.reshape(max(length + times + 2, 64), [], rows)
+    network.kv_cache.reshape(max(length + times + 2, 64), [], rows)
     taken = []
     for number in range(times):
         settle(device)
@@ -293,7 +293,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         dtype=options.dtype,
         device_map=device,
         max_batch_rows=max(16, *options.concurrency),
-        max_batch_tokens=options.arena_tokens,
+        max_batch_tokens=options.kv_tokens,
         prefix_cache_bytes=options.prefix_bytes,
         feature_cache_bytes=options.prefix_bytes // 4,
         preprocess_threads=options.threads,
@@ -324,7 +324,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         rows.append(naive_loop(loaded, asks(options.naive_requests), device))
         engine = GlmEngine(settings, lambda _: loaded)
         await engine.start()
-        engine.worker.ends = frozenset()  # every answer runs to its last token
+        engine.scheduler.ends = frozenset()  # every answer runs to its last token
         try:
             for concurrency in options.concurrency:
                 await engine_row(engine, "", asks(concurrency), concurrency, device)  # warm: records graphs
@@ -347,7 +347,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             speed = await asyncio.to_thread(bandwidth, device)
             length = (engine.image_tokens(width, height) or 0) + 40 + tokens // 2
             for batch in options.concurrency:
-                if batch * (length + 64) > options.arena_tokens:
+                if batch * (length + 64) > options.kv_tokens:
                     continue
                 took = await asyncio.to_thread(step_seconds, network, batch, length, device)
                 bound = step_bytes(network, batch, length) / speed
@@ -392,7 +392,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--naive-requests", type=int, default=8)
     parser.add_argument("--follow-ups", type=int, default=8)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--arena-tokens", type=int, default=131_072)
+    parser.add_argument("--kv-tokens", type=int, default=131_072)
     parser.add_argument("--prefix-bytes", type=int, default=4 << 30)
     parser.add_argument("--threads", type=int, default=max(2, min(8, (os.cpu_count() or 2) // 2)))
     parser.add_argument("--json", default="", help="write the figures to this file, too")

@@ -7,7 +7,6 @@ import base64
 import io
 import json
 import math
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -32,16 +31,11 @@ from inference_service.engine import (
     StageTimes,
     Usage,
 )
-from inference_service.glm.judging import judgement, script_for
-from inference_service.glm.pictures import upright
-from inference_service.glm.prompt import LANGUAGES, sanitised
+from inference_service.judge_prompt import judgement, script_for
 from inference_service.markup import Markup
+from inference_service.pictures import upright
+from inference_service.sanitising import LANGUAGES, plain
 from inference_service.upstreams import RetryBudget, Upstream, Upstreams
-
-GUARDED = re.compile(
-    r"<\|[a-z_]+\|>|\[[gs]?MASK\]|</?(?:think|tool_call|tool_response|arg_key|arg_value)>|<[se]op>|/nothink"
-)
-"""What GLM's tokenizer would read as control tokens in user text."""
 
 MOST_ERROR_BYTES = 2_000
 """Of a refusal's body, this much is read."""
@@ -460,11 +454,6 @@ class OpenAIEngine:
     def healthy(self) -> bool:
         """Whether any server is there and takes requests."""
         return self.client is not None and self.upstreams.available()
-
-
-def plain(text: str) -> str:
-    """User text without control tokens."""
-    return sanitised(text, tuple(sorted(set(GUARDED.findall(text)), key=len, reverse=True))) if text else text
 
 
 def remaining(deadline: float) -> float:

@@ -25,15 +25,16 @@ from inference_service.engine import (
     Piece,
     Sampling,
 )
-from inference_service.glm.judging import Judge, judgement
+from inference_service.glm.detokenizer import Detokenizer
+from inference_service.glm.judge import Judge
 from inference_service.glm.loading import Loaded, load, versions
 from inference_service.glm.network import Network
 from inference_service.glm.prompt import Prompt, Prompter, vocabulary_of
-from inference_service.glm.row import Docket, Row
 from inference_service.glm.sampling import Dice
+from inference_service.glm.scheduler import Scheduler
+from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings, Quantisation
-from inference_service.glm.unfolding import Unfolding
-from inference_service.glm.worker import Worker
+from inference_service.judge_prompt import judgement
 
 T = TypeVar("T")
 
@@ -62,13 +63,15 @@ class GlmEngine:
         vocabulary = vocabulary_of(loaded.processor.tokenizer, loaded.model.config, loaded.model.generation_config)
         self.vocabulary, self.network, self.revision = vocabulary, network, loaded.revision
         self.prompter = Prompter(
-            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.worker.grid_of(key)
+            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.grid_of(key)
         )
         self.judge = Judge(self.prompter)
         self.can_judge = self.judge.able
-        self.worker = Worker(network, self.settings, vocabulary.ends, self.judge.verdicts, self.prompter.patches, loop)
+        self.scheduler = Scheduler(
+            network, self.settings, vocabulary.ends, self.judge.verdicts, self.prompter.patches, loop
+        )
         self.pool = ThreadPoolExecutor(self.settings.preprocess_threads, thread_name_prefix="glm-preprocess")
-        self.worker.thread.start()
+        self.scheduler.thread.start()
         self.started = True
         if self.settings.warm_up:
             try:
@@ -86,7 +89,7 @@ class GlmEngine:
         try:
             network = Network(loaded.model, self.settings.max_batch_tokens, self.settings.cuda_graphs)
         except (RuntimeError, MemoryError) as error:
-            raise EngineError("MODEL_UNAVAILABLE", f"no memory for the KV arena: {error}") from error
+            raise EngineError("MODEL_UNAVAILABLE", f"no memory for the KV cache: {error}") from error
         return loaded, network
 
     async def stop(self) -> None:
@@ -94,13 +97,13 @@ class GlmEngine:
         if not self.started:
             return
         self.started = False
-        self.worker.stop()
-        await asyncio.to_thread(self.worker.thread.join, STOP_TIMEOUT_S)
+        self.scheduler.stop()
+        await asyncio.to_thread(self.scheduler.thread.join, STOP_TIMEOUT_S)
         self.pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.sleep(0)  # lets the last deliveries arrive
-        if not self.worker.thread.is_alive():
-            await asyncio.to_thread(self.worker.free)
-            del self.network, self.worker, self.prompter, self.judge
+        if not self.scheduler.thread.is_alive():
+            await asyncio.to_thread(self.scheduler.free)
+            del self.network, self.scheduler, self.prompter, self.judge
 
     async def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
         """Yields pieces and at last a Completed. Raises EngineError; closing the iterator cancels the work."""
@@ -109,22 +112,24 @@ class GlmEngine:
             raise EngineBusyError("ENGINE_BUSY", f"{self.in_flight} requests are being answered", 1.0)
         arrived = time.monotonic()
         self.in_flight += 1
-        row: Row | None = None
+        row: SequenceState | None = None
         try:
             prompt, took = await self.prepare(ask)
-            if (needed := len(prompt.ids) + ask.sampling.max_tokens + 1) > self.network.arena.tokens:
-                raise BadAskError("TOO_MANY_TOKENS", f"{needed} tokens are needed; at most {self.network.arena.tokens}")
+            if (needed := len(prompt.ids) + ask.sampling.max_tokens + 1) > self.network.kv_cache.tokens:
+                raise BadAskError(
+                    "TOO_MANY_TOKENS", f"{needed} tokens are needed; at most {self.network.kv_cache.tokens}"
+                )
             spelling, marks = self.vocabulary.spelling, self.vocabulary.marks
-            row = Row(
+            row = SequenceState(
                 ask=ask,
                 prompt=prompt,
-                unfolding=Unfolding(spelling, marks, ask.sampling.stop, prompt.open_thought),
+                detokenizer=Detokenizer(spelling, marks, ask.sampling.stop, prompt.open_thought),
                 dice=Dice(ask.sampling.seed),
                 mailbox=asyncio.Queue(),
                 preprocess=took,
                 arrived=arrived,
             )
-            self.worker.submit(row)
+            self.scheduler.submit(row)
             while True:
                 item = await self.receive(row.mailbox, ask.deadline)
                 if isinstance(item, EngineError):
@@ -174,14 +179,14 @@ class GlmEngine:
         prompts = await loop.run_in_executor(
             self.pool, lambda: [prompt for left, right in pairs for prompt in self.judge.prompts(left, right)]
         )
-        if max(len(prompt.ids) for prompt in prompts) + 1 > self.network.arena.tokens:
+        if max(len(prompt.ids) for prompt in prompts) + 1 > self.network.kv_cache.tokens:
             raise BadAskError("TOO_MANY_TOKENS", "the questions are too long to judge")
-        docket = Docket(prompts, asyncio.Queue(), deadline)
-        self.worker.judge(docket)
+        judge_batch = JudgeBatch(prompts, asyncio.Queue(), deadline)
+        self.scheduler.judge(judge_batch)
         try:
-            odds = await self.receive(docket.mailbox, deadline)
+            odds = await self.receive(judge_batch.mailbox, deadline)
         finally:
-            docket.cancelled = True
+            judge_batch.cancelled = True
         if isinstance(odds, EngineError):
             raise odds
         how = (self.settings.judge_temperature, self.settings.judge_same_at, self.settings.judge_different_at)
@@ -199,7 +204,7 @@ class GlmEngine:
 
     def info(self) -> EngineInfo:
         """The model, its limits and its caches."""
-        caches = (self.worker.prefixes.state(), self.worker.features.state()) if self.started else ()
+        caches = (self.scheduler.prefixes.state(), self.scheduler.features.state()) if self.started else ()
         quantised = "" if self.settings.quantisation is Quantisation.NONE else f"+{self.settings.quantisation.value}"
         return EngineInfo(
             engine="transformers",
@@ -215,7 +220,7 @@ class GlmEngine:
 
     def healthy(self) -> bool:
         """Whether the worker lives and comes out of the model in time."""
-        return self.started and self.worker.healthy()
+        return self.started and self.scheduler.healthy()
 
 
 def remaining(deadline: float | None) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import AttentionInterface
 
-from inference_service.glm.arena import ATTENTION, Arena, Pass, PassCache, attend
+from inference_service.glm.kv_cache import ATTENTION, KVCache, Pass, PassView, attend
 
 Tensor = torch.Tensor
 
@@ -68,7 +68,7 @@ class Network:
         self.device = self.embedding.weight.device
         self.dtype = self.text.norm.weight.dtype
         places = [(heads, size, layer.input_layernorm.weight.device) for layer in self.text.layers]
-        self.arena = Arena(places, tokens, self.dtype)
+        self.kv_cache = KVCache(places, tokens, self.dtype)
         self.kv_bytes = 2 * heads * size * len(places) * self.dtype.itemsize
         """Bytes of keys and values per token."""
         self.hidden = config.hidden_size
@@ -115,7 +115,7 @@ class Network:
         longest, count = max(len(chunk.embeds) for chunk in chunks), len(chunks)
         embeds = torch.zeros(count, longest, self.hidden, dtype=self.dtype, device=self.device)
         positions = torch.zeros(3, count, longest, dtype=torch.long)
-        bin_place = self.arena.places - 1
+        bin_place = self.kv_cache.places - 1
         places = torch.full((count, longest), bin_place)
         for row, chunk in enumerate(chunks):
             size = len(chunk.embeds)
@@ -162,12 +162,12 @@ class Network:
     ) -> Tensor:
         """A step replayed from a CUDA graph of the next larger shape; records it when it is not there yet."""
         count = len(tokens)
-        rows = min(1 << (count - 1).bit_length(), self.arena.rows)
-        view = min(-(-view // 512) * 512, self.arena.places)
-        key = (rows, view, self.arena.rows, self.arena.places)
+        rows = min(1 << (count - 1).bit_length(), self.kv_cache.rows)
+        view = min(-(-view // 512) * 512, self.kv_cache.places)
+        key = (rows, view, self.kv_cache.rows, self.kv_cache.places)
         spare = rows - count  # idle rows write into their waste bin
         numbers = torch.tensor(
-            [[*tokens, *[0] * spare], [*positions, *[0] * spare], [*lengths, *[self.arena.places - 1] * spare]]
+            [[*tokens, *[0] * spare], [*positions, *[0] * spare], [*lengths, *[self.kv_cache.places - 1] * spare]]
         )
         if key not in self.graphs:
             try:
@@ -190,7 +190,7 @@ class Network:
             inputs_embeds=embeds,
             position_ids=positions,
             attention_mask=mask,
-            past_key_values=PassCache(self.arena, at),
+            past_key_values=PassView(self.kv_cache, at),
             use_cache=True,
         )
         hidden: Tensor = out.last_hidden_state

@@ -10,22 +10,12 @@ from typing import Any
 import numpy as np
 
 from inference_service.engine import Ask, BadAskError, Role, Sampling
-from inference_service.glm.pictures import upright
+from inference_service.glm.detokenizer import Marks, Spelling
 from inference_service.glm.settings import GlmSettings
-from inference_service.glm.unfolding import Marks, Spelling
+from inference_service.pictures import upright
+from inference_service.sanitising import LANGUAGES, sanitised
 
 Grid = tuple[int, int, int]
-
-LANGUAGES = {
-    "zh": "请用中文回答。",
-    "en": "Answer in English.",
-    "ja": "日本語で答えてください。",
-    "ko": "한국어로 대답해 주세요.",
-    "fr": "Réponds en français.",
-    "de": "Antworte auf Deutsch.",
-    "es": "Responde en español.",
-}
-"""How to ask for an answer in a language; others are asked for by their code."""
 
 SMALLEST_PIXELS = 112 * 112
 """The image processor's lower bound; smaller images are enlarged to it."""
@@ -89,13 +79,6 @@ def vocabulary_of(tokenizer: Any, config: Any, generation_config: Any) -> Vocabu
         spelling=Spelling(tokenizer.convert_ids_to_tokens, frozenset(added.values())),
         guarded=tuple(sorted({*added, "/nothink"}, key=lambda text: (-len(text), text))),
     )
-
-
-def sanitised(text: str, guarded: Sequence[str]) -> str:
-    """The text with every control token broken up by a space after its first character, so that it stays plain text."""
-    while found := next((token for token in guarded if token in text), None):
-        text = text.replace(found, f"{found[0]} {found[1:]}")
-    return text
 
 
 def check(sampling: Sampling, settings: GlmSettings) -> None:

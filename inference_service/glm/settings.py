@@ -39,7 +39,7 @@ class GlmSettings:
     max_batch_rows: int = 64
     """The most answers decoded together."""
     max_batch_tokens: int = 131_072
-    """Token places of the KV arena, allocated at the start: rows x (longest prompt + its max_tokens) stay within it."""
+    """Token places of the KV cache, allocated at the start: rows x (longest prompt + its max_tokens) stay within it."""
     max_prefill_tokens: int = 8_192
     """The most new prompt tokens between two decoding steps; bounds how long running answers stand still."""
     batch_window_s: float = 0.005

@@ -18,7 +18,7 @@ from tests.inference_service.tiny_glm import write_tiny_glm
 def test_every_row_does_the_same_work(tmp_path: Path) -> None:
     """All rows generate every token asked for, and decoding has its bandwidth limit beside it."""
     words = ["--device", "cpu", "--width", "168", "--height", "112", "--concurrency", "1", "4", "--requests", "8"]
-    words += ["--naive-requests", "2", "--tokens", "5", "--follow-ups", "2", "--arena-tokens", "8192", "--threads", "1"]
+    words += ["--naive-requests", "2", "--tokens", "5", "--follow-ups", "2", "--kv-tokens", "8192", "--threads", "1"]
     found = main([*words, "--model", str(write_tiny_glm(tmp_path))])
     names = [row["name"] for row in found["rows"]]
     assert names == ["naive loop", "engine, concurrency 1", "engine, concurrency 4", "engine, follow-ups, 16"]

@@ -27,7 +27,7 @@ from inference_service.engine import (
     Sampling,
     Turn,
 )
-from inference_service.openai_engine import OpenAIEngine, OpenAISettings, odds_of, plain
+from inference_service.openai_engine import OpenAIEngine, OpenAISettings, odds_of
 from tests.inference_service.upstream import WORDS, FakeUpstream, serving
 
 pytestmark = pytest.mark.slow
@@ -330,9 +330,3 @@ def test_odds_of_a_verdict_that_is_not_listed() -> None:
     assert odds_of(answer, ("yes",), ("no",)) == pytest.approx(0.0)
     assert odds_of(answer, ("a",), ("b",)) is None
     assert odds_of({"choices": []}, ("yes",), ("no",)) is None
-
-
-def test_plain_text_is_left_alone() -> None:
-    """Only control tokens are changed."""
-    assert plain("a < b | c > d, 是吗？") == "a < b | c > d, 是吗？"
-    assert "<|user|>" not in plain("<|us<|user|>er|>")

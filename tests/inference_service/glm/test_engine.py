@@ -43,7 +43,7 @@ QUESTIONS = (
 
 def endless(engine: GlmEngine) -> None:
     """Keeps answers from ending before their last allowed token."""
-    engine.worker.ends = frozenset()
+    engine.scheduler.ends = frozenset()
 
 
 def mixed(count: int, seed: int, **sampling: object) -> list[Ask]:
@@ -113,8 +113,8 @@ async def test_small_caches_change_nothing_but_time(opening: Opening, naive: Nai
         assert [each.text for each in answers] == expected
 
 
-async def test_a_small_arena_is_reshaped_as_needed(opening: Opening, naive: Naive) -> None:
-    """Rows longer than the arena's present shape make it longer and narrower, with answers running."""
+async def test_a_small_kv_cache_is_reshaped_as_needed(opening: Opening, naive: Naive) -> None:
+    """Rows longer than the KV cache's present shape make it longer and narrower, with answers running."""
     asks = [*mixed(6, seed=6), asking("Is there a dog? " * 60, picture(3, 400, 400), max_tokens=30)]
     async with opening(max_batch_tokens=2_048, max_batch_rows=8, max_prefill_tokens=600) as engine:
         answers = await asyncio.gather(*(complete(engine, ask) for ask in asks))
@@ -296,14 +296,19 @@ async def test_200_cancellations_and_deadlines_leave_nothing_behind(opening: Ope
     async with opening(max_batch_rows=128, max_batch_tokens=65_536) as engine:
         await asyncio.gather(*(one(engine, number % len(asks)) for number in range(200)))
         await asyncio.sleep(0.5)
-        worker = engine.worker
-        assert (worker.rows, list(worker.waiting), list(worker.background), worker.outbox) == ([], [], [], [])
+        scheduler = engine.scheduler
+        assert (scheduler.rows, list(scheduler.waiting), list(scheduler.background), scheduler.outbox) == (
+            [],
+            [],
+            [],
+            [],
+        )
         assert engine.in_flight == 0
-        assert worker.called is None
+        assert scheduler.called is None
         gc.collect()
-        from inference_service.glm.row import Row
+        from inference_service.glm.sequence import SequenceState
 
-        assert not [each for each in gc.get_objects() if type(each) is Row]
+        assert not [each for each in gc.get_objects() if type(each) is SequenceState]
         again = await asyncio.gather(*(complete(engine, ask) for ask in asks))
     assert [each.text for each in again] == expected
     assert wrong == 0

@@ -40,7 +40,7 @@ async def test_sixteen_at_once_are_three_times_the_plain_loop(opening: Opening, 
 
     try:
         async with opening() as engine:
-            engine.worker.ends = frozenset()
+            engine.scheduler.ends = frozenset()
             await asyncio.gather(*(complete(engine, ask) for ask in batch(100, 4)))
             plain, ours = [], []
             for turn in range(3):

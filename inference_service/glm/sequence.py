@@ -7,21 +7,21 @@ import time
 from dataclasses import dataclass, field
 
 from inference_service.engine import Ask, Completed, EngineError, Finish, Piece, StageTimes, Usage
-from inference_service.glm.judging import JudgePrompt
+from inference_service.glm.detokenizer import Detokenizer, Shown
+from inference_service.glm.judge import JudgePrompt
 from inference_service.glm.prompt import Prompt
 from inference_service.glm.sampling import Dice
-from inference_service.glm.unfolding import Shown, Unfolding
 
 Item = Piece | Completed | EngineError
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class SequenceState:
     """The state of one answer. The worker's thread owns all but `mailbox` and `cancelled`."""
 
     ask: Ask
     prompt: Prompt
-    unfolding: Unfolding
+    detokenizer: Detokenizer
     dice: Dice
     mailbox: asyncio.Queue[Item]
     preprocess: float
@@ -33,7 +33,7 @@ class Row:
     done: bool = False
     """Whether the row can be taken out of the batch."""
     filled: int = 0
-    """Places of the arena that hold keys and values."""
+    """Places of the KV cache that hold keys and values."""
     position: int = 0
     """The rotary position of the next token."""
     token: int = 0
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def places(self) -> int:
-        """Places of the arena that the row may come to need, waste bin included."""
+        """Places of the KV cache that the row may come to need, waste bin included."""
         return len(self.prompt.ids) + self.ask.sampling.max_tokens + 1
 
     def late(self, now: float) -> bool:
@@ -75,11 +75,11 @@ class Row:
             decode=time.monotonic() - self.prefilled,
         )
         usage = Usage(len(self.prompt.ids), self.output, self.cached)
-        return Completed(self.unfolding.text, finish, usage, times, self.unfolding.thinking_text)
+        return Completed(self.detokenizer.text, finish, usage, times, self.detokenizer.thinking_text)
 
 
 @dataclass(slots=True, eq=False)
-class Docket:
+class JudgeBatch:
     """Pairs to judge together; both orders of a pair are two prompts."""
 
     prompts: list[JudgePrompt]

@@ -13,20 +13,21 @@ from typing import Any, TypeVar
 import torch
 
 from inference_service.engine import EngineBusyError, EngineError, EngineUnavailableError, Finish
-from inference_service.glm.judging import JudgePrompt, Script, Verdicts
+from inference_service.glm.byte_lru import ByteLRU
+from inference_service.glm.judge import JudgePrompt, VerdictTokens
 from inference_service.glm.network import Chunk, Network
 from inference_service.glm.prompt import Grid, ImageKey
-from inference_service.glm.row import Docket, Row
 from inference_service.glm.sampling import choose
+from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
-from inference_service.glm.shelf import Shelf
+from inference_service.judge_prompt import Script
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 SMALLEST_PLACES = 256
-"""Rows of the arena are at least this long."""
+"""Rows of the KV cache are at least this long."""
 
 RECOVERY_STEPS = 256
 """Steps without trouble after which a batch that was halved for want of memory may double again."""
@@ -48,7 +49,7 @@ class Prefix:
         self.bytes = sum(each.numel() * each.element_size() for each in saved)
 
 
-class Worker:
+class Scheduler:
     """Continuous batching: new answers join between two decoding steps, finished ones leave at once.
 
     Rows of one batch may have any lengths and any sampling settings. Interactive work comes first; background work
@@ -61,19 +62,19 @@ class Worker:
         network: Network,
         settings: GlmSettings,
         ends: frozenset[int],
-        verdicts: dict[Script, Verdicts],
+        verdicts: dict[Script, VerdictTokens],
         patches: Callable[[bytes, int], tuple[Any, Grid]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.network, self.settings, self.ends, self.verdicts = network, settings, ends, verdicts
         self.patches, self.loop = patches, loop
-        self.features: Shelf[Features] = Shelf("features", settings.feature_cache_bytes, lambda each: each.bytes)
-        self.prefixes: Shelf[Prefix] = Shelf("prefixes", settings.prefix_cache_bytes, lambda each: each.bytes)
+        self.features: ByteLRU[Features] = ByteLRU("features", settings.feature_cache_bytes, lambda each: each.bytes)
+        self.prefixes: ByteLRU[Prefix] = ByteLRU("prefixes", settings.prefix_cache_bytes, lambda each: each.bytes)
         self.scripts: dict[Script, list[torch.Tensor]] = {}
-        self.rows: list[Row] = []
-        self.waiting: deque[Row] = deque()
-        self.background: deque[Row] = deque()
-        self.dockets: deque[Docket] = deque()
+        self.rows: list[SequenceState] = []
+        self.waiting: deque[SequenceState] = deque()
+        self.background: deque[SequenceState] = deque()
+        self.judge_batches: deque[JudgeBatch] = deque()
         self.wake = threading.Condition()
         self.outbox: list[tuple[asyncio.Queue[Any], Any]] = []
         self.stopping = False
@@ -84,24 +85,24 @@ class Worker:
         self.step_limit = settings.max_batch_rows
         self.good_steps = 0
         self.thread = threading.Thread(target=self.live, name="glm-worker", daemon=True)
-        network.arena.reshape(
-            max(network.arena.tokens // settings.max_batch_rows, SMALLEST_PLACES, 1), [], settings.max_batch_rows
+        network.kv_cache.reshape(
+            max(network.kv_cache.tokens // settings.max_batch_rows, SMALLEST_PLACES, 1), [], settings.max_batch_rows
         )
 
     # Called from the event loop
 
-    def submit(self, row: Row) -> None:
+    def submit(self, row: SequenceState) -> None:
         """Queues an answer."""
         with self.wake:
             self.refuse_when_over()
             (self.background if row.ask.background else self.waiting).append(row)
             self.wake.notify()
 
-    def judge(self, docket: Docket) -> None:
+    def judge(self, judge_batch: JudgeBatch) -> None:
         """Queues pairs to judge."""
         with self.wake:
             self.refuse_when_over()
-            self.dockets.append(docket)
+            self.judge_batches.append(judge_batch)
             self.wake.notify()
 
     def refuse_when_over(self) -> None:
@@ -148,11 +149,11 @@ class Worker:
         finally:
             with self.wake:
                 self.dead = True
-                left: list[Any] = [*self.rows, *self.waiting, *self.background, *self.dockets]
+                left: list[Any] = [*self.rows, *self.waiting, *self.background, *self.judge_batches]
                 self.rows.clear()
                 self.waiting.clear()
                 self.background.clear()
-                self.dockets.clear()
+                self.judge_batches.clear()
             self.outbox.extend((each.mailbox, failure) for each in left)
             self.flush()
             self.called = None
@@ -162,7 +163,7 @@ class Worker:
         with self.wake:
             if self.rows:
                 return False
-            if not (self.waiting or self.background or self.dockets):
+            if not (self.waiting or self.background or self.judge_batches):
                 self.wake.wait(0.2)
             elif self.settings.batch_window_s:
                 until = time.monotonic() + self.settings.batch_window_s
@@ -170,7 +171,7 @@ class Worker:
                     if (left := until - time.monotonic()) <= 0:
                         break
                     self.wake.wait(left)
-            return not (self.waiting or self.background or self.dockets)
+            return not (self.waiting or self.background or self.judge_batches)
 
     def flush(self) -> None:
         """Hands what was produced to the event loop, in one call."""
@@ -185,16 +186,16 @@ class Worker:
     def sweep(self) -> None:
         """Drops what nobody waits for."""
         now = time.monotonic()
-        gone: list[Row | Docket] = []
+        gone: list[SequenceState | JudgeBatch] = []
         with self.wake:
             for queue in (self.waiting, self.background):
                 late = [row for row in queue if row.late(now)]
                 for row in late:
                     queue.remove(row)
                 gone.extend(late)
-            overdue = [docket for docket in self.dockets if docket.late(now)]
-            for docket in overdue:
-                self.dockets.remove(docket)
+            overdue = [judge_batch for judge_batch in self.judge_batches if judge_batch.late(now)]
+            for judge_batch in overdue:
+                self.judge_batches.remove(judge_batch)
             gone.extend(overdue)
         for row in self.rows:
             if row.late(now):
@@ -214,8 +215,8 @@ class Worker:
         now = time.monotonic()
         for row in chosen:
             row.admitted = now
-        leaders: list[Row] = []
-        followers: list[Row] = []
+        leaders: list[SequenceState] = []
+        followers: list[SequenceState] = []
         coming: set[ImageKey] = set()
         for row in sorted(chosen, key=lambda each: len(each.prompt.ids)):
             key = row.prompt.key
@@ -227,15 +228,15 @@ class Worker:
         seen = self.look(leaders)
         self.prefill([row for row in leaders if not row.done], seen, fresh=True)
         orphans = [row for row in followers if self.prefixes.peek(row.prompt.key) is None]
-        if orphans:  # the prefix did not fit on the shelf, or its leader failed
+        if orphans:  # the prefix did not fit in the cache, or its leader failed
             seen |= self.look([row for row in orphans if row.prompt.key not in seen])
             self.prefill([row for row in orphans if not row.done], seen, fresh=True)
         self.prefill([row for row in followers if row not in orphans], {}, fresh=False)
         self.compact()
 
-    def choose_rows(self) -> list[Row]:
+    def choose_rows(self) -> list[SequenceState]:
         """Takes the rows that fit from the queue, first come, first served, and makes room for them."""
-        chosen: list[Row] = []
+        chosen: list[SequenceState] = []
         needed = max((row.places for row in self.rows), default=1)
         tokens = 0
         with self.wake:
@@ -262,25 +263,25 @@ class Worker:
     def places_for(self, count: int, needed: int) -> int | None:
         """How long rows are to be for `count` of them to hold `needed` places each; None when they don't fit."""
         rounded = max(SMALLEST_PLACES, 1 << (needed - 1).bit_length())
-        return next((places for places in (rounded, needed) if places * count <= self.network.arena.tokens), None)
+        return next((places for places in (rounded, needed) if places * count <= self.network.kv_cache.tokens), None)
 
     def make_room(self, count: int, needed: int) -> bool:
-        """Reshapes the arena when its rows are too short or too few."""
-        arena = self.network.arena
-        if needed <= arena.places and count <= arena.rows:
+        """Reshapes the KV cache when its rows are too short or too few."""
+        kv_cache = self.network.kv_cache
+        if needed <= kv_cache.places and count <= kv_cache.rows:
             return True
         places = self.places_for(count, needed)
         if places is None:
             return False
-        arena.reshape(places, [row.filled for row in self.rows], self.settings.max_batch_rows)
+        kv_cache.reshape(places, [row.filled for row in self.rows], self.settings.max_batch_rows)
         return True
 
     # Prefill
 
-    def look(self, rows: Sequence[Row]) -> dict[ImageKey, Features]:
-        """Vision features for the images of these rows, from the shelf or from the tower. Rows that fail are done."""
+    def look(self, rows: Sequence[SequenceState]) -> dict[ImageKey, Features]:
+        """Vision features for the images of these rows, from the cache or from the tower. Rows that fail are done."""
         found: dict[ImageKey, Features] = {}
-        missing: dict[ImageKey, Row] = {}
+        missing: dict[ImageKey, SequenceState] = {}
         for row in rows:
             key = row.prompt.key
             if key in found or key in missing:
@@ -291,7 +292,7 @@ class Worker:
             else:
                 missing[key] = row
 
-        def see(some: Sequence[Row]) -> None:
+        def see(some: Sequence[SequenceState]) -> None:
             begin = time.monotonic()
             images = [
                 (
@@ -317,10 +318,10 @@ class Worker:
                 self.fail(row, EngineError("ENGINE_FAILED", "the image could not be encoded"))
         return found
 
-    def prefill(self, rows: Sequence[Row], seen: dict[ImageKey, Features], fresh: bool) -> None:
-        """Takes prompts into the arena: all of them when `fresh`, else what follows a kept prefix."""
+    def prefill(self, rows: Sequence[SequenceState], seen: dict[ImageKey, Features], fresh: bool) -> None:
+        """Takes prompts into the KV cache: all of them when `fresh`, else what follows a kept prefix."""
 
-        def run(some: Sequence[Row]) -> None:
+        def run(some: Sequence[SequenceState]) -> None:
             begin = time.monotonic()
             first = len(self.rows)
             chunks = []
@@ -331,7 +332,7 @@ class Worker:
                     prefix = self.prefixes.get(prompt.key)
                     if prefix is None:
                         raise torch.OutOfMemoryError("the prefix was dropped for want of memory")
-                    self.network.arena.restore(first + offset, prefix.saved)
+                    self.network.kv_cache.restore(first + offset, prefix.saved)
                     past = prompt.prefix
                 embeds = self.network.embed(prompt.ids[past:])
                 if fresh:
@@ -351,7 +352,7 @@ class Worker:
                 self.take(row, token)
             self.flush()
 
-        def run_or_fall_back(some: Sequence[Row]) -> None:
+        def run_or_fall_back(some: Sequence[SequenceState]) -> None:
             if fresh:
                 run(some)
                 return
@@ -359,11 +360,11 @@ class Worker:
             kept = [row for row in some if row not in lost]
             if kept:
                 run(kept)
-            if lost:  # emptied shelves: take the long way
+            if lost:  # emptied caches: take the long way
                 features = self.look(lost)
                 self.prefill([row for row in lost if not row.done], features, fresh=True)
 
-        def new(row: Row) -> int:
+        def new(row: SequenceState) -> int:
             return len(row.prompt.ids) - (0 if fresh else row.prompt.prefix)
 
         if fresh:
@@ -373,14 +374,14 @@ class Worker:
         for group in grouped(list(rows), new, self.settings.max_prefill_tokens):
             self.shrinking(run_or_fall_back, group, self.fail)
 
-    def keep_prefix(self, row: Row, place: int) -> None:
-        """Copies the image's part of a prefilled row to the shelf, where there is memory for it."""
+    def keep_prefix(self, row: SequenceState, place: int) -> None:
+        """Copies the image's part of a prefilled row to the cache, where there is memory for it."""
         if row.prompt.prefix * self.network.kv_bytes > self.settings.prefix_cache_bytes:
             return
         if self.prefixes.peek(row.prompt.key) is not None:
             return
         try:
-            saved = self.network.arena.save(place, row.prompt.prefix)
+            saved = self.network.kv_cache.save(place, row.prompt.prefix)
             self.prefixes.put(row.prompt.key, Prefix(row.prompt.grid, saved))
         except torch.OutOfMemoryError:
             self.prefixes.clear()
@@ -392,7 +393,7 @@ class Worker:
         if not self.rows:
             return
 
-        def run(some: Sequence[Row]) -> None:
+        def run(some: Sequence[SequenceState]) -> None:
             first = self.rows.index(some[0])
             logits = self.calling(
                 self.network.step,
@@ -415,30 +416,30 @@ class Worker:
             self.step_limit, self.good_steps = self.step_limit * 2, 0
         self.compact()
 
-    def take(self, row: Row, token: int) -> None:
+    def take(self, row: SequenceState, token: int) -> None:
         """Adds a token to an answer and ends the answer where it ends."""
         row.token = token
         if token in self.ends:
             self.end(row, Finish.STOP)
             return
         row.output += 1
-        self.send(row, *row.pieces(row.unfolding.feed(token)))
-        if row.unfolding.stopped:
+        self.send(row, *row.pieces(row.detokenizer.feed(token)))
+        if row.detokenizer.stopped:
             self.end(row, Finish.STOP)
         elif row.output >= row.ask.sampling.max_tokens:
             self.end(row, Finish.LENGTH)
 
-    def end(self, row: Row, finish: Finish) -> None:
+    def end(self, row: SequenceState, finish: Finish) -> None:
         """Completes an answer."""
-        self.send(row, *row.pieces(row.unfolding.finish()))
-        finish = Finish.STOP if row.unfolding.stopped else finish
+        self.send(row, *row.pieces(row.detokenizer.finish()))
+        finish = Finish.STOP if row.detokenizer.stopped else finish
         row.done = True
         self.send(row, row.completed(finish))
 
-    def send(self, row: Row, *items: Any) -> None:
+    def send(self, row: SequenceState, *items: Any) -> None:
         self.outbox.extend((row.mailbox, item) for item in items)
 
-    def fail(self, row: Row, error: EngineError) -> None:
+    def fail(self, row: SequenceState, error: EngineError) -> None:
         """Ends an answer with an error."""
         row.done = True
         self.send(row, error)
@@ -453,47 +454,47 @@ class Worker:
             last = self.rows.pop()
             if place < len(self.rows):
                 if not last.done:
-                    self.network.arena.move(len(self.rows), place, last.filled)
+                    self.network.kv_cache.move(len(self.rows), place, last.filled)
                 self.rows[place] = last
 
     # Judging
 
     def judge_next(self) -> None:
-        """Judges the next docket in rows behind the running ones; the answers lose one pass."""
+        """Judges the next judge_batch in rows behind the running ones; the answers lose one pass."""
         with self.wake:
-            if not self.dockets or self.waiting:
+            if not self.judge_batches or self.waiting:
                 return
-            docket = self.dockets.popleft()
+            judge_batch = self.judge_batches.popleft()
         try:
             odds: dict[int, float] = {}
 
             def run(some: Sequence[int]) -> None:
-                odds.update(zip(some, self.log_odds([docket.prompts[each] for each in some]), strict=True))
+                odds.update(zip(some, self.log_odds([judge_batch.prompts[each] for each in some]), strict=True))
 
             def fail(_: int, error: EngineError) -> None:
                 raise error
 
             spare = max(1, min(self.settings.max_batch_rows, self.settings.max_batch_rows - len(self.rows)))
-            order = list(range(len(docket.prompts)))
+            order = list(range(len(judge_batch.prompts)))
             for start in range(0, len(order), spare):
                 self.shrinking(run, order[start : start + spare], fail)
             result: Any = [odds[place] for place in order]
         except EngineError as error:
             result = error
-        self.outbox.append((docket.mailbox, result))
+        self.outbox.append((judge_batch.mailbox, result))
         self.flush()
 
     def log_odds(self, prompts: Sequence[JudgePrompt]) -> list[float]:
         """The log-odds of "same" for each prompt."""
-        first, arena = len(self.rows), self.network.arena
+        first, kv_cache = len(self.rows), self.network.kv_cache
         needed = max([len(prompt.ids) + 1 for prompt in prompts] + [row.places for row in self.rows])
         if not self.make_room(first + len(prompts), needed):
-            raise torch.OutOfMemoryError("no room in the arena")
+            raise torch.OutOfMemoryError("no room in the KV cache")
         chunks = []
         for offset, prompt in enumerate(prompts):
             past = prompt.prefix
             if past:
-                arena.restore(first + offset, self.script(prompt, first + offset))
+                kv_cache.restore(first + offset, self.script(prompt, first + offset))
             embeds = self.network.embed(prompt.ids[past:])
             places = torch.arange(past, len(prompt.ids)).expand(3, -1)
             chunks.append(Chunk(embeds, places, past))
@@ -511,7 +512,7 @@ class Worker:
             ids = prompt.ids[: prompt.prefix]
             positions = torch.arange(prompt.prefix).expand(3, -1)
             self.calling(self.network.prefill, place, [Chunk(self.network.embed(ids), positions, 0)])
-            self.scripts[prompt.script] = self.network.arena.save(place, prompt.prefix)
+            self.scripts[prompt.script] = self.network.kv_cache.save(place, prompt.prefix)
         return self.scripts[prompt.script]
 
     # Trouble
@@ -574,9 +575,11 @@ def attempt(run: Callable[[Sequence[T]], None], items: Sequence[T]) -> Exception
     return None
 
 
-def grouped(rows: list[Row], size: Callable[[Row], int], most: int) -> Iterable[list[Row]]:
+def grouped(
+    rows: list[SequenceState], size: Callable[[SequenceState], int], most: int
+) -> Iterable[list[SequenceState]]:
     """Rows of similar size together, at most `most` padded tokens a group, so that padding wastes less than half."""
-    group: list[Row] = []
+    group: list[SequenceState] = []
     for row in sorted(rows, key=size):
         if group and (size(row) > 2 * size(group[0]) or size(row) * (len(group) + 1) > most):
             yield group

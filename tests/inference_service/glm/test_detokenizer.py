@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from inference_service.glm.unfolding import ALPHABET, Marks, Spelling, Stopper, Trimmer, Unfolding, overlap
+from inference_service.glm.detokenizer import ALPHABET, Detokenizer, Marks, Spelling, Stopper, Trimmer, overlap
 
 WORDS = {0: "Ġ", 1: "a", 2: "b", 3: "Ċ", 10: "<think>", 11: "</think>", 12: "<|begin_of_box|>", 13: "<|user|>"}
 LETTERS = {byte: letter for letter, byte in ALPHABET.items()}
@@ -24,18 +24,18 @@ def spelt(text: str) -> list[int]:
     return [100 + byte for byte in text.encode()]
 
 
-def run(tokens: list[int], stops: tuple[str, ...] = (), thinking: bool = False) -> Unfolding:
+def run(tokens: list[int], stops: tuple[str, ...] = (), thinking: bool = False) -> Detokenizer:
     """Feeds all tokens and checks that the pieces shown make up the texts."""
-    unfolding = Unfolding(spelling(), MARKS, stops, thinking)
+    detokenizer = Detokenizer(spelling(), MARKS, stops, thinking)
     text = thought = ""
     for token in tokens:
-        shown = unfolding.feed(token)
+        shown = detokenizer.feed(token)
         text, thought = text + shown.text, thought + shown.thinking
-        if unfolding.stopped:
+        if detokenizer.stopped:
             break
-    shown = unfolding.finish()
-    assert (text + shown.text, thought + shown.thinking) == (unfolding.text, unfolding.thinking_text)
-    return unfolding
+    shown = detokenizer.finish()
+    assert (text + shown.text, thought + shown.thinking) == (detokenizer.text, detokenizer.thinking_text)
+    return detokenizer
 
 
 def test_every_byte_has_one_letter() -> None:
@@ -46,8 +46,8 @@ def test_every_byte_has_one_letter() -> None:
 
 def test_characters_cut_between_tokens_are_put_together() -> None:
     """A character of several bytes shows when it is complete, and never as a replacement."""
-    unfolding = Unfolding(spelling(), MARKS, ())
-    shown = [unfolding.feed(token).text for token in spelt("总😀")]
+    detokenizer = Detokenizer(spelling(), MARKS, ())
+    shown = [detokenizer.feed(token).text for token in spelt("总😀")]
     assert shown == ["", "", "总", "", "", "", "😀"]
 
 

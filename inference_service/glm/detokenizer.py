@@ -108,7 +108,7 @@ class Shown:
     text: str = ""
 
 
-class Unfolding:
+class Detokenizer:
     """One answer on its way from token ids to text. `thinking` says that the prompt left a thought open."""
 
     def __init__(self, spelling: Spelling, marks: Marks, stops: Sequence[str], thinking: bool = False) -> None:

@@ -13,7 +13,7 @@ from inference_service.engine import CacheState
 V = TypeVar("V")
 
 
-class Shelf(Generic[V]):
+class ByteLRU(Generic[V]):
     """Keeps values within `limit` bytes. A value larger than the limit is not kept. Safe to use from any thread."""
 
     def __init__(self, name: str, limit: int, size_of: Callable[[V], int]) -> None:
@@ -51,6 +51,6 @@ class Shelf(Generic[V]):
             self.kept.clear()
 
     def state(self) -> CacheState:
-        """The shelf's figures."""
+        """The figures of the cache."""
         with self.lock:
             return CacheState(self.name, int(self.kept.currsize), self.limit, len(self.kept), self.hits, self.misses)

@@ -22,14 +22,14 @@ class Pass:
     first: int
     """The first row."""
     rows: Tensor
-    """Row numbers, shape (rows, 1)."""
+    """SequenceState numbers, shape (rows, 1)."""
     places: Tensor
     """The place of each new token, shape (rows, new tokens)."""
     view: int
     """Places that attention looks at; 0 means that nothing but the new tokens is looked at."""
 
 
-class Arena:
+class KVCache:
     """The KV memory of the running batch.
 
     `layers` gives (KV heads, head size, device) for each layer. A layer takes 2 x tokens x heads x head size elements.
@@ -44,7 +44,7 @@ class Arena:
 
     @property
     def bytes(self) -> int:
-        """The size of the whole arena."""
+        """The size of the whole KV cache."""
         return sum(each.numel() * each.element_size() for each in (*self.keys, *self.values))
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ class Arena:
         return self.keys[index][:count].view(shape), self.values[index][:count].view(shape)
 
     def reshape(self, places: int, lengths: list[int], most_rows: int) -> None:
-        """Cuts the arena anew into rows of `places`, keeping the first `lengths[i]` places of each row in use."""
+        """Cuts the KV cache anew into rows of `places`, keeping the first `lengths[i]` places of each row in use."""
         old = (self.rows, self.places)
         rows = min(max(1, self.tokens // places), most_rows)
         used = max(lengths, default=0)
@@ -83,18 +83,18 @@ class Arena:
                 part[row, :, : copy.shape[1]] = copy
 
 
-class PassCache:
+class PassView:
     """What the model takes for its KV cache during one pass."""
 
     is_compileable = False
 
-    def __init__(self, arena: Arena, at: Pass) -> None:
-        self.arena, self.at = arena, at
+    def __init__(self, kv_cache: KVCache, at: Pass) -> None:
+        self.kv_cache, self.at = kv_cache, at
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Stores the new keys and values, (rows, heads, new tokens, size); returns those that attention may look at."""
         at, count = self.at, keys.shape[0]
-        kept = self.arena.layer(layer_idx)
+        kept = self.kv_cache.layer(layer_idx)
         rows, places = at.rows.to(keys.device), at.places.to(keys.device)
         for part, new in zip(kept, (keys, values), strict=True):
             part[rows, :, places] = new.transpose(1, 2)
@@ -111,7 +111,7 @@ class PassCache:
 def attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """Attention over an arena; registered with transformers under the name of `ATTENTION`.
+    """Attention over the KV cache; registered with transformers under the name of `ATTENTION`.
 
     `query` is (rows, heads, new, size), `key` and `value` (rows, KV heads, places, size). The mask has shape (rows, 1,
     new, places) and is true where to look; none means causal among the new tokens. A single new token folds the heads
@@ -135,4 +135,4 @@ def attend(
     return out.transpose(1, 2).contiguous(), None
 
 
-ATTENTION = "askonce_arena"
+ATTENTION = "askonce_kv_cache"

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from inference_service.engine import EngineError
-from inference_service.glm.judging import CHINESE_SCRIPT, ENGLISH_SCRIPT, judgement, logistic, script_for
 from inference_service.glm.network import Network
+from inference_service.judge_prompt import logistic
 from tests.inference_service.glm.conftest import Opening, asking, complete
 from tests.inference_service.glm.naive import Naive
 
@@ -20,28 +20,6 @@ PAIRS = [
     ("一共多少钱？", "总金额是多少？"),
     ("Is there a dog?", "图中有狗吗？"),
 ]
-
-
-def test_orders_are_averaged_and_contradictions_are_unsure() -> None:
-    """The mean of the log-odds decides; orders that say the opposite of each other do not."""
-    assert judgement([3.0, 4.0], 1.0, 0.9, 0.2).verdict == "same"
-    assert judgement([3.0, 4.0], 1.0, 0.9, 0.2).same_probability == pytest.approx(logistic(3.5))
-    assert judgement([-3.0, -1.0], 1.0, 0.9, 0.2).verdict == "different"
-    assert judgement([0.5, 0.1], 1.0, 0.9, 0.2).verdict == "unsure"
-    assert judgement([9.0, -2.0], 1.0, 0.9, 0.2).verdict == "unsure"
-
-
-def test_the_temperature_calibrates() -> None:
-    """A higher temperature pulls probabilities towards one half."""
-    cool, warm = (judgement([2.0, 2.0], heat, 0.9, 0.2).same_probability or 0.0 for heat in (1.0, 4.0))
-    assert cool > warm > 0.5
-    assert (logistic(1e4), logistic(-1e4), logistic(0.0)) == (1.0, 0.0, 0.5)
-
-
-def test_chinese_is_judged_in_chinese() -> None:
-    """Either question in Chinese takes the Chinese script."""
-    assert script_for("多少钱", "how much") is CHINESE_SCRIPT
-    assert script_for("what", "how much") is ENGLISH_SCRIPT
 
 
 async def test_verdicts_equal_a_plain_pass(opening: Opening, naive: Naive) -> None:
@@ -73,7 +51,7 @@ async def test_the_order_of_a_pair_does_not_matter(opening: Opening) -> None:
 
 
 async def test_judging_beside_answers_changes_neither(opening: Opening, naive: Naive) -> None:
-    """Verdicts use rows behind the running ones, so that both are right under concurrency."""
+    """VerdictTokens use rows behind the running ones, so that both are right under concurrency."""
     asks = [asking(f"How much? {number}", max_tokens=30) for number in range(6)]
     async with opening(max_batch_rows=8, max_batch_tokens=4_096) as engine:
         alone = await engine.compare(PAIRS * 4)
