@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from dedup_service.image.encoder import load_image_encoder
+from dedup_service.image.load_encoder import load_image_encoder
 from dedup_service.image.picture import open_picture
 from dedup_service.question.encoder import load_question_encoder
 

@@ -30,10 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.questions import encode_all, wilson
-from dedup_service.question.answers import AnswerFrequency, compare_answers
+from dedup_service.question.answer_frequency import AnswerFrequency
+from dedup_service.question.answers import compare_answers
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
-from dedup_service.question.intents import Evidence, PairMemory
 from dedup_service.question.normal import normalise
+from dedup_service.question.pair_memory import Evidence, PairMemory
 from dedup_service.question.score import Calibration, gather
 
 OWN = Path(__file__).parent / "data" / "questions.toml"

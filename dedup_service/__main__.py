@@ -22,7 +22,7 @@ from dedup_service.api.dedup_service import DedupService
 from dedup_service.api.policy_service import PolicyService
 from dedup_service.api.store_service import StoreService
 from dedup_service.audit.jobs import Reports
-from dedup_service.image.encoder import load_image_encoder
+from dedup_service.image.load_encoder import load_image_encoder
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
@@ -35,7 +35,7 @@ from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.policy.threshold_learner import Learner
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
-from dedup_service.question.intents import PairMemory
+from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
 from dedup_service.settings import Settings
 from dedup_service.store.edge.client import EdgeMemory

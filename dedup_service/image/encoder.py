@@ -48,29 +48,3 @@ class EncoderUnavailable(Exception):  # noqa: N818 -- a state, not a mistake
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-def load_image_encoder(spec: str) -> ImageEncoder:
-    """Load the encoder named by `spec`.
-
-    Args:
-        spec: "dct", or "open-clip:<model>/<pretrained>" where <pretrained> is a tag that open_clip knows or the path
-            of a checkpoint file, for example "open-clip:ViT-B-32/laion2b_s34b_b79k" or
-            "open-clip:ViT-B-32//models/clip.safetensors".
-
-    Raises:
-        EncoderUnavailable: with a stable reason.
-    """
-    if spec == "dct":
-        from dedup_service.image.dct import DctEncoder
-
-        return DctEncoder()
-    kind, _, rest = spec.partition(":")
-    model, slash, pretrained = rest.partition("/")
-    if kind != "open-clip" or not (model and slash and pretrained):
-        raise EncoderUnavailable(
-            "ENCODER_UNKNOWN", f"unknown image encoder {spec!r}; use dct or open-clip:<model>/<pretrained or path>"
-        )
-    from dedup_service.image.open_clip import load_open_clip
-
-    return load_open_clip(model, pretrained)

@@ -5,9 +5,7 @@ An agreement is only as telling as the answer is rare. Two questions that both g
 question; two that both got "yes" may be anything. `AnswerFrequency` turns that into log-odds.
 """
 
-import math
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -19,19 +17,13 @@ from rapidfuzz.distance import Indel
 
 from dedup_service.question.lexicon import shipped
 from dedup_service.question.normal import CJK, normalise
-from dedup_service.question.reading import han_value
+from dedup_service.question.numerals import han_value
 from dedup_service.question.words import units
 
 Verdict = Literal["same", "different", "unsure"]
 Kind = Literal["yes-no", "count", "amount", "date", "text"]
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
-# How often one engine, asked the same of one image in two wordings, gives answers that agree. Measured engines sit at
-# 0.93 to 0.98; the lower figure makes a disagreement less damning.
-RELIABILITY = 0.95
-# How often two different questions about one image have one answer for a reason (no tax: total and subtotal agree),
-# on top of plain coincidence.
-ENTANGLEMENT = 0.03
 LONG = 12
 NEAR = 0.93
 
@@ -428,64 +420,3 @@ def _long(one: Answer, other: Answer, embed: Embed | None) -> AnswerVerdict:
     if near and shared >= 0.5:
         return AnswerVerdict("same", "LONG")
     return AnswerVerdict("different" if not near and shared < 0.1 else "unsure", "LONG")
-
-
-class AnswerFrequency:
-    """How common each answer is for one tenant, and so how telling an agreement or a disagreement is.
-
-    With A = `RELIABILITY` (answers of one question agree), E = `ENTANGLEMENT` (answers of two different questions
-    agree for a reason) and f the smoothed frequency of the answer *among answers of its kind* (yes-no, count, amount,
-    date, text):
-
-        log_odds_same(answer)  = ln A / (E + (1 - E) f)            f = (n_answer + 1) / (n_kind + V)
-        log_odds_different()   = ln (1 - A) / (1 - E - (1 - E) s)  s = sum of f^2 over what was seen, of any kind
-
-    V (Laplace) is the number of different answers of the kind plus one, and at least the prior size of its domain: 2
-    for yes-no, 10 for counts, 100 for the rest, so that a new tenant starts from cautious figures. At most ``most``
-    answers are counted, the least recently seen are forgotten. Not thread-safe: give each tenant one and use it from
-    one thread.
-    """
-
-    DOMAIN: Mapping[Kind, int] = {"yes-no": 2, "count": 10, "amount": 100, "date": 50, "text": 50}
-
-    def __init__(self, most: int = 10_000) -> None:
-        self._most = most
-        self._counts: OrderedDict[tuple[Kind, str], int] = OrderedDict()
-        self._totals: dict[Kind, int] = dict.fromkeys(self.DOMAIN, 0)
-        self._kinds: dict[Kind, int] = dict.fromkeys(self.DOMAIN, 0)
-        self._squares: dict[Kind, int] = dict.fromkeys(self.DOMAIN, 0)
-
-    def add(self, answer: str) -> None:
-        """Counts one fresh answer of the engine."""
-        understood = understand(answer)
-        key = (understood.kind, understood.key)
-        before = self._counts.pop(key, 0)
-        self._counts[key] = before + 1
-        self._totals[key[0]] += 1
-        self._kinds[key[0]] += before == 0
-        self._squares[key[0]] += 2 * before + 1
-        if len(self._counts) > self._most:
-            (kind, _), count = self._counts.popitem(last=False)
-            self._totals[kind] -= count
-            self._kinds[kind] -= 1
-            self._squares[kind] -= count * count
-
-    def frequency(self, answer: str) -> float:
-        """The smoothed share of this answer among the answers of its kind, in (0, 1)."""
-        understood = understand(answer)
-        kind = understood.kind
-        domain = max(self._kinds[kind] + 1, self.DOMAIN[kind])
-        return (self._counts.get((kind, understood.key), 0) + 1) / (self._totals[kind] + domain)
-
-    def log_odds_same(self, answer: str) -> float:
-        """What an agreement on ``answer`` says for "same question": close to 0 for a plain yes, about 3.2 for a rare
-        sum."""
-        by_chance = ENTANGLEMENT + (1 - ENTANGLEMENT) * self.frequency(answer)
-        return max(0.0, math.log(RELIABILITY / by_chance))
-
-    def log_odds_different(self) -> float:
-        """What a disagreement says: negative, about -2.8."""
-        total = sum(self._totals.values())
-        chance = sum(self._squares.values()) / (total * total) if total else 0.1
-        chance = min(0.5, chance)
-        return math.log((1 - RELIABILITY) / ((1 - ENTANGLEMENT) * (1 - chance)))

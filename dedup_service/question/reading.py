@@ -7,52 +7,15 @@ to another wording. The reading errs on the side of difference: a word that no l
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
-
-from rapidfuzz.distance import Indel
 
 from dedup_service.question.lexicon import Lexicon, shipped
 from dedup_service.question.normal import Language, detect_language, normalise
-from dedup_service.question.words import is_misspelling, is_plural, lemma, surface_units
+from dedup_service.question.numerals import HAN_NUMERAL, numeral
+from dedup_service.question.words import is_plural, lemma, surface_units
 
-Order = Literal["same", "moved", "changed"]
-
-_HAN_DIGITS = {
-    "零": 0,
-    "〇": 0,
-    "一": 1,
-    "二": 2,
-    "两": 2,
-    "三": 3,
-    "四": 4,
-    "五": 5,
-    "六": 6,
-    "七": 7,
-    "八": 8,
-    "九": 9,
-}
-_HAN_POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10000, "亿": 100000000}
-_HAN_NUMERAL = frozenset(_HAN_DIGITS) | frozenset(_HAN_POWERS)
-_MEASURES = frozenset(
-    "个只张条辆位名台件项种本棵支朵根双杯瓶盏扇把行列次处块样笔页匹头艘架栋座层口家栏步盘颗片道款间段元角分岁年月日号点时天周季度秒米斤升吨克楼期代级等排组对套批人遍篇章节"
-)
-_NUMERALS = {
-    word: str(value)
-    for value, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    )
-    if value != 1
-}
-_ORDINALS = {
-    word: f"#{value}"
-    for value, word in enumerate(
-        ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=2
-    )
-}
 _AUXILIARIES = frozenset(
     [
         "be",
@@ -78,8 +41,6 @@ _AUXILIARIES = frozenset(
 )
 # Alternations that make a yes-no question of a Chinese verb: 是不是, 有没有 and the like.
 _V_NOT_V = re.compile(r"([\u4e00-\u9fff]{1,2})[不没]\1")
-# Relations whose two sides may not be exchanged.
-_STRAY = frozenset({"for", "on", "at", "from", "to", "by", "with", "as", "into"})
 _ASKS = (
     "count",
     "amount",
@@ -141,9 +102,9 @@ _EXPECTED = {
 }
 # "What did the customer pay": the noun that follows is who does it, not what is asked for.
 _ASKS_ABOUT_DEEDS = frozenset({("what", "do"), ("which", "do")})
-_SUPERLATIVES = frozenset({"opposites/extreme", "opposites/price", "opposites/length"})
+SUPERLATIVES = frozenset({"opposites/extreme", "opposites/price", "opposites/length"})
 # With nothing else said, these ask about the image as a whole.
-_ABOUT_ALL = frozenset({"describe", "summarise", "translate", "transcribe", "where", "who"})
+ABOUT_ALL = frozenset({"describe", "summarise", "translate", "transcribe", "where", "who"})
 # What a broad field is, on such a document.
 _ON_PAPER = {
     ("date", "invoice"): "invoice-date",
@@ -161,6 +122,8 @@ _POINTING = frozenset(
     ["个", "the", "this", "that", "these", "those", "这", "张", "该", "此", "本", "份", "在", "幅", "页"]
 )
 _PLACING = frozenset(["上", "中", "里", "内", "的"])
+# Relations whose two sides may not be exchanged.
+_STRAY = frozenset({"for", "on", "at", "from", "to", "by", "with", "as", "into"})
 _DEIXIS = frozenset({"receipt", "invoice", "bill", "document", "chart", "table-data", "image"})
 _DROPPED_BY_ASK = {
     "amount": frozenset({"cost", "price", "exist", "for", "money", "钱", "元", "amount-field"}),
@@ -199,21 +162,6 @@ class Reading:
     surface: tuple[str, ...]
     senses: frozenset[str]
     expects: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How two readings lie on each other. ``left`` and ``right`` hold the tokens of each that the other lacks;
-    ``agrees`` is true only if nothing is left over, the order means the same, and both ask for the same kind of
-    answer."""
-
-    agrees: bool
-    left: tuple[str, ...]
-    right: tuple[str, ...]
-    matched: int
-    order: Order
-    order_similarity: float
-    same_ask: bool
 
 
 @lru_cache(maxsize=32768)
@@ -257,7 +205,7 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
         content = _without_deixis(content)
         if len(deixis) == 1:
             content = [(_ON_PAPER.get((name, next(iter(deixis))), name), span) for name, span in content]
-    elif ask in _ABOUT_ALL:
+    elif ask in ABOUT_ALL:
         content = []
     names = [name for name, _ in content]
     expects = _expects(ask, ask_span, [name for name in names if name not in plural], lexicon)
@@ -354,10 +302,10 @@ def _tokens(
         for length in range(min(lexicon.longest, len(words) - at), 0, -1):
             meaning = lexicon.phrases.get(tuple(words[at : at + length]))
             if meaning is None and length == 1:
-                numeral, used = _numeral(words, at)
+                value, used = numeral(words, at)
                 if used:
-                    meaning, length = (numeral,), used
-            elif meaning is not None and length == 1 and words[at] in _HAN_NUMERAL:
+                    meaning, length = (value,), used
+            elif meaning is not None and length == 1 and words[at] in HAN_NUMERAL:
                 meaning = None
             if length == 1 and words[at] == "no" and at > 0 and (at + 1 == len(words) or words[at + 1][:1].isdigit()):
                 meaning = ("number-field",)
@@ -397,56 +345,6 @@ def _points(words: Sequence[str], at: int, length: int) -> bool:
     return (at > 0 and words[at - 1] in _POINTING) or len(words) == length
 
 
-def _numeral(words: Sequence[str], at: int) -> tuple[str, int]:
-    """A numeral written out, as digits, with how many units it took; ("", 0) if there is none."""
-    word = words[at]
-    if word in _NUMERALS:
-        return _NUMERALS[word], 1
-    if word in _ORDINALS:
-        return _ORDINALS[word], 1
-    if len(word) > 2 and word[:-2].isdigit() and word[-2:] in ("st", "nd", "rd", "th"):
-        return f"#{int(word[:-2])}", 1
-    if word[0].isdigit() and word.replace(".", "", 1).isdigit():
-        return _plain(word), 1
-    ordinal = word == "第"
-    end = at + ordinal
-    while end < len(words) and words[end] in _HAN_NUMERAL:
-        end += 1
-    digits = words[at + ordinal : end]
-    if ordinal and not digits and end < len(words) and words[end].isdigit():
-        return f"#{int(words[end])}", 2
-    if not digits:
-        return "", 0
-    if not ordinal and (end >= len(words) or words[end] not in _MEASURES) and len(digits) < 2:
-        return "", 0
-    value = han_value("".join(digits))
-    return (f"#{value}" if ordinal else str(value)), end - at
-
-
-def _plain(number: str) -> str:
-    """One spelling for one value: 12.50 and 12.5, 007 and 7 stay what they are when they are codes (leading zero)."""
-    if number.startswith("0") and not number.startswith("0."):
-        return number
-    return number.rstrip("0").rstrip(".") if "." in number else number
-
-
-def han_value(digits: str) -> int:
-    """The value of a Chinese numeral: 二十三 is 23, 二〇二四 is 2024."""
-    if not any(sign in _HAN_POWERS for sign in digits):
-        return int("".join(str(_HAN_DIGITS[sign]) for sign in digits))
-    total = section = digit = 0
-    for sign in digits:
-        if sign in _HAN_DIGITS:
-            digit = _HAN_DIGITS[sign]
-        elif _HAN_POWERS[sign] < 10000:
-            section += (digit or 1) * _HAN_POWERS[sign]
-            digit = 0
-        else:
-            total += (section + digit) * _HAN_POWERS[sign]
-            section = digit = 0
-    return total + section + digit
-
-
 def spell(units: Sequence[str]) -> str:
     """Writes units as text again: words apart, Chinese characters together."""
     text = ""
@@ -467,58 +365,3 @@ def _without_deixis(tokens: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     while kept and kept[-1][0] == "in":
         kept.pop()
     return kept
-
-
-def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
-    """Lays two readings on each other. A token matches an equal one, or a slip of the pen of it."""
-    lexicon = lexicon or shipped()
-    if a.tokens == b.tokens:
-        left: list[str] = []
-        right: list[str] = []
-        order: Order = "same"
-    else:
-        left = list((Counter(a.tokens) - Counter(b.tokens)).elements())
-        right = list((Counter(b.tokens) - Counter(a.tokens)).elements())
-        spelt: dict[str, str] = {}
-        for one in list(left):
-            twin = next((other for other in right if is_misspelling(one, other)), None)
-            if twin is not None:
-                left.remove(one)
-                right.remove(twin)
-                spelt[one] = twin
-        order = (
-            _order([spelt.get(token, token) for token in a.tokens], b.tokens, lexicon) if not left + right else "same"
-        )
-    same_ask = a.ask == b.ask
-    number_of_things = (
-        (a.plural ^ b.plural) & set(a.tokens) & set(b.tokens) if a.language == b.language == "en" else set()
-    )
-    if a.ask in ("count", "yes-no", "where", "why", "how"):
-        number_of_things = set()
-    deixis = not a.deixis or not b.deixis or bool(a.deixis & b.deixis)
-    agrees = (
-        not left
-        and not right
-        and (bool(a.tokens) or a.ask in _ABOUT_ALL)
-        and same_ask
-        and order != "changed"
-        and not number_of_things
-        and deixis
-        and a.language == b.language
-    )
-    matched = len(a.tokens) - len(left)
-    similarity = float(Indel.normalized_similarity(a.tokens, b.tokens))
-    return Alignment(agrees, tuple(left), tuple(right), matched, order, similarity, same_ask)
-
-
-def _order(a: Sequence[str], b: Sequence[str], lexicon: Lexicon) -> Order:
-    """Tells whether equal tokens in another order still say the same: they do if one movable token changed its place,
-    and the rest did not."""
-    if list(a) == list(b):
-        return "same"
-    movable = [token for token in dict.fromkeys(a) if lexicon.is_movable(token)]
-    if len(movable) == 1 and [t for t in a if t != movable[0]] == [t for t in b if t != movable[0]]:
-        return "moved"
-    if len(a) == 2 and any(sense.set in _SUPERLATIVES for sense in map(lexicon.senses.get, a) if sense is not None):
-        return "moved"
-    return "changed"

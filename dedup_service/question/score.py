@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import Indel
 
+from dedup_service.question.alignment import align
 from dedup_service.question.lexicon import shipped
-from dedup_service.question.reading import Reading, align, read
+from dedup_service.question.reading import Reading, read
 from dedup_service.question.veto import Veto, find
 
 KNOTS = 6

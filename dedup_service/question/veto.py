@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import product
 
+from dedup_service.question.alignment import Alignment, align
 from dedup_service.question.lexicon import Lexicon, shipped
 from dedup_service.question.normal import normalise
-from dedup_service.question.reading import Alignment, Reading, align, read
+from dedup_service.question.reading import Reading, read
 from dedup_service.question.words import is_misspelling, is_word
 
 _QUOTED = re.compile(r'"([^"]+)"')

@@ -11,9 +11,10 @@ from cachetools import LRUCache
 
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Label, Source
-from dedup_service.question.answers import AnswerFrequency, AnswerVerdict, compare_answers
+from dedup_service.question.answer_frequency import AnswerFrequency
+from dedup_service.question.answers import AnswerVerdict, compare_answers
 from dedup_service.question.encoder import QuestionEncoder
-from dedup_service.question.intents import Evidence, PairMemory
+from dedup_service.question.pair_memory import Evidence, PairMemory
 from dedup_service.question.pair_store import Source as Witness
 
 TENANTS = 1_000

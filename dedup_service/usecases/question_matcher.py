@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from dedup_service.policy.policy import IntentSharing, Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
 from dedup_service.question.encoder import QuestionEncoder
-from dedup_service.question.intents import PairMemory
+from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import Veto
 from dedup_service.store.records import Entry, Memory, Vector, entry_id

@@ -15,7 +15,7 @@ from typing import Any
 from qdrant_client import AsyncQdrantClient
 
 from askonce.v1 import content_pb2
-from dedup_service.image.encoder import load_image_encoder
+from dedup_service.image.load_encoder import load_image_encoder
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
@@ -23,8 +23,8 @@ from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
-from dedup_service.question.intents import PairMemory
 from dedup_service.question.normal import detect_language, normalise
+from dedup_service.question.pair_memory import PairMemory
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.exact_cache import ProcessHot
 from dedup_service.store.points import Layout

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class EdgePoints:
-    """Implements `Points` by the process in `edge_process`. When that process dies, calls fail until it is back, which
+    """Implements `Points` by the process in `worker`. When that process dies, calls fail until it is back, which
     is tried at once and then at growing intervals."""
 
     kind = "qdrant-edge"

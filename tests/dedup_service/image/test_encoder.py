@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dedup_service.image.encoder import EncoderUnavailable, ImageEncoder, load_image_encoder
+from dedup_service.image.encoder import EncoderUnavailable, ImageEncoder
+from dedup_service.image.load_encoder import load_image_encoder
 from tests.dedup_service.image.pages import opened, page, scene
 
 MODEL = "askonce-tiny"

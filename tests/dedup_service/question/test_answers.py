@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dedup_service.question.answers import ENTANGLEMENT, RELIABILITY, AnswerFrequency, compare_answers, understand
+from dedup_service.question.answer_frequency import ENTANGLEMENT, RELIABILITY, AnswerFrequency
+from dedup_service.question.answers import compare_answers, understand
 
 
 @pytest.mark.parametrize(

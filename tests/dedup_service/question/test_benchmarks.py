@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks import intents, questions
 from benchmarks.questions import Pair, capped, expand, fit_threshold, read_pairs, served, simulated_judge
-from dedup_service.question.intents import PairMemory
+from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import vetoes
 

@@ -4,7 +4,9 @@ from itertools import combinations
 
 import pytest
 
-from dedup_service.question.reading import align, han_value, read
+from dedup_service.question.alignment import align
+from dedup_service.question.numerals import han_value
+from dedup_service.question.reading import read
 
 SAME = [
     [

@@ -21,7 +21,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from dedup_service.image.perceptual import hamming
 from dedup_service.store import records as port
-from dedup_service.store.edge import worker as edge_process
+from dedup_service.store.edge import shard
 from dedup_service.store.edge.client import EdgeMemory, EdgePoints
 from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Layout, Point, Shelf, Where
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints, filter_of
@@ -915,15 +915,15 @@ async def test_the_lowest_come_first(memory: PointMemory) -> None:
 
 def test_what_comes_during_a_build_is_new_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new generation has a graph over what its builder was given; what was stored meanwhile waits for the next."""
-    monkeypatch.setattr(edge_process, "BUILD_NEW", 2)
-    collection = edge_process.Collection(tmp_path, Shelf.IMAGES, IMAGE_SIZE)
+    monkeypatch.setattr(shard, "BUILD_NEW", 2)
+    collection = shard.Collection(tmp_path, Shelf.IMAGES, IMAGE_SIZE)
 
     def point(number: int) -> Point:
         return Point(an_image(number).id, direction(number, IMAGE_SIZE), {"tenant": "acme"})
 
     collection.put([point(number) for number in range(4)])
     assert collection.wants_build()
-    fresh = edge_process.create_shard(collection.path(2), Shelf.IMAGES, IMAGE_SIZE)
+    fresh = shard.create_shard(collection.path(2), Shelf.IMAGES, IMAGE_SIZE)
     fresh.update(edge.UpdateOperation.upsert_points([edge.Point(an_image(0).id, direction(0, IMAGE_SIZE), {})]))
     collection.changed = set()
     collection.put([point(number) for number in range(1, 4)])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dedup_service.question.intents import CONTRADICTION, MERGE, Evidence, PairMemory
+from dedup_service.question.intent_graph import CONTRADICTION, MERGE
+from dedup_service.question.pair_memory import Evidence, PairMemory
 from dedup_service.question.pair_store import PairRecord, Source, SqlitePairStore
 
 PAID = "how much did they pay"
