@@ -63,7 +63,7 @@ class GlmEngine:
         vocabulary = vocabulary_of(loaded.processor.tokenizer, loaded.model.config, loaded.model.generation_config)
         self.vocabulary, self.network, self.revision = vocabulary, network, loaded.revision
         self.prompter = Prompter(
-            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.grid_of(key)
+            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.runner.grid_of(key)
         )
         self.judge = Judge(self.prompter)
         self.can_judge = self.judge.able
@@ -102,7 +102,7 @@ class GlmEngine:
         self.pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.sleep(0)  # lets the last deliveries arrive
         if not self.scheduler.thread.is_alive():
-            await asyncio.to_thread(self.scheduler.free)
+            await asyncio.to_thread(self.scheduler.runner.free)
             del self.network, self.scheduler, self.prompter, self.judge
 
     async def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
@@ -204,7 +204,9 @@ class GlmEngine:
 
     def info(self) -> EngineInfo:
         """The model, its limits and its caches."""
-        caches = (self.scheduler.prefixes.state(), self.scheduler.features.state()) if self.started else ()
+        caches = (
+            (self.scheduler.runner.prefixes.state(), self.scheduler.runner.features.state()) if self.started else ()
+        )
         quantised = "" if self.settings.quantisation is Quantisation.NONE else f"+{self.settings.quantisation.value}"
         return EngineInfo(
             engine="transformers",

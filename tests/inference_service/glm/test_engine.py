@@ -297,14 +297,14 @@ async def test_200_cancellations_and_deadlines_leave_nothing_behind(opening: Ope
         await asyncio.gather(*(one(engine, number % len(asks)) for number in range(200)))
         await asyncio.sleep(0.5)
         scheduler = engine.scheduler
-        assert (scheduler.rows, list(scheduler.waiting), list(scheduler.background), scheduler.outbox) == (
+        assert (scheduler.runner.rows, list(scheduler.waiting), list(scheduler.background), scheduler.outbox) == (
             [],
             [],
             [],
             [],
         )
         assert engine.in_flight == 0
-        assert scheduler.called is None
+        assert scheduler.runner.called is None
         gc.collect()
         from inference_service.glm.sequence import SequenceState
 
