@@ -13,19 +13,20 @@ from askonce.settings import SettingsError, load
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
-from gateway.auth import Identities, from_settings
+from gateway.auth import Authenticator, from_settings
 from gateway.background import Background, for_ever
-from gateway.clients import Dedup, Inference
+from gateway.clients import DedupClient, InferenceClient
 from gateway.feedback import Feedback
 from gateway.fetching import Fetcher
-from gateway.guardrails import BuiltIn, read_terms
-from gateway.hit_verifier import Explorer
-from gateway.hosted_model import Hosted, Model
-from gateway.http.routes import HttpServer, Routes
+from gateway.guardrails import BuiltInGuardrails, read_terms
+from gateway.hit_verifier import HitVerifier
+from gateway.hosted_model import HostedModel, Model
+from gateway.http.routes import Routes
+from gateway.http.server import HttpServer
 from gateway.images import Inspector
 from gateway.job_service import NAME as JOB_SERVICE
 from gateway.job_service import JobService
-from gateway.job_store import Shelf
+from gateway.job_store import JobStore
 from gateway.jobs import Jobs
 from gateway.judge import Judge
 from gateway.rates import Rate
@@ -36,18 +37,18 @@ from gateway.settings import Settings
 class Gateway:
     """The parts of a running gateway."""
 
-    def __init__(self, settings: Settings, identities: Identities, terms: list[str]) -> None:
+    def __init__(self, settings: Settings, authenticator: Authenticator, terms: list[str]) -> None:
         bounds, timeouts = settings.bounds, settings.timeouts
         self.settings = settings
         self.dedup_channel = dial(settings.dedup, retried=("askonce.v1.DedupService",))
         self.inference_channel = dial(settings.inference)
-        dedup, inference = Dedup(self.dedup_channel), Inference(self.inference_channel)
+        dedup, inference = DedupClient(self.dedup_channel), InferenceClient(self.inference_channel)
         pinned = Model(settings.model, settings.model_revision) if settings.model else None
-        self.hosted = Hosted(inference, pinned)
+        self.hosted = HostedModel(inference, pinned)
         self.inspector = Inspector(settings.images)
         self.fetcher = Fetcher(settings.fetching, settings.images.max_bytes)
         self.judge = Judge(inference, dedup, self.hosted, bounds.judgements, timeouts.judge, settings.judge)
-        self.explorer = Explorer(inference, dedup, bounds.explorations, timeouts.generate)
+        self.hit_verifier = HitVerifier(inference, dedup, bounds.explorations, timeouts.generate)
         self.background = Background(bounds.background)
         self.answering = Answering(
             settings,
@@ -56,13 +57,13 @@ class Gateway:
             self.hosted,
             self.inspector,
             self.fetcher,
-            BuiltIn(settings.screening.injection, terms),
+            BuiltInGuardrails(settings.screening.injection, terms),
             self.judge,
-            self.explorer,
+            self.hit_verifier,
             self.background,
         )
         self.admission = Admission(
-            identities,
+            authenticator,
             Rate("answers", settings.rates.answers),
             Rate("feedback", settings.rates.feedback),
             bounds.requests,
@@ -71,7 +72,7 @@ class Gateway:
         self.service = AnswerService(self.admission, self.answering, self.feedback)
         self.jobs: Jobs | None = None
         if settings.jobs.folder is not None:
-            self.jobs = Jobs(settings.jobs, Shelf(settings.jobs.folder), self.answer_later)
+            self.jobs = Jobs(settings.jobs, JobStore(settings.jobs.folder), self.answer_later)
         job_service = JobService(self.admission, self.answering, self.jobs)
         registrations = [Registration(NAME, self.service.add), Registration(JOB_SERVICE, job_service.add)]
         self.server = Server("gateway", settings.serving, registrations)
@@ -90,7 +91,7 @@ class Gateway:
         stack.push_async_callback(self.inference_channel.close)
         stack.push_async_callback(self.fetcher.close)
         stack.callback(self.inspector.close)
-        steps = {"hosted": self.hosted.step, "judge": self.judge.step, "explorer": self.explorer.step}
+        steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
         if self.jobs is not None:
             await self.jobs.load()
             steps |= {"jobs": self.jobs.step, "expiry of jobs": self.jobs.sweep}
@@ -115,22 +116,22 @@ def main() -> None:
     try:
         settings = load(Settings, "gateway")
         telemetry.configure("gateway", settings.telemetry)
-        identities = from_settings(settings.auth)
+        authenticator = from_settings(settings.auth)
         terms = settings.screening.terms
         forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
     except (SettingsError, OSError, ValueError) as error:
         sys.exit(f"gateway: {error}")
     metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
     try:
-        asyncio.run(serve(settings, identities, forbidden))
+        asyncio.run(serve(settings, authenticator, forbidden))
     finally:
         if metrics is not None:
             metrics[1].shutdown()
 
 
-async def serve(settings: Settings, identities: Identities, forbidden: list[str]) -> None:
+async def serve(settings: Settings, authenticator: Authenticator, forbidden: list[str]) -> None:
     """Builds the gateway inside the running loop and serves."""
-    gateway = Gateway(settings, identities, forbidden)
+    gateway = Gateway(settings, authenticator, forbidden)
     await serving.run(gateway.server, gateway.prepare)
 
 

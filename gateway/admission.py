@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from askonce import telemetry
 from askonce.faults import Exhausted, Fault
 from gateway import metrics
-from gateway.auth import Identities
+from gateway.auth import Authenticator
 from gateway.rates import Rate
 from gateway.validation import check_parent
 
@@ -26,8 +26,8 @@ class Visit:
 class Admission:
     """Lets callers in, or tells them why not."""
 
-    def __init__(self, identities: Identities, answers: Rate, feedback: Rate, limit: int) -> None:
-        self.identities = identities
+    def __init__(self, authenticator: Authenticator, answers: Rate, feedback: Rate, limit: int) -> None:
+        self.authenticator = authenticator
         self.answers = answers
         self.feedback = feedback
         self.limit = limit
@@ -37,7 +37,7 @@ class Admission:
     def knows(self, credentials: Mapping[str, str]) -> None:
         """Makes sure that a caller would be let in, before its upload is read. Raises Unauthenticated."""
         try:
-            self.identities.identify(credentials)
+            self.authenticator.authenticate(credentials)
         except Fault as fault:
             metrics.REFUSED.labels(fault.reason).inc()
             raise
@@ -53,7 +53,7 @@ class Admission:
         """
         self.interval.tick()
         try:
-            caller = self.identities.identify(credentials)
+            caller = self.authenticator.authenticate(credentials)
             if parent:
                 check_parent(parent)
             tenant = caller.tenant_for(parent)

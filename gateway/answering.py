@@ -8,28 +8,28 @@ model is shared once more, between requests whose answers may stand in for one a
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from cachetools import LRUCache
-from google.protobuf.duration_pb2 import Duration
 
 from askonce import telemetry
 from askonce.faults import Absent, Fault, TooLate, Unreachable
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
 from gateway import images, metrics
+from gateway.ask import Ask, generate_request, lookup_request
 from gateway.background import Background
-from gateway.clients import Dedup, DedupDown, Inference
+from gateway.clients import DedupClient, DedupDown, InferenceClient
 from gateway.deadlines import Deadline
 from gateway.fetching import Fetcher
-from gateway.guardrails import Screen
-from gateway.hit_verifier import Doubt, Explorer
-from gateway.hosted_model import Hosted, Model
+from gateway.guardrails import Guardrails
+from gateway.hit_verifier import HitVerifier, UnverifiedHit
+from gateway.hosted_model import HostedModel
 from gateway.judge import Judge
+from gateway.keys import generation_key, is_private, request_key, tenant_key
+from gateway.provenance import LookupResult, Outcome, coalesced, set_duration, trace
 from gateway.settings import Settings
-from gateway.single_flight import Flight, Flights
+from gateway.single_flight import Flight, SingleFlight
 from gateway.validation import CANONICAL_DEFAULT, canonical, check_request
 
 INSPECTED = 16_384
@@ -41,66 +41,6 @@ SCREEN_ON_LOOP = 2_000
 Event = answer_pb2.StreamAnswerResponse
 """A piece of text or of thinking; summaries are made for each waiter."""
 
-UNSHARED = frozenset((answer_pb2.CACHE_MODE_BYPASS, answer_pb2.CACHE_MODE_REFRESH))
-"""Modes that want an answer of their own even while an equal request is under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A checked request with its image at hand."""
-
-    tenant: str
-    content: bytes
-    digest: bytes
-    question: content_pb2.Question
-    params: content_pb2.GenerationParams
-    """With every default written out."""
-    mode: answer_pb2.CacheMode.ValueType
-    limits: answer_pb2.ReuseLimits | None
-    tags: tuple[str, ...]
-    model: Model
-    started: float
-    """When the request arrived, on the clock of `time.monotonic`."""
-    resolved: float
-    """Seconds that resolving the image took."""
-    deadline: Deadline
-    background: bool
-    """Whether nobody waits: the model is asked only while it has nothing else to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the look-ups of a request came to."""
-
-    response: dedup_pb2.LookupResponse | None
-    """What dedup said; None when it is down."""
-    seconds: float
-    """Time spent on look-ups."""
-
-    @property
-    def hit(self) -> dedup_pb2.Hit | None:
-        """The stored answer, if one may be used."""
-        if self.response is not None and self.response.WhichOneof("outcome") == "hit":
-            return self.response.hit
-        return None
-
-    @property
-    def miss(self) -> dedup_pb2.Miss:
-        """The miss, also the one behind a judgement that was not had; an empty one when dedup is down."""
-        if self.response is None:
-            return dedup_pb2.Miss(reason="DEDUP_UNAVAILABLE")
-        if self.response.WhichOneof("outcome") == "judgement_wanted":
-            return self.response.judgement_wanted.miss
-        return self.response.miss
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer with its provenance. The messages are shared by all who wait and never changed."""
-
-    answer: content_pb2.Answer
-    provenance: content_pb2.Provenance
-
 
 Shared = Flight[Event, Outcome]
 
@@ -111,14 +51,14 @@ class Answering:
     def __init__(
         self,
         settings: Settings,
-        dedup: Dedup,
-        inference: Inference,
-        hosted: Hosted,
+        dedup: DedupClient,
+        inference: InferenceClient,
+        hosted: HostedModel,
         inspector: images.Inspector,
         fetcher: Fetcher,
-        screen: Screen,
+        guardrails: Guardrails,
         judge: Judge,
-        explorer: Explorer,
+        hit_verifier: HitVerifier,
         background: Background,
     ) -> None:
         self.settings = settings
@@ -128,12 +68,12 @@ class Answering:
         self.hosted = hosted
         self.inspector = inspector
         self.fetcher = fetcher
-        self.screen = screen
+        self.guardrails = guardrails
         self.judge = judge
-        self.explorer = explorer
+        self.hit_verifier = hit_verifier
         self.background = background
-        self.requests: Flights[Event, Outcome] = Flights(background, linger=0.0)
-        self.generations: Flights[Event, Outcome] = Flights(background, linger=self.timeouts.linger)
+        self.requests: SingleFlight[Event, Outcome] = SingleFlight(background, linger=0.0)
+        self.generations: SingleFlight[Event, Outcome] = SingleFlight(background, linger=self.timeouts.linger)
         self.inspected: LRUCache[bytes, bool] = LRUCache(INSPECTED)
 
     async def answer(
@@ -210,15 +150,15 @@ class Answering:
     async def pass_screen(self, question: content_pb2.Question) -> None:
         """Screens a question; a long one in a thread. Raises Fault."""
         if len(question.text) + sum(len(turn.text) for turn in question.history) <= SCREEN_ON_LOOP:
-            self.screen.screen(question)
+            self.guardrails.screen(question)
         else:
-            await asyncio.to_thread(self.screen.screen, question)
+            await asyncio.to_thread(self.guardrails.screen, question)
 
-    async def recall(self, ask: Ask) -> Found:
+    async def recall(self, ask: Ask) -> LookupResult:
         """The first look-up, by digest."""
         return await self.look(ask, lookup_request(ask, self.judge.available), self.timeouts.lookup, 0.0)
 
-    async def look(self, ask: Ask, request: dedup_pb2.LookupRequest, seconds: float, spent: float) -> Found:
+    async def look(self, ask: Ask, request: dedup_pb2.LookupRequest, seconds: float, spent: float) -> LookupResult:
         """One look-up; dedup down or late means to go on without it. Raises the fault of a refused request."""
         started = time.monotonic()
         try:
@@ -228,12 +168,12 @@ class Answering:
                 raise TooLate("DEADLINE_EXCEEDED", "The deadline passed during the look-up. Allow more time.") from down
             metrics.FAIL_OPEN.labels(down.reason).inc()
             telemetry.note(fail_open=down.reason)
-            return Found(None, spent + time.monotonic() - started)
-        return Found(response, spent + time.monotonic() - started)
+            return LookupResult(None, spent + time.monotonic() - started)
+        return LookupResult(response, spent + time.monotonic() - started)
 
-    def enter(self, ask: Ask, found: Found) -> tuple[Shared, bool]:
+    def enter(self, ask: Ask, found: LookupResult) -> tuple[Shared, bool]:
         """Joins the slow path of an equal request under way, or begins one. Says which."""
-        key = None if private(ask) else key_of(ask)
+        key = None if is_private(ask) else request_key(ask)
         flight = self.requests.find((key,)) if key else None
         if flight is not None:
             return flight, True
@@ -243,7 +183,7 @@ class Answering:
 
         return self.requests.begin(key, work), False
 
-    async def work(self, ask: Ask, found: Found, flight: Shared) -> None:
+    async def work(self, ask: Ask, found: LookupResult, flight: Shared) -> None:
         """The slow path of one request and all its equals."""
         found = await self.search(ask, found)
         if (hit := found.hit) is not None:
@@ -254,7 +194,7 @@ class Answering:
             await self.sound(ask)
             await self.obtain(ask, found, flight)
 
-    async def search(self, ask: Ask, found: Found) -> Found:
+    async def search(self, ask: Ask, found: LookupResult) -> LookupResult:
         """Gives dedup what it asks for, the image's content and a verdict of the judge, each at most once."""
         request = lookup_request(ask, self.judge.available)
         for _ in range(2):
@@ -266,7 +206,7 @@ class Answering:
                 await self.sound(ask)
                 request.image_content = ask.content
             elif outcome == "judgement_wanted" and not request.HasField("judged"):
-                verdict = await self.ruling(ask, response.judgement_wanted.pair)
+                verdict = await self.judgement(ask, response.judgement_wanted.pair)
                 if verdict is None:
                     break
                 request.judged.CopyFrom(verdict)
@@ -275,10 +215,10 @@ class Answering:
             found = await self.look(ask, request, self.timeouts.search, found.seconds)
         if found.response is not None and found.response.WhichOneof("outcome") in ("content_wanted", None):
             metrics.FAIL_OPEN.labels("UNSETTLED").inc()
-            return Found(None, found.seconds)
+            return LookupResult(None, found.seconds)
         return found
 
-    async def ruling(self, ask: Ask, pair: dedup_pb2.QuestionPairRef) -> dedup_pb2.JudgedPair | None:
+    async def judgement(self, ask: Ask, pair: dedup_pb2.QuestionPairRef) -> dedup_pb2.JudgedPair | None:
         """An inline verdict, when the deadline leaves time for it; otherwise the pair is judged in the background."""
         verdict = None
         if ask.deadline.remaining() >= 3 * self.timeouts.judge:
@@ -293,12 +233,12 @@ class Answering:
             await self.inspector.inspect(ask.content)
             self.inspected[ask.digest] = True
 
-    async def obtain(self, ask: Ask, found: Found, flight: Shared) -> None:
+    async def obtain(self, ask: Ask, found: LookupResult, flight: Shared) -> None:
         """Gets a fresh answer: from a generation under way that may stand in for ours, or from one of our own."""
         miss = found.miss
         if miss.HasField("judge") and ask.mode != answer_pb2.CACHE_MODE_NO_STORE:
             self.judge.offer(ask.tenant, miss.judge)
-        key = shared_key(ask, found)
+        key = generation_key(ask, found)
         equal = self.generations.find((key,)) if key else None
         if equal is not None and await self.ride(ask, found, equal, flight):
             return
@@ -314,7 +254,7 @@ class Answering:
             flight.publish(event)
         flight.settle(await own.outcome(self.patience(ask)))
 
-    async def ride(self, ask: Ask, found: Found, other: Shared, flight: Shared) -> bool:
+    async def ride(self, ask: Ask, found: LookupResult, other: Shared, flight: Shared) -> bool:
         """Follows an equal generation, piece by piece; says False when it does not begin in time."""
         try:
             await other.begun(Deadline.after(self.timeouts.join))
@@ -327,7 +267,7 @@ class Answering:
         flight.settle(Outcome(outcome.answer, coalesced(found, outcome, found.miss.reason)))
         return True
 
-    async def borrow(self, ask: Ask, found: Found, other: Shared, flight: Shared) -> bool:
+    async def borrow(self, ask: Ask, found: LookupResult, other: Shared, flight: Shared) -> bool:
         """Waits for a generation that this request would have hit; its answer counts only if it could be stored."""
         try:
             outcome = await other.outcome(Deadline.after(self.timeouts.join))
@@ -343,7 +283,7 @@ class Answering:
         """How long shared work may take. Not the first caller's deadline: others may wait longer than that one."""
         return Deadline.after(self.timeouts.generate + self.timeouts.join)
 
-    async def generate(self, ask: Ask, found: Found, flight: Shared) -> None:
+    async def generate(self, ask: Ask, found: LookupResult, flight: Shared) -> None:
         """Asks the model, hands its pieces on, and stores the answer."""
         started = time.monotonic()
         summary: inference_pb2.GenerateSummary | None = None
@@ -371,7 +311,7 @@ class Answering:
             flight.settle(outcome)
             await self.remember(ask, found, summary.answer, seconds)
 
-    async def remember(self, ask: Ask, found: Found, answer: content_pb2.Answer, seconds: float) -> None:
+    async def remember(self, ask: Ask, found: LookupResult, answer: content_pb2.Answer, seconds: float) -> None:
         """Stores a fresh answer, if it may be. A failure costs a later hit and nothing else."""
         ticket = found.miss.ticket
         if not ticket or ask.mode == answer_pb2.CACHE_MODE_NO_STORE:
@@ -396,7 +336,7 @@ class Answering:
             return
         metrics.REMEMBERED.labels("stored" if response.stored else response.reason or "kept_older").inc()
 
-    def serve(self, ask: Ask, found: Found, hit: dedup_pb2.Hit) -> Outcome:
+    def serve(self, ask: Ask, found: LookupResult, hit: dedup_pb2.Hit) -> Outcome:
         """The outcome of a hit; one that the policy drew is queued for verification."""
         assert found.response is not None
         provenance = content_pb2.Provenance(
@@ -409,7 +349,7 @@ class Answering:
             content_pb2.QuestionTier.Name(evidence.question_tier).removeprefix("QUESTION_TIER_"),
         ).inc()
         if hit.explore and found.response.decision:
-            self.explorer.offer(Doubt(ask.tenant, found.response.decision, generate_request(ask, found)))
+            self.hit_verifier.offer(UnverifiedHit(ask.tenant, found.response.decision, generate_request(ask, found)))
         return Outcome(hit.answer, provenance)
 
     def respond(self, ask: Ask, outcome: Outcome, joined: bool, first: float | None) -> answer_pb2.AnswerResponse:
@@ -440,67 +380,9 @@ class Answering:
         return response
 
 
-def lookup_request(ask: Ask, judge_available: bool) -> dedup_pb2.LookupRequest:
-    """The look-up of a request, without the image's content."""
-    return dedup_pb2.LookupRequest(
-        parent=ask.tenant,
-        image_digest=ask.digest,
-        question=ask.question,
-        space=dedup_pb2.AnswerSpace(model=ask.model.name, model_revision=ask.model.revision, params=ask.params),
-        cache_mode=ask.mode,
-        limits=ask.limits,
-        tags=ask.tags,
-        judge_available=judge_available,
-    )
-
-
-def generate_request(ask: Ask, found: Found) -> inference_pb2.GenerateRequest:
-    """The question to the model, within the policy's pixel budget where dedup could tell it."""
-    params = ask.params
-    if found.response is not None and found.response.max_pixels:
-        params = content_pb2.GenerationParams()
-        params.CopyFrom(ask.params)
-        params.max_pixels = min(params.max_pixels or found.response.max_pixels, found.response.max_pixels)
-    return inference_pb2.GenerateRequest(
-        image=content_pb2.Image(content=ask.content),
-        image_digest=ask.digest,
-        question=ask.question,
-        params=params,
-        priority=inference_pb2.PRIORITY_BACKGROUND if ask.background else inference_pb2.PRIORITY_INTERACTIVE,
-    )
-
-
-def trace(provenance: content_pb2.Provenance, found: Found) -> None:
-    """Writes down what dedup based its decision on."""
-    set_duration(provenance.timings.lookup, found.seconds)
-    if found.response is not None:
-        provenance.evidence.CopyFrom(found.response.evidence)
-        provenance.policy_revision = found.response.policy_revision
-        provenance.decision = found.response.decision
-
-
-def coalesced(found: Found, other: Outcome, reason: str) -> content_pb2.Provenance:
-    """The provenance of an answer that another request's generation gave."""
-    provenance = content_pb2.Provenance(source=content_pb2.SOURCE_MODEL, reason=reason, coalesced=True)
-    trace(provenance, found)
-    provenance.timings.generate.CopyFrom(other.provenance.timings.generate)
-    provenance.timings.engine.CopyFrom(other.provenance.timings.engine)
-    return provenance
-
-
 def storable(answer: content_pb2.Answer) -> bool:
     """Whether an answer is whole, unfiltered and says something."""
     return answer.finish_reason == content_pb2.FINISH_REASON_STOP and bool(answer.text.strip())
-
-
-def private(ask: Ask) -> bool:
-    """Whether a request's generation is its own.
-
-    So it is for modes that want a fresh answer, for an answer drawn at random without a seed, and for background work,
-    which a busy engine refuses: nobody who waits may share that.
-    """
-    sampled = ask.params.temperature > 0 and not ask.params.HasField("seed")
-    return sampled or ask.background or ask.mode in UNSHARED
 
 
 def pieces(answer: content_pb2.Answer) -> list[Event]:
@@ -516,7 +398,7 @@ def settle(flight: Shared, outcome: Outcome) -> None:
     flight.settle(outcome)
 
 
-def not_cached(found: Found) -> Fault:
+def not_cached(found: LookupResult) -> Fault:
     """The fault of a request that would not have the model asked."""
     if found.response is None:
         return Unreachable("DEDUP_UNAVAILABLE", "Memory does not answer; try again shortly.", retry_after=1.0)
@@ -525,39 +407,3 @@ def not_cached(found: Found) -> Fault:
         "No stored answer may be used; ask with another cache mode to have the model answer.",
         metadata={"miss_reason": found.miss.reason},
     )
-
-
-def key_of(ask: Ask) -> bytes:
-    """The key under which only equal requests meet: tenant, bytes, question, model and every setting."""
-    parts = (
-        ask.tenant.encode(),
-        ask.digest,
-        ask.question.SerializeToString(deterministic=True),
-        ask.params.SerializeToString(deterministic=True),
-        ask.limits.SerializeToString(deterministic=True) if ask.limits is not None else b"",
-        f"{ask.mode}\0{ask.model.name}\0{ask.model.revision}\0{chr(0).join(ask.tags)}".encode(),
-    )
-    mix = hashlib.sha256()
-    for part in parts:
-        mix.update(len(part).to_bytes(8, "little") + part)
-    return mix.digest()
-
-
-def tenant_key(ask: Ask, key: bytes) -> bytes:
-    """A key of dedup's as the gateway uses it: never shared between tenants."""
-    return ask.tenant.encode() + b"\0" + key
-
-
-def shared_key(ask: Ask, found: Found) -> bytes | None:
-    """The key of the generation for a request; None when it must not be shared."""
-    if private(ask):
-        return None
-    if found.response is None:
-        return key_of(ask)
-    return tenant_key(ask, found.miss.flight_key) if found.miss.flight_key else None
-
-
-def set_duration(target: Duration, seconds: float) -> None:
-    """Writes seconds into a duration."""
-    nanos = max(0, round(seconds * 1e9))
-    target.seconds, target.nanos = divmod(nanos, 1_000_000_000)

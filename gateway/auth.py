@@ -45,10 +45,10 @@ class Caller:
         return parent
 
 
-class Identities(Protocol):
+class Authenticator(Protocol):
     """Tells who a caller is."""
 
-    def identify(self, credentials: Mapping[str, str]) -> Caller:
+    def authenticate(self, credentials: Mapping[str, str]) -> Caller:
         """The caller behind the lower-case headers or metadata. Raises Unauthenticated."""
         ...
 
@@ -59,7 +59,7 @@ class Everybody:
     def __init__(self, default_tenant: str = "default") -> None:
         self.default = Caller("anonymous", f"tenants/{checked(default_tenant, 'default_tenant')}", bound=False)
 
-    def identify(self, credentials: Mapping[str, str]) -> Caller:
+    def authenticate(self, credentials: Mapping[str, str]) -> Caller:
         """The tenant that the metadata names, or the default. Raises InvalidInput for a malformed one."""
         named = credentials.get(TENANT_KEY, "")
         if not named:
@@ -77,7 +77,7 @@ class Registered:
         self.keys = dict(keys)
         self.tokens = tokens
 
-    def identify(self, credentials: Mapping[str, str]) -> Caller:
+    def authenticate(self, credentials: Mapping[str, str]) -> Caller:
         """Reads "authorization: Bearer …" or "x-api-key". Raises Unauthenticated."""
         shown = credentials.get("x-api-key", "")
         scheme, _, rest = credentials.get("authorization", "").partition(" ")
@@ -160,8 +160,8 @@ def checked(slug: str, what: str) -> str:
     return slug
 
 
-def from_settings(auth: Auth) -> Identities:
-    """The identities that the settings ask for. Reads files. Raises SettingsError."""
+def from_settings(auth: Auth) -> Authenticator:
+    """The authenticator that the settings ask for. Reads files. Raises SettingsError."""
     if auth.api_keys is None and auth.jwt_key is None:
         return Everybody(auth.default_tenant)
     try:

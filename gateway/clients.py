@@ -61,7 +61,7 @@ class Breaker:
             self.next = time.monotonic() + self.rest
 
 
-class Dedup:
+class DedupClient:
     """The dedup service."""
 
     def __init__(self, channel: grpc.aio.Channel, breaker: Breaker | None = None) -> None:
@@ -99,7 +99,7 @@ class Dedup:
             raise fault_of(error, "DEDUP_UNAVAILABLE") from error
 
 
-class Inference:
+class InferenceClient:
     """The inference service."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:

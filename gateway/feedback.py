@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from askonce.v1 import answer_pb2, dedup_pb2
-from gateway.clients import Dedup
+from gateway.clients import DedupClient
 from gateway.deadlines import Deadline
 from gateway.validation import check_feedback
 
@@ -11,7 +11,7 @@ from gateway.validation import check_feedback
 class Feedback:
     """Submits feedback."""
 
-    def __init__(self, dedup: Dedup, timeout: float) -> None:
+    def __init__(self, dedup: DedupClient, timeout: float) -> None:
         self.dedup = dedup
         self.timeout = timeout
 

@@ -38,7 +38,7 @@ INVISIBLE = re.compile(
 )
 
 
-class Screen(Protocol):
+class Guardrails(Protocol):
     """Decides whether a question may be asked."""
 
     def screen(self, question: content_pb2.Question) -> None:
@@ -46,7 +46,7 @@ class Screen(Protocol):
         ...
 
 
-class BuiltIn:
+class BuiltInGuardrails:
     """The built-in rules."""
 
     def __init__(self, injection: bool = True, terms: Iterable[str] = ()) -> None:

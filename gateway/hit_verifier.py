@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from askonce.faults import Fault
 from askonce.v1 import content_pb2, dedup_pb2, inference_pb2
 from gateway import metrics
-from gateway.clients import Dedup, Inference
+from gateway.clients import DedupClient, InferenceClient
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class UnverifiedHit:
     """A hit to verify."""
 
     tenant: str
@@ -24,19 +24,19 @@ class Doubt:
     request: inference_pb2.GenerateRequest
 
 
-class Explorer:
+class HitVerifier:
     """Asks the model about hits, one at a time."""
 
-    def __init__(self, inference: Inference, dedup: Dedup, limit: int, timeout: float) -> None:
+    def __init__(self, inference: InferenceClient, dedup: DedupClient, limit: int, timeout: float) -> None:
         self.inference = inference
         self.dedup = dedup
         self.timeout = timeout
-        self.queue: asyncio.Queue[Doubt] = asyncio.Queue(limit)
+        self.queue: asyncio.Queue[UnverifiedHit] = asyncio.Queue(limit)
 
-    def offer(self, doubt: Doubt) -> bool:
+    def offer(self, hit: UnverifiedHit) -> bool:
         """Queues a hit; says False when the queue is full."""
         try:
-            self.queue.put_nowait(doubt)
+            self.queue.put_nowait(hit)
         except asyncio.QueueFull:
             metrics.EXPLORED.labels("dropped").inc()
             return False
@@ -44,24 +44,24 @@ class Explorer:
 
     async def step(self) -> None:
         """Waits for a queued hit and verifies it."""
-        doubt = await self.queue.get()
+        hit = await self.queue.get()
         try:
-            await self.verify(doubt)
+            await self.verify(hit)
         except Fault as fault:
             metrics.EXPLORED.labels(fault.reason).inc()
 
-    async def verify(self, doubt: Doubt) -> None:
+    async def verify(self, hit: UnverifiedHit) -> None:
         """Asks the model once and reports what it says. Raises Fault."""
-        doubt.request.priority = inference_pb2.PRIORITY_BACKGROUND
+        hit.request.priority = inference_pb2.PRIORITY_BACKGROUND
         answer: content_pb2.Answer | None = None
-        async for event in self.inference.generate(doubt.request, self.timeout):
+        async for event in self.inference.generate(hit.request, self.timeout):
             if event.WhichOneof("event") == "summary":
                 answer = event.summary.answer
         if answer is None or answer.finish_reason != content_pb2.FINISH_REASON_STOP:
             metrics.EXPLORED.labels("unusable").inc()
             return
         lesson = dedup_pb2.LearnRequest(
-            parent=doubt.tenant, fresh_answer=dedup_pb2.FreshAnswer(decision=doubt.decision, answer=answer)
+            parent=hit.tenant, fresh_answer=dedup_pb2.FreshAnswer(decision=hit.decision, answer=answer)
         )
         await self.dedup.learn(lesson, self.timeout)
         metrics.EXPLORED.labels("reported").inc()

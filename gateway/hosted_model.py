@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from askonce.faults import Fault, Unreachable
-from gateway.clients import Inference
+from gateway.clients import InferenceClient
 
 INTERVAL = 5.0
 TIMEOUT = 2.0
@@ -23,10 +23,10 @@ class Model:
     can_judge: bool = False
 
 
-class Hosted:
+class HostedModel:
     """Knows the hosted model."""
 
-    def __init__(self, inference: Inference, pinned: Model | None = None) -> None:
+    def __init__(self, inference: InferenceClient, pinned: Model | None = None) -> None:
         self.inference = inference
         self.model = pinned
         self.asking = asyncio.Lock()

@@ -11,7 +11,7 @@ from askonce.v1 import answer_pb2, job_pb2
 JOB, REQUEST = ".job", ".request"
 
 
-class Shelf:
+class JobStore:
     """A folder with two files a job: what was asked, until it is done, and how far it is."""
 
     def __init__(self, folder: Path) -> None:
@@ -23,7 +23,7 @@ class Shelf:
         return self.folder / tenant / f"{job}{suffix}"
 
     def load(self) -> list[job_pb2.Job]:
-        """Every job on the shelf. Files that can't be read are left alone and out."""
+        """Every job in the folder. Files that can't be read are left alone and out."""
         found = []
         for path in sorted(self.folder.glob(f"*/*{JOB}")):
             try:
@@ -39,7 +39,7 @@ class Shelf:
             self.path(job.name, REQUEST).unlink(missing_ok=True)
 
     def put_request(self, name: str, request: answer_pb2.AnswerRequest) -> None:
-        """Writes what is asked. Comes before `put`: a job on the shelf has its question."""
+        """Writes what is asked. Comes before `put`: a stored job has its question."""
         self.write(self.path(name, REQUEST), request)
 
     def request(self, name: str) -> answer_pb2.AnswerRequest:

@@ -15,7 +15,7 @@ from askonce import faults, telemetry
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate, Unreachable
 from askonce.v1 import answer_pb2, job_pb2
 from gateway import metrics
-from gateway.job_store import Shelf
+from gateway.job_store import JobStore
 from gateway.settings import Jobs as JobSettings
 
 NAME = re.compile(r"(tenants/[a-z0-9-]{1,63})/jobs/([a-z0-9-]{1,63})")
@@ -34,10 +34,10 @@ class Jobs:
     """The jobs of one gateway."""
 
     def __init__(
-        self, settings: JobSettings, shelf: Shelf, answer: Answer, clock: Callable[[], float] = time.time
+        self, settings: JobSettings, store: JobStore, answer: Answer, clock: Callable[[], float] = time.time
     ) -> None:
         self.settings = settings
-        self.shelf = shelf
+        self.store = store
         self.answer = answer
         self.clock = clock
         self.jobs: OrderedDict[str, job_pb2.Job] = OrderedDict()
@@ -49,7 +49,7 @@ class Jobs:
 
     async def load(self) -> None:
         """Takes up what an earlier process left; what was being answered is asked again."""
-        found = await asyncio.to_thread(self.shelf.load)
+        found = await asyncio.to_thread(self.store.load)
         for job in sorted(found, key=lambda job: job.create_time.ToNanoseconds()):
             self.jobs[job.name] = job
             if job.state in UNFINISHED:
@@ -74,8 +74,8 @@ class Jobs:
                 create_time=timestamp(now),
                 expire_time=timestamp(now + self.settings.ttl),
             )
-            await asyncio.to_thread(self.shelf.put_request, name, request)
-            await asyncio.to_thread(self.shelf.put, job)
+            await asyncio.to_thread(self.store.put_request, name, request)
+            await asyncio.to_thread(self.store.put, job)
             self.jobs[name] = job
         self.enqueue(name)
         return job
@@ -151,7 +151,7 @@ class Jobs:
         job.state = job_pb2.JOB_STATE_RUNNING
         with telemetry.request(telemetry.accept_request_id(None)):
             try:
-                request = await asyncio.to_thread(self.shelf.request, job.name)
+                request = await asyncio.to_thread(self.store.request, job.name)
                 task = asyncio.ensure_future(self.answer(request, tenant_of(job.name)))
                 self.running[job.name] = task
                 await asyncio.wait({task})
@@ -182,7 +182,7 @@ class Jobs:
         job.state = state
         job.end_time.CopyFrom(timestamp(self.clock()))
         metrics.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
-        await asyncio.to_thread(self.shelf.put, job)
+        await asyncio.to_thread(self.store.put, job)
 
     async def sweep(self) -> None:
         """Forgets what has expired, now and then."""
@@ -201,7 +201,7 @@ class Jobs:
         job.state = job_pb2.JOB_STATE_CANCELLED if job.state in UNFINISHED else job.state
         if (task := self.running.get(name)) is not None:
             task.cancel()
-        await asyncio.to_thread(self.shelf.drop, name)
+        await asyncio.to_thread(self.store.drop, name)
 
 
 def tenant_of(name: str) -> str:

@@ -10,8 +10,8 @@ from cachetools import LRUCache
 from askonce.faults import Fault
 from askonce.v1 import dedup_pb2, inference_pb2
 from gateway import metrics
-from gateway.clients import Dedup, Inference
-from gateway.hosted_model import Hosted
+from gateway.clients import DedupClient, InferenceClient
+from gateway.hosted_model import HostedModel
 
 BATCH = 16
 """Pairs judged in one call."""
@@ -20,7 +20,7 @@ KNOWN = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class Judgement:
     """What the judge said about a pair."""
 
     same_probability: float | None
@@ -34,7 +34,13 @@ class Judge:
     """
 
     def __init__(
-        self, inference: Inference, dedup: Dedup, hosted: Hosted, limit: int, timeout: float, enabled: bool = True
+        self,
+        inference: InferenceClient,
+        dedup: DedupClient,
+        hosted: HostedModel,
+        limit: int,
+        timeout: float,
+        enabled: bool = True,
     ) -> None:
         self.inference = inference
         self.dedup = dedup
@@ -42,7 +48,7 @@ class Judge:
         self.timeout = timeout
         self.enabled = enabled
         self.queue: asyncio.Queue[tuple[str, tuple[str, str]]] = asyncio.Queue(limit)
-        self.rulings: LRUCache[tuple[str, ...], Ruling] = LRUCache(KNOWN)
+        self.judgements: LRUCache[tuple[str, ...], Judgement] = LRUCache(KNOWN)
         self.reported: LRUCache[tuple[str, ...], bool] = LRUCache(KNOWN)
 
     @property
@@ -70,25 +76,25 @@ class Judge:
         """Judges one pair at once; None when there is no verdict in time."""
         if not self.available:
             return None
-        ruling = self.rulings.get(ordered(pair))
-        if ruling is None:
+        judgement = self.judgements.get(ordered(pair))
+        if judgement is None:
             try:
-                (ruling,) = await self.ask([(pair.left, pair.right)], timeout)
+                (judgement,) = await self.ask([(pair.left, pair.right)], timeout)
             except Fault as fault:
                 metrics.JUDGED.labels("inline", fault.reason).inc()
                 return None
-        count("inline", ruling)
-        return judged(pair.left, pair.right, ruling)
+        count("inline", judgement)
+        return judged(pair.left, pair.right, judgement)
 
-    async def ask(self, pairs: list[tuple[str, str]], timeout: float) -> list[Ruling]:
+    async def ask(self, pairs: list[tuple[str, str]], timeout: float) -> list[Judgement]:
         """Asks the model and keeps what it says. Raises Fault."""
         response = await self.inference.compare(pairs, timeout)
         if len(response.judgements) != len(pairs):
             raise Fault("JUDGE_INCOMPLETE", "The judge gave another number of verdicts than it was asked for.")
-        rulings = [Ruling(probability(each), response.model) for each in response.judgements]
-        for pair, ruling in zip(pairs, rulings, strict=True):
-            self.rulings[tuple(sorted(pair))] = ruling
-        return rulings
+        judgements = [Judgement(probability(each), response.model) for each in response.judgements]
+        for pair, judgement in zip(pairs, judgements, strict=True):
+            self.judgements[tuple(sorted(pair))] = judgement
+        return judgements
 
     async def step(self) -> None:
         """Waits for queued pairs and judges them. A judge that is down or late loses the pairs and nothing else."""
@@ -101,22 +107,22 @@ class Judge:
     async def settle(self, batch: list[tuple[str, tuple[str, str]]]) -> None:
         """Judges one batch and reports each verdict to the tenant that it came from."""
         unknown = list(
-            {tuple(sorted(pair)): pair for _, pair in batch if tuple(sorted(pair)) not in self.rulings}.values()
+            {tuple(sorted(pair)): pair for _, pair in batch if tuple(sorted(pair)) not in self.judgements}.values()
         )
         if unknown:
             try:
                 await self.ask(unknown, max(self.timeout, 1.0) * 4)
             except Fault as fault:
                 for tenant, pair in batch:
-                    if tuple(sorted(pair)) not in self.rulings:
+                    if tuple(sorted(pair)) not in self.judgements:
                         self.reported.pop((tenant, *sorted(pair)), None)
                         metrics.JUDGED.labels("background", fault.reason).inc()
         for tenant, pair in batch:
-            ruling = self.rulings.get(tuple(sorted(pair)))
-            if ruling is None:
+            judgement = self.judgements.get(tuple(sorted(pair)))
+            if judgement is None:
                 continue
-            count("background", ruling)
-            lesson = dedup_pb2.LearnRequest(parent=tenant, judged=judged(*pair, ruling))
+            count("background", judgement)
+            lesson = dedup_pb2.LearnRequest(parent=tenant, judged=judged(*pair, judgement))
             try:
                 await self.dedup.learn(lesson, self.timeout * 4)
             except Fault:
@@ -136,12 +142,16 @@ def probability(judgement: inference_pb2.QuestionJudgement) -> float | None:
     return judgement.same_probability if judgement.HasField("same_probability") else None
 
 
-def judged(left: str, right: str, ruling: Ruling) -> dedup_pb2.JudgedPair:
-    """A ruling as dedup takes it."""
-    return dedup_pb2.JudgedPair(left=left, right=right, same_probability=ruling.same_probability, model=ruling.model)
+def judged(left: str, right: str, judgement: Judgement) -> dedup_pb2.JudgedPair:
+    """A judgement as dedup takes it."""
+    return dedup_pb2.JudgedPair(
+        left=left, right=right, same_probability=judgement.same_probability, model=judgement.model
+    )
 
 
-def count(how: str, ruling: Ruling) -> None:
+def count(how: str, judgement: Judgement) -> None:
     """Counts a verdict."""
-    said = "unsure" if ruling.same_probability is None else "same" if ruling.same_probability >= 0.5 else "different"
+    said = (
+        "unsure" if judgement.same_probability is None else "same" if judgement.same_probability >= 0.5 else "different"
+    )
     metrics.JUDGED.labels(how, said).inc()

@@ -123,7 +123,7 @@ class Flight(Generic[E, R]):
         return self.value
 
 
-class Flights(Generic[E, R]):
+class SingleFlight(Generic[E, R]):
     """The flights under way, by key."""
 
     def __init__(self, background: Background, linger: float) -> None:

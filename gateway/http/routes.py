@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from importlib import resources
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
-import grpc
 import prometheus_client
-import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from askonce import serving, telemetry
+from askonce import telemetry
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
-from gateway.hosted_model import Hosted
+from gateway.hosted_model import HostedModel
 from gateway.http import openai
+from gateway.http.access_log import AccessLog
+from gateway.http.errors import error_body, guarded, log_bug
+from gateway.http.page import PAGE, PAGE_HEADERS
 from gateway.jobs import Jobs
 from gateway.settings import Edge
 
@@ -42,30 +39,10 @@ T = TypeVar("T")
 PARSE_ON_LOOP = 64 * 1024
 """Bodies up to this size are parsed on the event loop; larger ones take milliseconds."""
 
-STATUS = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.FAILED_PRECONDITION: 412,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
 BUSY = frozenset(("QUEUE_FULL", "QUEUE_TOO_SLOW"))
 """Reasons by which the engine says that it has no time."""
 ALIAS = "askonce"
 """A model name that always means the hosted model."""
-
-PAGE = resources.files("gateway.http").joinpath("page.html").read_text(encoding="utf-8")
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class Routes:
@@ -77,7 +54,7 @@ class Routes:
         admission: Admission,
         answering: Answering,
         feedback: Feedback,
-        hosted: Hosted,
+        hosted: HostedModel,
         jobs: Jobs | None = None,
     ) -> None:
         self.settings = settings
@@ -101,7 +78,7 @@ class Routes:
             Route("/v1/feedback", guarded(self.submit), methods=["POST"]),
         ]
         paths = frozenset(route.path for route in routes)
-        return Lines(Starlette(routes=routes), paths)
+        return AccessLog(Starlette(routes=routes), paths)
 
     async def page(self, request: Request) -> Response:
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)
@@ -259,101 +236,6 @@ class Routes:
             yield sse(error_body(Internal(telemetry.request_id())))
 
 
-class Lines:
-    """Gives every HTTP request an id, a canonical log line and metrics, as gRPC calls have."""
-
-    def __init__(self, app: ASGIApp, paths: frozenset[str]) -> None:
-        self.app = app
-        self.paths = paths
-        self.log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        started, status = time.perf_counter(), 499
-        proposed = dict(scope["headers"]).get(telemetry.REQUEST_ID.encode(), b"").decode("latin-1")
-        # Unknown paths share one label: a scanner must not fill the metrics.
-        path = "/v1/jobs/{job}" if scope["path"].startswith("/v1/jobs/") else scope["path"]
-        path = path if path in self.paths else "other"
-        method = f"{scope['method']} {path}"
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        with telemetry.request(telemetry.accept_request_id(proposed)) as line:
-            try:
-                await self.app(scope, receive, watch)
-            finally:
-                duration = time.perf_counter() - started
-                line.setdefault("reason", "")
-                telemetry.REQUESTS.labels("gateway", method, str(status), line["reason"]).inc()
-                telemetry.DURATIONS.labels("gateway", method).observe(duration)
-                quiet = path in ("/healthz", "/metrics")
-                (self.log.debug if quiet else self.log.info)(
-                    "request",
-                    request_id=telemetry.request_id(),
-                    method=method,
-                    code=str(status),
-                    duration_ms=round(duration * 1000, 3),
-                    **line,
-                )
-
-
-def guarded(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
-    """The handler with faults turned into statuses and everything else into a fixed text."""
-
-    async def guard(request: Request) -> Response:
-        try:
-            response: Response = await handler(request)
-            return response
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Fault as fault:
-            telemetry.note(reason=fault.reason)
-            return error_response(fault)
-        except Exception as error:
-            log_bug(error)
-            telemetry.note(reason="INTERNAL")
-            return error_response(Internal(telemetry.request_id()))
-
-    return guard
-
-
-def log_bug(error: Exception) -> None:
-    """Writes an exception that nobody named to the log, and only there."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
-    log.error("bug", request_id=telemetry.request_id(), exc_info=error)
-
-
-def error_body(fault: Fault) -> dict[str, Any]:
-    """A fault in OpenAI's form."""
-    kind = "invalid_request_error" if status_of(fault) < 429 else "rate_limit_error"
-    if status_of(fault) >= 500:
-        kind = "server_error"
-    error = {"message": fault.message, "type": kind, "param": fault.field or None, "code": fault.reason}
-    return {"error": {**error, "metadata": fault.metadata, "request_id": telemetry.request_id()}}
-
-
-def error_response(fault: Fault) -> Response:
-    """A fault as a response."""
-    headers = {"X-Request-Id": telemetry.request_id()}
-    if fault.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(fault.retry_after)))
-    if fault.code is grpc.StatusCode.UNAUTHENTICATED:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_body(fault), status_code=status_of(fault), headers=headers)
-
-
-def status_of(fault: Fault) -> int:
-    """The HTTP status of a fault."""
-    if fault.reason in ("BODY_TOO_LARGE", "IMAGE_TOO_LARGE"):
-        return 413
-    return STATUS.get(fault.code, 500)
-
-
 def reply(body: dict[str, Any], response: answer_pb2.AnswerResponse) -> Response:
     """A successful response; headers tell at a glance where the answer came from."""
     found = openai.provenance(response)
@@ -375,73 +257,3 @@ async def disconnected(request: Request) -> None:
     """Returns when the client has gone away. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-class Quiet(uvicorn.Server):
-    """An HTTP server inside a process that handles signals itself."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class HttpServer:
-    """Listens for HTTP in the running loop."""
-
-    def __init__(self, settings: Edge, application: ASGIApp, grace: float) -> None:
-        self.settings = settings
-        config = uvicorn.Config(
-            application,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            limit_concurrency=settings.max_connections,
-            timeout_graceful_shutdown=max(1, round(grace)),
-            ssl_certfile=settings.certificate,
-            ssl_keyfile=settings.key,
-        )
-        self.server = Quiet(config)
-        self.address = ""
-        self.task: asyncio.Task[None] | None = None
-
-    async def start(self) -> str:
-        """Listens. Returns the bound address. Raises OSError when the port is taken."""
-        host, _, port = self.settings.listen.rpartition(":")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host.strip("[]"), int(port)))
-        listener.setblocking(False)
-        self.address = f"{host}:{listener.getsockname()[1]}"
-        self.task = asyncio.create_task(self.server.serve(sockets=[listener]), name="http")
-        listening = asyncio.create_task(self.server.listening.wait())
-        await asyncio.wait({self.task, listening}, return_when=asyncio.FIRST_COMPLETED)
-        listening.cancel()
-        if self.task.done():
-            await self.task
-        if self.settings.port_file is not None:
-            await asyncio.to_thread(announce, self.settings.port_file, self.address)
-        log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
-        log.info("serving_http", address=self.address)
-        return self.address
-
-    async def stop(self) -> None:
-        """Refuses new connections and waits for the requests under way."""
-        self.server.should_exit = True
-        if self.task is not None:
-            await self.task
-
-
-def announce(path: Path, address: str) -> None:
-    """Writes the bound address down."""
-    serving.write_whole(path, address)

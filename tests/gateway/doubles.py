@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from askonce import faults
 from askonce.dialing import Dialing
 from askonce.faults import Fault, Unsupported
 from askonce.serving import Registration, Server, Serving
@@ -26,10 +28,13 @@ from askonce.v1 import (
     inference_pb2_grpc,
 )
 from gateway.__main__ import Gateway
-from gateway.auth import Everybody, Identities
+from gateway.auth import Authenticator, Everybody
 from gateway.settings import Settings
+from tests.gateway.pictures import picture
 
 MODEL = "counting-1"
+IMAGE = picture()
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
@@ -260,7 +265,9 @@ async def serve_double(stack: AsyncExitStack, name: str, add: Callable[[grpc.aio
 
 
 @asynccontextmanager
-async def running(settings: Settings | None = None, identities: Identities | None = None) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings | None = None, authenticator: Authenticator | None = None
+) -> AsyncIterator[Running]:
     """A gateway over gRPC with both its peers."""
     memory, model = ExactMemory(), CountingModel()
     async with AsyncExitStack() as stack:
@@ -278,7 +285,7 @@ async def running(settings: Settings | None = None, identities: Identities | Non
             dedup=Dialing(target=dedup.address),
             inference=Dialing(target=inference.address),
         )
-        gateway = Gateway(settings, identities or Everybody(), [])
+        gateway = Gateway(settings, authenticator or Everybody(), [])
         await gateway.server.start()
         # As in `serving.run`: what `prepare` started ends after the last call.
         await gateway.prepare(stack)
@@ -290,3 +297,26 @@ async def running(settings: Settings | None = None, identities: Identities | Non
         stack.push_async_callback(channel.close)
         stub: answer_pb2_grpc.AnswerServiceAsyncStub = answer_pb2_grpc.AnswerServiceStub(channel)
         yield Running(memory, model, gateway, channel, stub, dedup, inference)
+
+
+async def failure(call: Any) -> faults.Fault:
+    """The fault that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return faults.from_error(caught.value)
+
+
+async def refused(system: Running, request: answer_pb2.AnswerRequest) -> faults.Fault:
+    """The fault of a refused request; nothing was stored or asked, and the gateway still answers."""
+    await system.settled()
+    asked, stored = len(system.model.requests), len(system.memory.remembered)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await system.stub.Answer(request, timeout=10)
+    fault = faults.from_error(caught.value)
+    assert len(system.model.requests) == asked
+    await system.settled()
+    assert len(system.memory.remembered) == stored
+    alive = await system.ask(picture(), "Is anybody there?")
+    assert alive.answer.text
+    await system.settled()
+    return fault

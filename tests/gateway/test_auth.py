@@ -15,7 +15,7 @@ from askonce import faults
 from askonce.faults import Fault
 from askonce.settings import SettingsError
 from gateway.auth import Everybody, Registered, Tokens, from_settings, read_keys
-from gateway.settings import Auth, Rates, Settings
+from gateway.settings import Auth
 from tests.gateway.doubles import request_for, running
 from tests.gateway.pictures import picture
 
@@ -36,19 +36,19 @@ def token(secret: str = SECRET, **claims: Any) -> str:
     return jwt.encode({k: v for k, v in {**valid, **claims}.items() if v is not None}, secret, "HS256")
 
 
-def reason(identities: Any, **credentials: str) -> str:
+def reason(authenticator: Any, **credentials: str) -> str:
     """The reason of a refusal."""
     with pytest.raises(Fault) as caught:
-        identities.identify(credentials)
+        authenticator.authenticate(credentials)
     return caught.value.reason
 
 
 def test_open_mode_takes_the_named_tenant() -> None:
     """Without keys a caller may name its tenant, in metadata or in the request; default otherwise."""
     everybody = Everybody()
-    assert everybody.identify({}).tenant == "tenants/default"
-    assert everybody.identify({"askonce-tenant": "acme"}).tenant == "tenants/acme"
-    assert everybody.identify({}).tenant_for("tenants/other") == "tenants/other"
+    assert everybody.authenticate({}).tenant == "tenants/default"
+    assert everybody.authenticate({"askonce-tenant": "acme"}).tenant == "tenants/acme"
+    assert everybody.authenticate({}).tenant_for("tenants/other") == "tenants/other"
     assert reason(everybody, **{"askonce-tenant": "../x"}) == "TENANT_INVALID"
 
 
@@ -56,7 +56,7 @@ def test_key_belongs_to_one_tenant() -> None:
     """A known key is its tenant's and nobody else's, in either header."""
     known = Registered(read_keys(FILE))
     for credentials in ({"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}, {"authorization": f"bearer {KEY}"}):
-        caller = known.identify(credentials)
+        caller = known.authenticate(credentials)
         assert (caller.tenant, caller.name) == ("tenants/acme", "acme backend")
     with pytest.raises(Fault) as caught:
         caller.tenant_for("tenants/other")
@@ -66,7 +66,7 @@ def test_key_belongs_to_one_tenant() -> None:
 def test_tenant_metadata_does_not_move_a_key() -> None:
     """A caller with a key can't choose its tenant through metadata."""
     known = Registered(read_keys(FILE))
-    assert known.identify({"x-api-key": KEY, "askonce-tenant": "other"}).tenant == "tenants/acme"
+    assert known.authenticate({"x-api-key": KEY, "askonce-tenant": "other"}).tenant == "tenants/acme"
 
 
 def test_missing_and_unknown_keys() -> None:
@@ -80,7 +80,7 @@ def test_missing_and_unknown_keys() -> None:
 
 def test_token_names_its_tenant() -> None:
     """A properly signed token lets in, for the tenant in its claim."""
-    caller = Registered({}, TOKENS).identify({"authorization": "Bearer " + token()})
+    caller = Registered({}, TOKENS).authenticate({"authorization": "Bearer " + token()})
     assert (caller.tenant, caller.name, caller.bound) == ("tenants/acme", "me", True)
 
 
@@ -126,14 +126,14 @@ def test_files_from_settings(tmp_path: Path) -> None:
     """Keys and tokens are read from files; a missing one is a settings error."""
     keys = tmp_path / "keys.toml"
     keys.write_text(FILE)
-    assert from_settings(Auth(api_keys=keys)).identify({"x-api-key": KEY}).tenant == "tenants/acme"
+    assert from_settings(Auth(api_keys=keys)).authenticate({"x-api-key": KEY}).tenant == "tenants/acme"
     with pytest.raises(SettingsError):
         from_settings(Auth(api_keys=tmp_path / "none"))
 
 
 async def test_keys_over_grpc() -> None:
     """Over gRPC: no key UNAUTHENTICATED, another tenant PERMISSION_DENIED, the own one answered."""
-    async with running(identities=Registered(read_keys(FILE))) as system:
+    async with running(authenticator=Registered(read_keys(FILE))) as system:
         metadata = (("authorization", f"Bearer {KEY}"),)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await system.ask(picture())
@@ -145,28 +145,3 @@ async def test_keys_over_grpc() -> None:
         assert faults.reason_of(caught.value) == "TENANT_MISMATCH"
         assert (await system.stub.Answer(request_for(picture(), "x"), timeout=5, metadata=metadata)).answer.text
         assert system.memory.lookups[0].parent == "tenants/acme"
-
-
-async def test_rate_limit_is_per_tenant() -> None:
-    """A tenant over its rate is RESOURCE_EXHAUSTED with RetryInfo; another tenant goes on."""
-    async with running(Settings(rates=Rates(answers="2/minute"))) as system:
-        for _ in range(2):
-            await system.ask(picture(), parent="tenants/busy")
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await system.ask(picture(), parent="tenants/busy")
-        fault = faults.from_error(caught.value)
-        assert (fault.code, fault.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
-        assert fault.retry_after is not None
-        assert 0 < fault.retry_after <= 120
-        assert (await system.ask(picture(), parent="tenants/calm")).answer.text
-
-
-async def test_keys_own_rate_replaces_the_deployments() -> None:
-    """A key with a rate of its own is held to that one."""
-    keys = read_keys(FILE + 'rate = "1/hour"\n')
-    async with running(Settings(rates=Rates(answers="100/minute")), Registered(keys)) as system:
-        metadata = (("x-api-key", KEY),)
-        await system.stub.Answer(request_for(picture(), "x"), timeout=5, metadata=metadata)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await system.stub.Answer(request_for(picture(), "x"), timeout=5, metadata=metadata)
-        assert faults.reason_of(caught.value) == "RATE_LIMITED"

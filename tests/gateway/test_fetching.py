@@ -13,9 +13,11 @@ import pytest_asyncio
 import trustme
 
 from askonce.faults import Fault
+from askonce.v1 import answer_pb2, content_pb2
 from gateway.deadlines import Deadline
 from gateway.fetching import Fetcher, is_public, locate, matches
 from gateway.settings import Fetching
+from tests.gateway.doubles import INVALID, Running, refused
 from tests.gateway.pictures import picture
 
 IMAGE = picture()
@@ -220,3 +222,24 @@ def test_entries_of_the_list(host: str, port: int, entry: str, expected: bool) -
 def test_host_is_compared_without_case_and_final_dot() -> None:
     """Case and a final dot do not make another host."""
     assert locate("https://IMAGES.test./a", ("images.test",)).uri == "https://images.test/a"
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("http://example.com/a.png", "URI_SCHEME_UNSUPPORTED"),
+        ("file:///etc/passwd", "URI_SCHEME_UNSUPPORTED"),
+        ("https://169.254.169.254/latest/meta-data", "URI_NOT_ALLOWED"),
+        ("https://localhost/a.png", "URI_NOT_ALLOWED"),
+        ("https://user:pw@example.com/", "URI_INVALID"),
+        ("https://exa mple.com/", "URI_INVALID"),
+        ("https://[::1", "URI_INVALID"),
+        ("https://example.com:99999/", "URI_INVALID"),
+        ("https://" + "a" * 3_000, "URI_INVALID"),
+    ],
+)
+async def test_hostile_uri(system: Running, uri: str, reason: str) -> None:
+    """An address that the operator did not allow is not fetched."""
+    request = answer_pb2.AnswerRequest(image=content_pb2.Image(uri=uri), question=content_pb2.Question(text="x"))
+    fault = await refused(system, request)
+    assert (fault.code, fault.reason, fault.field) == (INVALID, reason, "image.uri")

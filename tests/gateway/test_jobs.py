@@ -2,172 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import grpc
-import httpx
 import pytest
-import pytest_asyncio
 
-from askonce import faults
 from askonce.faults import Exhausted, Fault, InvalidInput
-from askonce.v1 import answer_pb2, content_pb2, inference_pb2, job_pb2, job_pb2_grpc
-from gateway.job_store import Shelf
+from askonce.v1 import answer_pb2, content_pb2
+from gateway.job_store import JobStore
 from gateway.jobs import Jobs
-from gateway.settings import Edge, Settings
 from gateway.settings import Jobs as JobSettings
-from tests.gateway.doubles import Running, request_for, running, until
-from tests.gateway.http.test_routes import body
+from tests.gateway.doubles import request_for
 from tests.gateway.pictures import picture
 
 pytestmark = pytest.mark.slow
-DONE = job_pb2.JOB_STATE_SUCCEEDED
-
-
-@pytest_asyncio.fixture
-async def system(tmp_path: Path) -> AsyncIterator[Running]:
-    """A gateway that keeps jobs."""
-    async with running(Settings(jobs=JobSettings(folder=tmp_path), edge=Edge(listen="127.0.0.1:0"))) as system:
-        yield system
-
-
-def stub_of(system: Running) -> job_pb2_grpc.JobServiceAsyncStub:
-    """The job service of a gateway."""
-    stub: job_pb2_grpc.JobServiceAsyncStub = job_pb2_grpc.JobServiceStub(system.channel)
-    return stub
-
-
-async def create(system: Running, text: str = "Total?", **fields: str) -> job_pb2.Job:
-    """Queues one question."""
-    request = job_pb2.CreateJobRequest(request=request_for(picture(), text), **fields)
-    return (await stub_of(system).CreateJob(request, timeout=5)).job
-
-
-async def done(system: Running, name: str, state: job_pb2.JobState.ValueType = DONE) -> job_pb2.Job:
-    """Waits until a job has come to its end."""
-    async with asyncio.timeout(10):
-        while True:
-            job = await stub_of(system).GetJob(job_pb2.GetJobRequest(name=name), timeout=5)
-            if job.state == state:
-                return job
-            await asyncio.sleep(0.02)
-
-
-async def test_job_is_answered_behind_the_callers_back(system: Running) -> None:
-    """A queued question is asked at background priority and its answer kept with the job and in memory."""
-    job = await create(system)
-    assert (job.state, job.name.startswith("tenants/default/jobs/")) == (job_pb2.JOB_STATE_QUEUED, True)
-    finished = await done(system, job.name)
-    assert finished.response.answer.text == "answer 1 to: Total?"
-    assert system.model.requests[0].priority == inference_pb2.PRIORITY_BACKGROUND
-    await system.settled()
-    assert (await system.ask(picture(), "Total?")).provenance.source == content_pb2.SOURCE_CACHE
-
-
-async def test_repeated_creation_is_one_job(system: Running) -> None:
-    """The caller's own id makes the call safe to repeat."""
-    first, second = await create(system, job_id="order-1"), await create(system, job_id="order-1")
-    assert first.name == second.name == "tenants/default/jobs/order-1"
-    await done(system, first.name)
-    assert len(system.model.requests) == 1
-
-
-async def test_busy_model_postpones(system: Running) -> None:
-    """A model that is busy leaves the job in the queue; it is asked again later."""
-    system.model.fault = Exhausted("QUEUE_FULL", "busy", retry_after=0.1)
-    job = await create(system)
-    await until(lambda: len(system.model.requests) == 1)
-    system.model.fault = None
-    assert (await done(system, job.name)).response.answer.text == "answer 2 to: Total?"
-
-
-async def test_what_can_never_be_answered_fails_with_its_reason(system: Running) -> None:
-    """A file that can't be decoded fails the job, with the details that a call would have got."""
-    request = job_pb2.CreateJobRequest(request=request_for(picture()[:100], "Total?"))
-    job = (await stub_of(system).CreateJob(request, timeout=5)).job
-    failed = await done(system, job.name, job_pb2.JOB_STATE_FAILED)
-    fault = Fault("", "")
-    faults.read_details(fault, failed.error)
-    assert (fault.reason, fault.field) == ("IMAGE_TRUNCATED", "image.content")
-
-
-@pytest.mark.parametrize(
-    ("request_", "reason"),
-    [
-        (job_pb2.CreateJobRequest(request=request_for(b"", "x")), "IMAGE_EMPTY"),
-        (job_pb2.CreateJobRequest(request=request_for(picture(), "")), "QUESTION_EMPTY"),
-        (job_pb2.CreateJobRequest(), "IMAGE_REQUIRED"),
-        (job_pb2.CreateJobRequest(request=request_for(picture(), "x"), job_id="../x"), "JOB_ID_INVALID"),
-        (job_pb2.CreateJobRequest(request=request_for(picture(), "x"), parent="tenants/../x"), "PARENT_INVALID"),
-        (job_pb2.CreateJobRequest(request=request_for(picture(), "x", parent="tenants/a"), parent="tenants/b"),
-         "PARENT_INVALID"),
-    ],
-)  # fmt: skip
-async def test_bad_jobs_are_refused_at_once(system: Running, request_: job_pb2.CreateJobRequest, reason: str) -> None:
-    """What is wrong with a question is told when it is queued, not later."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub_of(system).CreateJob(request_, timeout=5)
-    fault = faults.from_error(caught.value)
-    assert (fault.code, fault.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
-
-
-@pytest.mark.parametrize(("name", "reason"), [("tenants/a/jobs/none", "JOB_UNKNOWN"), ("jobs/x", "NAME_INVALID")])
-async def test_unknown_jobs(system: Running, name: str, reason: str) -> None:
-    """A job that is not there is NOT_FOUND, what is no name INVALID_ARGUMENT."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub_of(system).GetJob(job_pb2.GetJobRequest(name=name), timeout=5)
-    assert faults.reason_of(caught.value) == reason
-
-
-async def test_cancelled_job_is_given_up(system: Running) -> None:
-    """Cancelling ends a job that is being answered, and frees the model."""
-    system.model.gate.clear()
-    job = await create(system)
-    await until(lambda: system.model.running == 1)
-    cancelled = await stub_of(system).CancelJob(job_pb2.CancelJobRequest(name=job.name), timeout=5)
-    assert cancelled.job.state == job_pb2.JOB_STATE_CANCELLED
-    await until(lambda: system.model.cancelled == 1)
-    system.model.gate.set()
-    assert (await done(system, (await create(system, "Next?")).name)).response.answer.text.endswith("Next?")
-
-
-async def test_pages_of_jobs(system: Running) -> None:
-    """Jobs are listed newest first, page by page, each tenant's for itself."""
-    names = [(await create(system, f"Question {n}?")).name for n in range(5)]
-    await create(system, parent="tenants/other")
-    stub = stub_of(system)
-    first = await stub.ListJobs(job_pb2.ListJobsRequest(page_size=3), timeout=5)
-    second = await stub.ListJobs(job_pb2.ListJobsRequest(page_size=3, page_token=first.next_page_token), timeout=5)
-    assert [job.name for job in [*first.jobs, *second.jobs]] == names[::-1]
-    assert second.next_page_token == ""
-
-
-async def test_no_folder_no_jobs() -> None:
-    """A deployment without a folder says so."""
-    async with running() as system:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await create(system)
-        fault = faults.from_error(caught.value)
-        assert (fault.code, fault.reason) == (grpc.StatusCode.UNIMPLEMENTED, "JOBS_DISABLED")
-
-
-async def test_http_client_prefers_to_wait_elsewhere(system: Running) -> None:
-    """With "Prefer: respond-async" a busy model means 202 and a place to look; without it 429."""
-    assert system.gateway.http is not None
-    system.model.fault = Exhausted("QUEUE_FULL", "busy", retry_after=0.1)
-    async with httpx.AsyncClient(base_url=f"http://{system.gateway.http.address}", trust_env=False) as client:
-        assert (await client.post("/v1/chat/completions", json=body())).status_code == 429
-        reply = await client.post("/v1/chat/completions", json=body(), headers={"Prefer": "respond-async"})
-        assert (reply.status_code, reply.json()["status"]) == (202, "queued")
-        system.model.fault = None
-        await done(system, f"tenants/default/jobs/{reply.json()['id']}")
-        found = (await client.get(reply.headers["location"])).json()
-        assert found["status"] == "succeeded"
-        assert found["completion"]["choices"][0]["message"]["content"].endswith("What is the total?")
-        assert (await client.get("/v1/jobs/none")).status_code == 404
 
 
 def ask(text: str = "x") -> answer_pb2.AnswerRequest:
@@ -176,7 +24,7 @@ def ask(text: str = "x") -> answer_pb2.AnswerRequest:
 
 
 def files(folder: Path, pattern: str) -> list[Path]:
-    """What lies on the shelf."""
+    """What lies in the store's folder."""
     return list(folder.glob(f"*/{pattern}"))
 
 
@@ -190,32 +38,9 @@ async def echo(request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.Ans
     return answer_pb2.AnswerResponse(answer=content_pb2.Answer(text=f"{tenant}: {request.question.text}"))
 
 
-async def test_jobs_outlive_the_process(tmp_path: Path) -> None:
-    """A queue taken up by another process has every job: those done with their answers, the others to be asked."""
-    before = Jobs(JobSettings(folder=tmp_path), Shelf(tmp_path), echo)
-    first = await before.create("tenants/a", ask("one"), "one")
-    await before.step()
-    await before.create("tenants/b", ask("two"), "two")
-    after = Jobs(JobSettings(folder=tmp_path), Shelf(tmp_path), echo)
-    await after.load()
-    assert after.get(first.name).response.answer.text == "tenants/a: one"
-    await after.step()
-    assert after.get("tenants/b/jobs/two").response.answer.text == "tenants/b: two"
-    assert files(tmp_path, "*.request") == []
-
-
-async def test_broken_file_hinders_nobody(tmp_path: Path) -> None:
-    """A job whose file can't be read is left out."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.job").write_bytes(b"\xff\xff\xff")
-    jobs = Jobs(JobSettings(folder=tmp_path), Shelf(tmp_path), echo)
-    await jobs.load()
-    assert jobs.jobs == {}
-
-
 async def test_queue_and_memory_are_bounded(tmp_path: Path) -> None:
     """A full queue refuses; what is done makes room for what comes, oldest first."""
-    jobs = Jobs(JobSettings(folder=tmp_path, queued=2, kept=3), Shelf(tmp_path), echo)
+    jobs = Jobs(JobSettings(folder=tmp_path, queued=2, kept=3), JobStore(tmp_path), echo)
     for number in range(2):
         await jobs.create("tenants/a", ask(), f"j{number}")
     with pytest.raises(Exhausted, match="full"):
@@ -231,7 +56,7 @@ async def test_queue_and_memory_are_bounded(tmp_path: Path) -> None:
 async def test_jobs_expire(tmp_path: Path) -> None:
     """A job is forgotten when its time is over, done or not, with its files."""
     now = 1_000.0
-    jobs = Jobs(JobSettings(folder=tmp_path, ttl=10.0), Shelf(tmp_path), never, clock=lambda: now)
+    jobs = Jobs(JobSettings(folder=tmp_path, ttl=10.0), JobStore(tmp_path), never, clock=lambda: now)
     job = await jobs.create("tenants/a", ask(), "")
     now += 9.0
     await jobs.expire()
@@ -246,7 +71,7 @@ async def test_jobs_expire(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [-1, 101])
 async def test_page_size(tmp_path: Path, size: int) -> None:
     """A page has 1 to 100 jobs."""
-    jobs = Jobs(replace(JobSettings(), folder=tmp_path), Shelf(tmp_path), echo)
+    jobs = Jobs(replace(JobSettings(), folder=tmp_path), JobStore(tmp_path), echo)
     with pytest.raises(InvalidInput):
         jobs.list("tenants/a", size, "")
     with pytest.raises(InvalidInput):

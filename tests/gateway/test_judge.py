@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from askonce.faults import Exhausted, Unreachable
-from askonce.v1 import dedup_pb2, inference_pb2
-from gateway.hit_verifier import Doubt
+from askonce.faults import Unreachable
+from askonce.v1 import content_pb2, dedup_pb2
 from gateway.judge import Judge
-from tests.gateway.doubles import Running, until
+from tests.gateway.doubles import IMAGE, Running, until
+from tests.gateway.pictures import picture
 
 
 def pair(left: str, right: str) -> dedup_pb2.QuestionPairRef:
@@ -81,24 +83,33 @@ async def test_inline_verdict_is_kept(system: Running) -> None:
     assert system.model.compared == [("x", "y")]
 
 
-async def test_busy_engine_drops_explorations(system: Running) -> None:
-    """Verification never insists: an engine that is busy ends it, and the explorer goes on."""
-    explorer = system.gateway.explorer
-    system.model.fault = Exhausted("BUSY", "busy")
-    assert explorer.offer(Doubt("tenants/a", "tenants/a/decisions/1", inference_pb2.GenerateRequest()))
-    await until(lambda: len(system.model.requests) == 1)
-    system.model.fault = None
-    assert explorer.offer(Doubt("tenants/a", "tenants/a/decisions/2", inference_pb2.GenerateRequest()))
+async def test_inline_judgement_turns_a_miss_into_a_hit(system: Running) -> None:
+    """When dedup wants a verdict and there is time, the judge is asked and the look-up repeated with it."""
+    system.memory.wanted_pair = ("total?", "sum?")
+    answer = await system.ask(IMAGE)
+    assert (answer.provenance.reason, answer.answer.text) == ("JUDGED", "as judged")
+    assert system.model.compared == [("total?", "sum?")]
+    assert system.model.requests == []
+
+
+async def test_no_inline_judgement_when_time_is_short(system: Running) -> None:
+    """A close deadline goes on with the miss; the pair is judged in the background."""
+    system.memory.wanted_pair = ("total?", "sum?")
+    answer = await system.ask(IMAGE, timeout=2.0)
+    assert answer.provenance.source == content_pb2.SOURCE_MODEL
     await until(lambda: len(system.memory.lessons) == 1)
-    assert system.memory.lessons[0].fresh_answer.decision == "tenants/a/decisions/2"
+    assert system.memory.lessons[0].judged.same_probability == pytest.approx(0.97)
 
 
-async def test_explorations_are_bounded(system: Running) -> None:
-    """Hits beyond the queue are not verified; each would hold an image."""
-    system.model.gate.clear()
-    offers = [
-        system.gateway.explorer.offer(Doubt("tenants/a", f"tenants/a/decisions/{n}", inference_pb2.GenerateRequest()))
-        for n in range(20)
-    ]
-    assert offers.count(True) == 16
-    system.model.gate.set()
+async def test_near_miss_is_judged_in_the_background_once(system: Running) -> None:
+    """A near-miss has its pair judged behind the client's back, never twice, and dedup gets the verdict."""
+    system.memory.near_pair = ("total?", "sum?")
+    await system.ask(picture(1))
+    await until(lambda: len(system.memory.lessons) == 1)
+    system.memory.near_pair = ("sum?", "total?")
+    await system.ask(picture(2))
+    await system.settled()
+    await asyncio.sleep(0.05)
+    assert system.model.compared == [("total?", "sum?")]
+    assert system.memory.lessons[0].parent == "tenants/default"
+    assert system.memory.lessons[0].judged.model == "counting-1"

@@ -1,0 +1,63 @@
+"""A checked request with its image at hand, and the messages to both services that are made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
+from gateway.deadlines import Deadline
+from gateway.hosted_model import Model
+from gateway.provenance import LookupResult
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A checked request with its image at hand."""
+
+    tenant: str
+    content: bytes
+    digest: bytes
+    question: content_pb2.Question
+    params: content_pb2.GenerationParams
+    """With every default written out."""
+    mode: answer_pb2.CacheMode.ValueType
+    limits: answer_pb2.ReuseLimits | None
+    tags: tuple[str, ...]
+    model: Model
+    started: float
+    """When the request arrived, on the clock of `time.monotonic`."""
+    resolved: float
+    """Seconds that resolving the image took."""
+    deadline: Deadline
+    background: bool
+    """Whether nobody waits: the model is asked only while it has nothing else to do."""
+
+
+def lookup_request(ask: Ask, judge_available: bool) -> dedup_pb2.LookupRequest:
+    """The look-up of a request, without the image's content."""
+    return dedup_pb2.LookupRequest(
+        parent=ask.tenant,
+        image_digest=ask.digest,
+        question=ask.question,
+        space=dedup_pb2.AnswerSpace(model=ask.model.name, model_revision=ask.model.revision, params=ask.params),
+        cache_mode=ask.mode,
+        limits=ask.limits,
+        tags=ask.tags,
+        judge_available=judge_available,
+    )
+
+
+def generate_request(ask: Ask, found: LookupResult) -> inference_pb2.GenerateRequest:
+    """The question to the model, within the policy's pixel budget where dedup could tell it."""
+    params = ask.params
+    if found.response is not None and found.response.max_pixels:
+        params = content_pb2.GenerationParams()
+        params.CopyFrom(ask.params)
+        params.max_pixels = min(params.max_pixels or found.response.max_pixels, found.response.max_pixels)
+    return inference_pb2.GenerateRequest(
+        image=content_pb2.Image(content=ask.content),
+        image_digest=ask.digest,
+        question=ask.question,
+        params=params,
+        priority=inference_pb2.PRIORITY_BACKGROUND if ask.background else inference_pb2.PRIORITY_INTERACTIVE,
+    )
