@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from askonce import telemetry
 from askonce.faults import Exhausted, Fault
+from askonce.names import tenant_id
 from gateway import metrics
 from gateway.auth import Authenticator
 from gateway.rates import Rate
-from gateway.validation import check_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Admission:
         try:
             caller = self.authenticator.authenticate(credentials)
             if parent:
-                check_parent(parent)
+                tenant_id(parent)
             tenant = caller.tenant_for(parent)
             telemetry.note(tenant=tenant, caller=caller.name)
             if self.inside >= self.limit:

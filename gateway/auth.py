@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import jwt
 
 from askonce.faults import Forbidden, InvalidInput, Unauthenticated
+from askonce.names import HINT, PREFIX, is_tenant_id, tenant_name
 from askonce.settings import SettingsError
 from gateway.settings import Auth
 
 TENANT_KEY = "askonce-tenant"
-SLUG = re.compile(r"[a-z0-9-]{1,63}")
 MIN_SECRET = 32
 
 
@@ -57,17 +57,17 @@ class Everybody:
     """Lets everybody in. For development, and behind a proxy that has checked already."""
 
     def __init__(self, default_tenant: str = "default") -> None:
-        self.default = Caller("anonymous", f"tenants/{checked(default_tenant, 'default_tenant')}", bound=False)
+        self.default = Caller("anonymous", tenant_name(checked(default_tenant, "default_tenant")), bound=False)
 
     def authenticate(self, credentials: Mapping[str, str]) -> Caller:
         """The tenant that the metadata names, or the default. Raises InvalidInput for a malformed one."""
         named = credentials.get(TENANT_KEY, "")
         if not named:
             return self.default
-        slug = named.removeprefix("tenants/")
-        if not SLUG.fullmatch(slug):
-            raise InvalidInput("TENANT_INVALID", f'{TENANT_KEY}: write 1 to 63 characters of a-z, 0-9 and "-".')
-        return Caller("anonymous", f"tenants/{slug}", bound=False)
+        slug = named.removeprefix(PREFIX)
+        if not is_tenant_id(slug):
+            raise InvalidInput("TENANT_INVALID", f"{TENANT_KEY}: write {HINT}.")
+        return Caller("anonymous", tenant_name(slug), bound=False)
 
 
 class Registered:
@@ -120,11 +120,11 @@ class Tokens:
             raise Unauthenticated("TOKEN_EXPIRED", "The token has expired; get a new one.") from error
         except jwt.PyJWTError as error:
             raise Unauthenticated("TOKEN_INVALID", "The token is not valid here; get a new one.") from error
-        slug = str(claims.get(auth.jwt_tenant_claim, "")).removeprefix("tenants/")
-        if not SLUG.fullmatch(slug):
+        slug = str(claims.get(auth.jwt_tenant_claim, "")).removeprefix(PREFIX)
+        if not is_tenant_id(slug):
             message = f'The token names no tenant in its claim "{auth.jwt_tenant_claim}".'
             raise Unauthenticated("TOKEN_INVALID", message)
-        return Caller(str(claims.get("sub", "token"))[:64], f"tenants/{slug}", bound=True)
+        return Caller(str(claims.get("sub", "token"))[:64], tenant_name(slug), bound=True)
 
 
 def read_keys(text: str) -> dict[str, Caller]:
@@ -149,14 +149,14 @@ def read_key(table: Mapping[str, Any], number: int) -> tuple[str, Caller]:
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise SettingsError(f"api_keys: key {number + 1} needs sha256 with 64 hexadecimal digits")
     name = str(table.get("name", f"key-{digest[:8]}"))
-    slug = checked(tenant.removeprefix("tenants/"), f"api_keys: tenant of key {number + 1}")
-    return digest, Caller(name, f"tenants/{slug}", bound=True, rate=str(table.get("rate", "")))
+    slug = checked(tenant.removeprefix(PREFIX), f"api_keys: tenant of key {number + 1}")
+    return digest, Caller(name, tenant_name(slug), bound=True, rate=str(table.get("rate", "")))
 
 
 def checked(slug: str, what: str) -> str:
     """A tenant's short name. Raises SettingsError."""
-    if not SLUG.fullmatch(slug):
-        raise SettingsError(f'{what}: write 1 to 63 characters of a-z, 0-9 and "-"')
+    if not is_tenant_id(slug):
+        raise SettingsError(f"{what}: write {HINT}")
     return slug
 
 

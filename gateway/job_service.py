@@ -40,7 +40,7 @@ class JobService(job_pb2_grpc.JobServiceServicer):
         asked = request.request
         if asked.parent and request.parent and asked.parent != request.parent:
             message = "request.parent: leave it empty; the job's parent holds for both."
-            raise InvalidInput("PARENT_INVALID", message, field="request.parent")
+            raise InvalidInput("TENANT_INVALID", message, field="request.parent")
         async with self.admission.visit(credentials(context), request.parent or asked.parent) as visit:
             jobs = self.jobs
             await self.answering.check(asked)

@@ -9,18 +9,18 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from askonce import faults, telemetry
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate, Unreachable
+from askonce.names import split_child, tenant_name
+from askonce.paging import page_size, unknown_token
+from askonce.times import to_timestamp
 from askonce.v1 import answer_pb2, job_pb2
 from gateway import metrics
 from gateway.job_store import JobStore
 from gateway.settings import Jobs as JobSettings
 
-NAME = re.compile(r"(tenants/[a-z0-9-]{1,63})/jobs/([a-z0-9-]{1,63})")
 IDENTIFIER = re.compile(r"[a-z0-9-]{1,63}")
-MAX_PAGE, DEFAULT_PAGE = 100, 20
+DEFAULT_PAGE = 20
 PATIENCE = (1.0, 30.0)
 """Seconds to wait, at least and at most, before a busy model is asked again."""
 SWEEP_INTERVAL = 60.0
@@ -71,8 +71,8 @@ class Jobs:
             job = job_pb2.Job(
                 name=name,
                 state=job_pb2.JOB_STATE_QUEUED,
-                create_time=timestamp(now),
-                expire_time=timestamp(now + self.settings.ttl),
+                create_time=to_timestamp(now),
+                expire_time=to_timestamp(now + self.settings.ttl),
             )
             await asyncio.to_thread(self.store.put_request, name, request)
             await asyncio.to_thread(self.store.put, job)
@@ -100,15 +100,14 @@ class Jobs:
 
     def list(self, tenant: str, size: int, token: str) -> job_pb2.ListJobsResponse:
         """A page of a tenant's jobs, newest first, without answers. Raises InvalidInput."""
-        if not 0 <= size <= MAX_PAGE:
-            raise InvalidInput("OUT_OF_RANGE", f"page_size: {size} is not within 1 to {MAX_PAGE}.", field="page_size")
+        size = page_size(size, DEFAULT_PAGE)
         names = [name for name in reversed(self.jobs) if name.startswith(f"{tenant}/")]
         if token:
             after = [place for place, name in enumerate(names) if name == f"{tenant}/jobs/{token}"]
             if not after:
-                raise InvalidInput("PAGE_TOKEN_INVALID", "page_token: begin again without one.", field="page_token")
+                raise unknown_token()
             names = names[after[0] + 1 :]
-        page = names[: size or DEFAULT_PAGE]
+        page = names[:size]
         response = job_pb2.ListJobsResponse()
         for name in page:
             short = response.jobs.add()
@@ -180,7 +179,7 @@ class Jobs:
     async def finish(self, job: job_pb2.Job, state: job_pb2.JobState.ValueType) -> None:
         """Ends a job."""
         job.state = state
-        job.end_time.CopyFrom(timestamp(self.clock()))
+        job.end_time.CopyFrom(to_timestamp(self.clock()))
         metrics.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
         await asyncio.to_thread(self.store.put, job)
 
@@ -206,14 +205,4 @@ class Jobs:
 
 def tenant_of(name: str) -> str:
     """The tenant that a job belongs to. Raises InvalidInput for what is no job's name."""
-    parts = NAME.fullmatch(name)
-    if parts is None:
-        raise InvalidInput("NAME_INVALID", 'name: write "tenants/{tenant}/jobs/{job}".', field="name")
-    return parts.group(1)
-
-
-def timestamp(seconds: float) -> Timestamp:
-    """Seconds since the epoch as a message."""
-    moment = Timestamp()
-    moment.FromNanoseconds(round(seconds * 1e9))
-    return moment
+    return tenant_name(split_child(name, "jobs")[0])

@@ -11,11 +11,10 @@ import unicodedata
 from typing import Any
 
 from askonce.faults import InvalidInput
+from askonce.names import split_child, tenant_id, tenant_name
 from askonce.v1 import answer_pb2, content_pb2
 from gateway.settings import TextLimits
 
-TENANT = re.compile(r"tenants/[a-z0-9-]{1,63}")
-DECISION = re.compile(r"(tenants/[a-z0-9-]{1,63})/decisions/[A-Za-z0-9_.~-]{1,128}")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 # Control characters (Cc) other than tab, line feed and carriage return, and the marks that reorder text on a screen.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -35,7 +34,7 @@ MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
 def check_request(request: answer_pb2.AnswerRequest, limits: TextLimits, prefix: str = "") -> None:
     """Checks everything but the image's content. Raises InvalidInput; `prefix` leads to the request's fields."""
     if request.parent:
-        check_parent(request.parent, f"{prefix}parent")
+        tenant_id(request.parent, f"{prefix}parent")
     if request.image.WhichOneof("source") is None:
         raise InvalidInput("IMAGE_REQUIRED", "Set image.content or image.uri.", field=f"{prefix}image")
     check_question(request.question, limits, f"{prefix}question")
@@ -47,14 +46,6 @@ def check_request(request: answer_pb2.AnswerRequest, limits: TextLimits, prefix:
         check_reuse(request.limits, f"{prefix}limits")
     if request.tags:
         check_tags(request.tags, f"{prefix}tags")
-
-
-def check_parent(parent: str, field: str = "parent") -> None:
-    """Checks a tenant's name."""
-    if not TENANT.fullmatch(parent):
-        raise InvalidInput(
-            "PARENT_INVALID", f'{field}: write "tenants/" and 1 to 63 characters of a-z, 0-9 and "-".', field=field
-        )
 
 
 def check_question(question: content_pb2.Question, limits: TextLimits, field: str = "question") -> None:
@@ -141,13 +132,7 @@ def check_tags(tags: Any, field: str = "tags") -> None:
 
 def check_feedback(request: answer_pb2.SubmitFeedbackRequest) -> str:
     """Checks feedback and returns the tenant that its decision belongs to, "tenants/{tenant}"."""
-    named = DECISION.fullmatch(request.decision)
-    if named is None:
-        raise InvalidInput(
-            "DECISION_INVALID",
-            'decision: write "tenants/{tenant}/decisions/{decision}" as found in the provenance.',
-            field="decision",
-        )
+    tenant, _ = split_child(request.decision, "decisions", "decision")
     if request.verdict not in VERDICTS:
         raise unknown_enum("verdict", request.verdict)
     for name, text, limit in (("correct_text", request.correct_text, 4_000), ("comment", request.comment, 1_000)):
@@ -155,7 +140,7 @@ def check_feedback(request: answer_pb2.SubmitFeedbackRequest) -> str:
             raise too_long("TEXT_TOO_LONG", name, len(text), limit, "characters")
         if CONTROL.search(text):
             raise InvalidInput("TEXT_CONTROL_CHARACTERS", f"{name}: remove the control characters.", field=name)
-    return named.group(1)
+    return tenant_name(tenant)
 
 
 def check_range(value: float, low: float, high: float, field: str) -> None:

@@ -27,9 +27,11 @@ def upright(content: bytes, max_pixels: int) -> Image.Image:
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > max_pixels:
-                    raise BadAskError("IMAGE_TOO_LARGE", f"the image has {width * height} pixels; at most {max_pixels}")
+                    raise BadAskError(
+                        "IMAGE_TOO_MANY_PIXELS", f"{width * height} pixels are too many; at most {max_pixels}"
+                    )
                 if max(width, height) > LONGEST_RATIO * min(width, height):
-                    raise BadAskError("IMAGE_TOO_LONG", f"one side is more than {LONGEST_RATIO} times the other")
+                    raise BadAskError("IMAGE_ASPECT_UNSUPPORTED", f"one side is over {LONGEST_RATIO} times the other")
                 picture.load()
                 turned = ImageOps.exif_transpose(picture)
                 if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:

@@ -12,6 +12,7 @@ import grpc
 import prometheus_client
 
 from askonce import faults, telemetry
+from askonce.times import to_duration
 from askonce.v1 import inference_pb2, inference_pb2_grpc
 from inference_service import wire
 from inference_service.admission import Admission
@@ -132,7 +133,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             queue_limit=self.admission.limit,
             queued_count=self.admission.queued,
             running_count=self.admission.running,
-            expected_wait=wire.to_duration(self.admission.expected_wait()),
+            expected_wait=to_duration(self.admission.expected_wait()),
             max_tokens_limit=info.max_tokens_limit,
             max_pixels_limit=info.max_pixels_limit,
             image_token_counts=[count for count in counts if count is not None],

@@ -6,9 +6,10 @@ import hashlib
 import math
 from collections.abc import Sequence
 
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2
 
 from askonce.faults import InvalidInput
+from askonce.times import to_duration, to_timestamp
 from askonce.v1 import content_pb2, inference_pb2
 from inference_service.engine import (
     Ask,
@@ -210,10 +211,10 @@ def to_timings(times: StageTimes, queue: float) -> content_pb2.EngineTimings:
     """Seconds per stage as durations; the engine's own queue comes on top of ours."""
     return content_pb2.EngineTimings(
         queue=to_duration(queue + (times.queue or 0.0)),
-        preprocess=to_duration(times.preprocess),
-        vision=to_duration(times.vision),
-        prefill=to_duration(times.prefill),
-        decode=to_duration(times.decode),
+        preprocess=passed(times.preprocess),
+        vision=passed(times.vision),
+        prefill=passed(times.prefill),
+        decode=passed(times.decode),
     )
 
 
@@ -236,17 +237,6 @@ def to_cache(state: CacheState) -> inference_pb2.CacheState:
     )
 
 
-def to_duration(seconds: float | None) -> duration_pb2.Duration | None:
-    """A duration; None stays None."""
-    if seconds is None:
-        return None
-    duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(max(0.0, seconds) * 1e9))
-    return duration
-
-
-def to_timestamp(seconds: float) -> timestamp_pb2.Timestamp:
-    """A moment given in seconds since the epoch."""
-    timestamp = timestamp_pb2.Timestamp()
-    timestamp.FromNanoseconds(round(seconds * 1e9))
-    return timestamp
+def passed(seconds: float | None) -> duration_pb2.Duration | None:
+    """A stage's duration; None for a stage that did not happen."""
+    return None if seconds is None else to_duration(max(0.0, seconds))

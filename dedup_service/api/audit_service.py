@@ -10,21 +10,21 @@ from typing import Any
 import grpc
 from google.longrunning import operations_pb2
 from google.protobuf.any_pb2 import Any as Packed
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 
 from askonce import faults, telemetry
 from askonce.faults import Absent, Exhausted, InvalidInput
+from askonce.names import ALL, child_name, split_child, tenant_id, tenant_name
+from askonce.paging import page_size, position
+from askonce.times import to_duration, to_seconds, to_timestamp
 from askonce.v1 import audit_pb2, audit_pb2_grpc, content_pb2, policy_pb2
 from dedup_service.api import messages
-from dedup_service.audit.jobs import ALL, BusyError, Reports, Running
+from dedup_service.audit.jobs import BusyError, Reports, Running
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
 WEEK, MINUTE, YEARS = 604_800.0, 60.0, 315_360_000.0
 PAGE, FINDINGS, MOST = 50, 20, 100
-NAMED = re.compile(r"tenants/([a-z0-9-]{1,63})/auditReports/([0-9a-f]{32})")
 OPERATION = re.compile(r"operations/([0-9a-f]{32})")
 CURRENCY = re.compile(r"[A-Za-z]{1,8}")
 RETRY = 15.0
@@ -43,15 +43,13 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         """See the proto."""
         tenant = owner(request.parent)
         wanted = request.audit_report
-        window = wanted.window.ToNanoseconds() / 1e9 if wanted.HasField("window") else WEEK
+        window = to_seconds(wanted.window) if wanted.HasField("window") else WEEK
         within(window, MINUTE, YEARS, "window")
         max_wrong = optional(wanted, "max_wrong_rate", 0.0, 0.5)
         confidence = optional(wanted, "confidence", 0.5, 0.9999)
         price = optional(wanted, "gpu_hour_price", 0.0, 1e9)
         if wanted.currency_code and not CURRENCY.fullmatch(wanted.currency_code):
-            raise InvalidInput(
-                "CURRENCY_MALFORMED", "currency_code: 1 to 8 letters.", field="audit_report.currency_code"
-            )
+            raise InvalidInput("CURRENCY_INVALID", "currency_code: 1 to 8 letters.", field="audit_report.currency_code")
         try:
             running = self.reports.start(
                 tenant,
@@ -112,9 +110,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         """See the proto."""
         tenant, report = named(request.parent, "parent")
         size = page_size(request.page_size, FINDINGS)
-        if request.page_token and not request.page_token.isdecimal():
-            raise InvalidInput("PAGE_TOKEN_MALFORMED", "page_token: not one of this list's.", field="page_token")
-        start = int(request.page_token or 0)
+        start = position(request.page_token) or 0
         kind = "promising" if request.kind == audit_pb2.AUDIT_FINDING_KIND_PROMISING else "suspicious"
         try:
             found = (await asyncio.to_thread(self.reports.read, tenant, report))[kind]
@@ -144,7 +140,7 @@ class Operations(operations_pb2.OperationsServicer):  # type: ignore[misc]
     ) -> operations_pb2.Operation:
         """The operation once it is done, or when the timeout (at most 60 s) is over."""
         running = await self.running(request.name, context)
-        timeout = min(60.0, request.timeout.ToNanoseconds() / 1e9) if request.HasField("timeout") else 60.0
+        timeout = min(60.0, to_seconds(request.timeout)) if request.HasField("timeout") else 60.0
         if running.task is not None and not running.done:
             await asyncio.wait([running.task], timeout=timeout)
         return await self.operation(request.name, context)
@@ -196,17 +192,12 @@ class Operations(operations_pb2.OperationsServicer):  # type: ignore[misc]
 
 def owner(parent: str) -> str:
     """The tenant of a parent, "-" for all."""
-    return ALL if parent == f"tenants/{ALL}" else messages.tenant_of(parent)
+    return ALL if parent == tenant_name(ALL) else tenant_id(parent)
 
 
 def named(name: str, field: str = "name") -> tuple[str, str]:
     """Tenant and id of a report's name."""
-    found = NAMED.fullmatch(name)
-    if found is None:
-        raise InvalidInput(
-            "NAME_MALFORMED", f"{field}: expected tenants/{{tenant}}/auditReports/{{report}}.", field=field
-        )
-    return found[1], found[2]
+    return split_child(name, "auditReports", field, wildcard=True)
 
 
 def absent() -> Absent:
@@ -227,18 +218,11 @@ def optional(wanted: audit_pb2.AuditReport, name: str, least: float, most: float
     return within(getattr(wanted, name), least, most, name) if presence.HasField(name) else None
 
 
-def page_size(asked: int, default: int) -> int:
-    """The size of a page."""
-    if not 0 <= asked <= MOST:
-        raise InvalidInput("OUT_OF_RANGE", f"page_size: from 1 to {MOST}.", field="page_size")
-    return asked or default
-
-
 def to_operation(running: Running, report: audit_pb2.AuditReport | None) -> operations_pb2.Operation:
     """The message of a job."""
     operation = operations_pb2.Operation(name=f"operations/{running.id}", done=running.done)
     metadata = audit_pb2.CreateAuditReportMetadata(
-        stage=running.stage, stage_share=running.share, start_time=timestamp(running.start)
+        stage=running.stage, stage_share=running.share, start_time=to_timestamp(running.start)
     )
     operation.metadata.Pack(metadata)
     if running.done and running.reason:
@@ -257,10 +241,10 @@ def to_report(tenant: str, report: str, read: Mapping[str, Any], keep: float) ->
     """The message of a finished report."""
     accuracy, savings = read["accuracy"], read["savings"]
     message = audit_pb2.AuditReport(
-        name=f"tenants/{tenant}/auditReports/{report}",
-        create_time=timestamp(read["created"]),
-        expire_time=timestamp(read["created"] + keep),
-        window=duration(read["until"] - read["since"]),
+        name=child_name(tenant, "auditReports", report),
+        create_time=to_timestamp(read["created"]),
+        expire_time=to_timestamp(read["created"] + keep),
+        window=to_duration(read["until"] - read["since"]),
         max_wrong_rate=read["budget"],
         confidence=accuracy["confidence"],
         currency_code=savings["currency"],
@@ -270,7 +254,7 @@ def to_report(tenant: str, report: str, read: Mapping[str, Any], keep: float) ->
         wrong_rate=policy_pb2.RateInterval(**accuracy["interval"]),
         wrong_rate_upper=accuracy["upper"],
         verdict=read["verdict"],
-        saved_duration=duration(savings["model_seconds"]),
+        saved_duration=to_duration(savings["model_seconds"]),
     )
     if savings["price"] is not None:
         message.gpu_hour_price = savings["price"]
@@ -281,7 +265,7 @@ def to_finding(shown: Mapping[str, Any]) -> audit_pb2.AuditFinding:
     """The message of a finding."""
     message = audit_pb2.AuditFinding(
         decision=messages.decision_name(shown["tenant"], shown["decision"]),
-        decide_time=timestamp(shown["time"]),
+        decide_time=to_timestamp(shown["time"]),
         hit=shown["hit"],
         signs=shown["signs"],
         score=shown["score"],
@@ -297,18 +281,4 @@ def to_finding(shown: Mapping[str, Any]) -> audit_pb2.AuditFinding:
     if shown["box"] is not None:
         x, y, width, height = shown["box"]
         message.difference.CopyFrom(content_pb2.Box(x=x, y=y, width=width, height=height))
-    return message
-
-
-def timestamp(seconds: float) -> Timestamp:
-    """A moment, in seconds since the epoch."""
-    message = Timestamp()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
-
-
-def duration(seconds: float) -> Duration:
-    """A length of time in seconds."""
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
     return message

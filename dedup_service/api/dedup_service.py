@@ -12,6 +12,8 @@ import grpc
 
 from askonce import telemetry
 from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
+from askonce.names import child_id, tenant_id
+from askonce.times import to_seconds
 from askonce.v1 import answer_pb2, dedup_pb2, dedup_pb2_grpc
 from dedup_service.api import messages
 from dedup_service.image.picture import PictureError
@@ -65,8 +67,8 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
 
     async def Remember(self, request: dedup_pb2.RememberRequest, context: CONTEXT) -> dedup_pb2.RememberResponse:
         """See the proto."""
-        tenant = messages.tenant_of(request.parent)
-        answer = messages.from_answer(request.answer, request.generate_duration.ToNanoseconds() / 1e9)
+        tenant = tenant_id(request.parent)
+        answer = messages.from_answer(request.answer, to_seconds(request.generate_duration))
         async with named_errors():
             remembered = await self.remember.remember(
                 tenant, request.ticket, answer, replace=request.replace, compare_only=request.compare_only
@@ -78,11 +80,11 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
 
     async def Forget(self, request: dedup_pb2.ForgetRequest, context: CONTEXT) -> dedup_pb2.ForgetResponse:
         """See the proto."""
-        tenant = messages.tenant_of(request.parent)
+        tenant = tenant_id(request.parent)
         target = request.WhichOneof("target")
         async with named_errors():
             if target == "entry":
-                deleted = await self.forget.entry(tenant, messages.id_in(request.entry, tenant, "entries", "entry"))
+                deleted = await self.forget.entry(tenant, child_id(request.entry, tenant, "entries", "entry"))
             elif target == "image_digest":
                 deleted = await self.forget.image(tenant, request.image_digest.hex())
             elif target == "alias_digest":
@@ -95,24 +97,24 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
 
     async def Learn(self, request: dedup_pb2.LearnRequest, context: CONTEXT) -> dedup_pb2.LearnResponse:
         """See the proto."""
-        tenant = messages.tenant_of(request.parent)
+        tenant = tenant_id(request.parent)
         lesson = request.WhichOneof("lesson")
         async with named_errors():
             if lesson == "feedback":
                 learnt = await self.feedback(tenant, request.feedback)
             elif lesson == "fresh_answer":
                 fresh = request.fresh_answer
-                decision = messages.id_in(fresh.decision, tenant, "decisions", "fresh_answer.decision")
+                decision = child_id(fresh.decision, tenant, "decisions", "fresh_answer.decision")
                 learnt = await self.learn.fresh_answer(tenant, decision, fresh.answer.text)
             elif lesson == "judged":
                 learnt = await self.learn.judged(tenant, messages.from_judged(request.judged))
             else:
-                raise InvalidInput("LESSON_MISSING", "Send feedback, a fresh answer or a verdict.", field="lesson")
+                raise InvalidInput("LABEL_MISSING", "Send feedback, a fresh answer or a verdict.", field="lesson")
         return dedup_pb2.LearnResponse(removed_count=learnt.removed, labelled=learnt.labelled)
 
     async def feedback(self, tenant: str, request: answer_pb2.SubmitFeedbackRequest) -> Learnt:
         """A client's verdict, checked."""
-        decision = messages.id_in(request.decision, tenant, "decisions", "feedback.decision")
+        decision = child_id(request.decision, tenant, "decisions", "feedback.decision")
         verdict = messages.enum_name(answer_pb2.Verdict, request.verdict, "VERDICT_", "feedback.verdict")
         if verdict == "UNSPECIFIED":
             raise InvalidInput("VERDICT_MISSING", "verdict: say right or wrong.", field="feedback.verdict")
@@ -135,9 +137,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         """See the proto."""
         async with named_errors():
             holdings = await self.memory.holdings()
-        revision = (
-            messages.revision_name(self.book.current(messages.tenant_of(request.parent))) if request.parent else ""
-        )
+        revision = messages.revision_name(self.book.current(tenant_id(request.parent))) if request.parent else ""
         return dedup_pb2.GetDedupInfoResponse(
             image_encoder=self.image_encoder,
             question_encoder=self.question_encoder,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from askonce.faults import InvalidInput
+from askonce.names import child_name, policy_name, tenant_id
+from askonce.times import to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from dedup_service.policy.policy import Tightening
 from dedup_service.policy.revisions import Revision
@@ -21,50 +20,28 @@ DIGEST = 32
 """Bytes of a SHA-256 digest."""
 QUESTION_CHARACTERS = 4_000
 TAGS, TAG_CHARACTERS = 8, 63
-TENANT = re.compile(r"tenants/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)")
-NAMED = re.compile(r"(tenants/[^/]+)/(entries|decisions)/([A-Za-z0-9-]{1,64})")
-
-
-def tenant_of(parent: str, field: str = "parent") -> str:
-    """The tenant's id in a resource name "tenants/{tenant}"."""
-    found = TENANT.fullmatch(parent)
-    if found is None:
-        raise InvalidInput(
-            "TENANT_MALFORMED", f"{field}: expected tenants/ and 1 to 63 of a-z, 0-9 and -.", field=field
-        )
-    return found[1]
-
-
-def id_in(name: str, tenant: str, collection: str, field: str) -> str:
-    """The last part of "tenants/{tenant}/{collection}/{id}", which must be this tenant's."""
-    found = NAMED.fullmatch(name)
-    if found is None or found[2] != collection or found[1] != f"tenants/{tenant}":
-        raise InvalidInput(
-            "NAME_MALFORMED", f"{field}: expected tenants/{tenant}/{collection}/ and an id.", field=field
-        )
-    return found[3]
 
 
 def entry_name(tenant: str, entry: str) -> str:
     """The resource name of an entry; empty for none."""
-    return f"tenants/{tenant}/entries/{entry}" if entry else ""
+    return child_name(tenant, "entries", entry)
 
 
 def decision_name(tenant: str, decision: str) -> str:
     """The resource name of a decision; empty for none."""
-    return f"tenants/{tenant}/decisions/{decision}" if decision else ""
+    return child_name(tenant, "decisions", decision)
 
 
 def revision_name(revision: Revision) -> str:
     """The name of a policy's revision."""
-    return f"tenants/{revision.tenant}/policy@{revision.revision}"
+    return f"{policy_name(revision.tenant)}@{revision.revision}"
 
 
 def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
     """A look-up, checked."""
-    tenant = tenant_of(request.parent)
+    tenant = tenant_id(request.parent)
     if len(request.image_digest) != DIGEST:
-        raise InvalidInput("DIGEST_MALFORMED", "image_digest: expected 32 bytes of SHA-256.", field="image_digest")
+        raise InvalidInput("DIGEST_INVALID", "image_digest: expected 32 bytes of SHA-256.", field="image_digest")
     content = request.image_content or None
     if content is not None and hashlib.sha256(content).digest() != request.image_digest:
         raise InvalidInput("DIGEST_MISMATCH", "image_digest is not the digest of image_content.", field="image_digest")
@@ -126,9 +103,7 @@ def probability(value: float, field: str) -> float:
 def from_tags(tags: list[str]) -> tuple[str, ...]:
     """Labels for purges: few and short."""
     if len(tags) > TAGS or any(not 0 < len(tag) <= TAG_CHARACTERS for tag in tags):
-        raise InvalidInput(
-            "TAGS_MALFORMED", f"tags: at most {TAGS}, each 1 to {TAG_CHARACTERS} characters.", field="tags"
-        )
+        raise InvalidInput("TAG_INVALID", f"tags: at most {TAGS}, each 1 to {TAG_CHARACTERS} characters.", field="tags")
     return tuple(tags)
 
 
@@ -244,10 +219,3 @@ def to_evidence(findings: Findings) -> content_pb2.Evidence:
             content_pb2.Veto(kind=veto.kind, left=veto.left, right=veto.right) for veto in findings.match.vetoes
         )
     return evidence
-
-
-def to_timestamp(seconds: float) -> Timestamp:
-    """Seconds since the epoch as a message."""
-    stamp = Timestamp()
-    stamp.FromNanoseconds(round(seconds * 1e9))
-    return stamp

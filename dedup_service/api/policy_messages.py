@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from askonce.faults import InvalidInput
+from askonce.names import policy_name
+from askonce.times import to_duration, to_seconds, to_timestamp
 from askonce.v1 import policy_pb2
 from dedup_service.api import messages
 from dedup_service.ledger.records import Decision, Label
@@ -29,17 +30,9 @@ ENUMS: dict[str, tuple[type[StrEnum], Any, str]] = {
 """Fields that are enums: their value type, wire type, and the wire names' prefix."""
 DURATIONS = frozenset({"hot_ttl", "archive_ttl", "ttl_jitter", "record_ttl"})
 """Fields that are seconds here and a Duration on the messages."""
-SUFFIX = "/policy"
 NOTE_CHARACTERS = 1_000
 DECISION_LABELS = ("AUDIT", "EXPLORATION", "SHADOW", "NEAR_MISS", "FEEDBACK")
 """Sources that say whether an answer was right, the most reliable first."""
-
-
-def tenant_in(name: str, field: str = "name") -> str:
-    """The tenant of "tenants/{tenant}/policy"."""
-    if not name.endswith(SUFFIX):
-        raise InvalidInput("NAME_MALFORMED", f"{field}: expected tenants/{{tenant}}/policy.", field=field)
-    return messages.tenant_of(name.removesuffix(SUFFIX), field)
 
 
 def from_policy(message: policy_pb2.Policy, paths: Sequence[str]) -> tuple[Policy, tuple[str, ...]]:
@@ -63,14 +56,14 @@ def value_of(message: policy_pb2.Policy, name: str) -> Any:
         kind, wire_kind, prefix = ENUMS[name]
         return kind(messages.enum_name(wire_kind, raw, prefix, f"policy.{name}"))
     if name in DURATIONS:
-        return raw.ToNanoseconds() / 1e9
+        return to_seconds(raw)
     return tuple(raw) if name == "protected_terms" else raw
 
 
 def to_policy(revision: Revision) -> policy_pb2.Policy:
     """The message of a revision, every field set."""
     message = policy_pb2.Policy(
-        name=f"tenants/{revision.tenant}{SUFFIX}",
+        name=policy_name(revision.tenant),
         revision=revision.revision,
         etag=revision.etag,
         author=revision.author,
@@ -187,28 +180,7 @@ def from_note(note: str) -> str:
 
 def from_window(window: Duration, given: bool, default: float) -> float:
     """How far back to look, in seconds: 1 minute to 10 years."""
-    seconds = window.ToNanoseconds() / 1e9 if given else default
+    seconds = to_seconds(window) if given else default
     if not 60 <= seconds <= 315_360_000:
         raise InvalidInput("OUT_OF_RANGE", "window: from 1 minute to 10 years.", field="window")
     return seconds
-
-
-def from_page_token(token: str) -> int | None:
-    """The revision below which the next page begins; None for the first page."""
-    if not token:
-        return None
-    if not token.isascii() or not token.isdigit() or len(token) > 18:
-        raise InvalidInput("PAGE_TOKEN_INVALID", "page_token: not one that this service gave.", field="page_token")
-    return int(token)
-
-
-def to_duration(seconds: float) -> Duration:
-    """Seconds as a message."""
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
-
-
-def to_timestamp(seconds: float) -> Timestamp:
-    """Seconds since the epoch as a message."""
-    return messages.to_timestamp(seconds)

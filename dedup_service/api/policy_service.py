@@ -13,12 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from askonce import telemetry
 from askonce.faults import Absent, Conflict, InvalidInput, Unreachable
+from askonce.names import policy_tenant
+from askonce.paging import page_size, position
 from askonce.v1 import policy_pb2, policy_pb2_grpc
 from dedup_service.api import policy_messages
 from dedup_service.ledger.reading import Reader, Span
 from dedup_service.policy.policy import PolicyInvalidError, merge
 from dedup_service.policy.preview import preview
-from dedup_service.policy.revisions import PAGE, PolicyBook, PolicyStaleError, RevisionUnknownError
+from dedup_service.policy.revisions import PolicyBook, PolicyStaleError, RevisionUnknownError
 from dedup_service.policy.suggestion import suggest
 
 T = TypeVar("T")
@@ -40,13 +42,13 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
 
     async def GetPolicy(self, request: policy_pb2.GetPolicyRequest, context: CONTEXT) -> policy_pb2.Policy:
         """See the proto."""
-        tenant = policy_messages.tenant_in(request.name)
+        tenant = policy_tenant(request.name)
         async with named_errors():
             return policy_messages.to_policy(await asyncio.to_thread(self.book.read, tenant))
 
     async def UpdatePolicy(self, request: policy_pb2.UpdatePolicyRequest, context: CONTEXT) -> policy_pb2.Policy:
         """See the proto."""
-        tenant = policy_messages.tenant_in(request.policy.name, "policy.name")
+        tenant = policy_tenant(request.policy.name, "policy.name")
         note = policy_messages.from_note(request.note)
         async with named_errors():
             update, mask = policy_messages.from_policy(request.policy, request.update_mask.paths)
@@ -67,11 +69,9 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.ListPolicyRevisionsRequest, context: CONTEXT
     ) -> policy_pb2.ListPolicyRevisionsResponse:
         """See the proto."""
-        tenant = policy_messages.tenant_in(request.name)
-        below = policy_messages.from_page_token(request.page_token)
-        size = request.page_size or PAGE_DEFAULT
-        if not 1 <= size <= PAGE:
-            raise InvalidInput("OUT_OF_RANGE", f"page_size: from 1 to {PAGE}.", field="page_size")
+        tenant = policy_tenant(request.name)
+        below = position(request.page_token)
+        size = page_size(request.page_size)
         async with named_errors():
             found = await asyncio.to_thread(self.book.history, tenant, below=below, size=size)
         more = len(found) == size and found[-1].revision > 1
@@ -84,7 +84,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.RollbackPolicyRequest, context: CONTEXT
     ) -> policy_pb2.RollbackPolicyResponse:
         """See the proto."""
-        tenant = policy_messages.tenant_in(request.name)
+        tenant = policy_tenant(request.name)
         note = policy_messages.from_note(request.note)
         if not request.HasField("revision") or request.revision < 0:
             raise InvalidInput("REVISION_MISSING", "revision: name the revision to bring back.", field="revision")
@@ -104,7 +104,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.PreviewPolicyRequest, context: CONTEXT
     ) -> policy_pb2.PreviewPolicyResponse:
         """See the proto."""
-        tenant = policy_messages.tenant_in(request.policy.name, "policy.name")
+        tenant = policy_tenant(request.policy.name, "policy.name")
         window = policy_messages.from_window(request.window, request.HasField("window"), 7 * DAY)
         examples = request.example_count if request.HasField("example_count") else EXAMPLES_DEFAULT
         if not 0 <= examples <= EXAMPLES_MOST:
@@ -126,7 +126,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.SuggestPolicyRequest, context: CONTEXT
     ) -> policy_pb2.SuggestPolicyResponse:
         """See the proto."""
-        tenant = policy_messages.tenant_in(request.name)
+        tenant = policy_tenant(request.name)
         window = policy_messages.from_window(request.window, request.HasField("window"), 30 * DAY)
 
         def study() -> policy_pb2.SuggestPolicyResponse:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from askonce.faults import InvalidInput
+from askonce.times import to_duration, to_seconds, to_timestamp
 from askonce.v1 import content_pb2, store_pb2
-from dedup_service.api import messages, policy_messages
+from dedup_service.api import messages
 from dedup_service.store.records import Entry, Exported, ImageRecord, Selection, Vector, entry_id, image_id
 
 FORMAT = 1
@@ -32,10 +33,10 @@ def from_purge(request: store_pb2.PurgeRequest, tenant: str, now: float) -> Sele
     if conditions and request.all:
         raise InvalidInput("CONDITIONS_CONFLICT", "all stands alone: set no condition beside it.", field="all")
     if request.image_digest and len(request.image_digest) != messages.DIGEST:
-        raise InvalidInput("DIGEST_MALFORMED", "image_digest: expected 32 bytes of SHA-256.", field="image_digest")
+        raise InvalidInput("DIGEST_INVALID", "image_digest: expected 32 bytes of SHA-256.", field="image_digest")
     if request.model_revision and not request.model:
         raise InvalidInput("MODEL_MISSING", "model_revision needs model.", field="model")
-    age = request.min_age.ToNanoseconds() / 1e9
+    age = to_seconds(request.min_age)
     if age < 0:
         raise InvalidInput("OUT_OF_RANGE", "min_age: 0 and more.", field="min_age")
     return Selection(
@@ -58,7 +59,7 @@ def to_header(image_encoder: str, question_encoder: str, now: float) -> store_pb
         format_version=FORMAT,
         image_encoder=image_encoder,
         question_encoder=question_encoder,
-        create_time=messages.to_timestamp(now),
+        create_time=to_timestamp(now),
     )
 
 
@@ -70,7 +71,7 @@ def to_image(exported: Exported) -> store_pb2.ExportedImage:
         perceptual_hash=image.perceptual_hash,
         width=image.width,
         height=image.height,
-        create_time=messages.to_timestamp(image.create_time),
+        create_time=to_timestamp(image.create_time),
         vector=exported.image_vector.tolist(),
         fingerprint=exported.fingerprint,
         entries=[
@@ -89,11 +90,11 @@ def to_entry(entry: Entry, vector: Vector) -> store_pb2.ExportedEntry:
         answer=entry.answer,
         model=entry.model,
         model_revision=entry.model_revision,
-        create_time=messages.to_timestamp(entry.create_time),
-        expire_time=messages.to_timestamp(entry.expire_time),
-        last_use_time=messages.to_timestamp(entry.last_use),
+        create_time=to_timestamp(entry.create_time),
+        expire_time=to_timestamp(entry.expire_time),
+        last_use_time=to_timestamp(entry.last_use),
         hit_count=entry.hits,
-        generate_duration=policy_messages.to_duration(entry.generate_seconds),
+        generate_duration=to_duration(entry.generate_seconds),
         tags=entry.tags,
         vector=vector.tolist(),
         answer_text=entry.answer_text,
@@ -103,9 +104,9 @@ def to_entry(entry: Entry, vector: Vector) -> store_pb2.ExportedEntry:
 def from_image(message: store_pb2.ExportedImage, tenant: str) -> tuple[ImageRecord, Vector]:
     """The image of a message as `tenant` will hold it: the id is made anew, since it depends on the tenant."""
     if not message.digests or any(len(digest) != messages.DIGEST for digest in message.digests):
-        raise InvalidInput("DIGEST_MALFORMED", "image.digests: 32 bytes each, at least one.", field="image.digests")
+        raise InvalidInput("DIGEST_INVALID", "image.digests: 32 bytes each, at least one.", field="image.digests")
     if len(message.perceptual_hash) != HASH:
-        raise InvalidInput("HASH_MALFORMED", "image.perceptual_hash: 32 bytes.", field="image.perceptual_hash")
+        raise InvalidInput("HASH_INVALID", "image.perceptual_hash: 32 bytes.", field="image.perceptual_hash")
     image = ImageRecord(
         id=image_id(tenant, message.digests[0]),
         tenant=tenant,
@@ -113,7 +114,7 @@ def from_image(message: store_pb2.ExportedImage, tenant: str) -> tuple[ImageReco
         perceptual_hash=message.perceptual_hash,
         width=message.width,
         height=message.height,
-        create_time=message.create_time.ToNanoseconds() / 1e9,
+        create_time=to_seconds(message.create_time),
         fingerprint_bytes=len(message.fingerprint),
     )
     return image, finite(message.vector, "image.vector")
@@ -125,9 +126,9 @@ def from_entry(message: store_pb2.ExportedEntry, tenant: str, image: str) -> tup
         content_pb2.Answer.FromString(message.answer)
     except Exception as error:  # the parser's own exception type is no public name
         raise InvalidInput(
-            "ANSWER_MALFORMED", "image.entries.answer is no answer.", field="image.entries.answer"
+            "ANSWER_INVALID", "image.entries.answer is no answer.", field="image.entries.answer"
         ) from error
-    expire_time = message.expire_time.ToNanoseconds() / 1e9
+    expire_time = to_seconds(message.expire_time)
     entry = Entry(
         id=entry_id(tenant, image, message.space, message.normal_question),
         tenant=tenant,
@@ -140,12 +141,12 @@ def from_entry(message: store_pb2.ExportedEntry, tenant: str, image: str) -> tup
         answer_text=message.answer_text,
         model=message.model,
         model_revision=message.model_revision,
-        create_time=message.create_time.ToNanoseconds() / 1e9,
+        create_time=to_seconds(message.create_time),
         hot_until=0.0,
         expire_time=expire_time,
-        last_use=message.last_use_time.ToNanoseconds() / 1e9,
+        last_use=to_seconds(message.last_use_time),
         hits=message.hit_count,
-        generate_seconds=message.generate_duration.ToNanoseconds() / 1e9,
+        generate_seconds=to_seconds(message.generate_duration),
         tags=tuple(message.tags),
     )
     return entry, finite(message.vector, "image.entries.vector")
@@ -155,5 +156,5 @@ def finite(numbers: object, field: str) -> Vector:
     """A vector, shape (D,), of finite numbers."""
     vector = np.asarray(numbers, dtype=np.float32)
     if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
-        raise InvalidInput("VECTOR_MALFORMED", f"{field}: finite numbers, at least one.", field=field)
+        raise InvalidInput("VECTOR_INVALID", f"{field}: finite numbers, at least one.", field=field)
     return vector

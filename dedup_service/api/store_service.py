@@ -11,8 +11,9 @@ import grpc
 
 from askonce import telemetry
 from askonce.faults import InvalidInput, Precondition, Unreachable
+from askonce.names import tenant_id
 from askonce.v1 import store_pb2, store_pb2_grpc
-from dedup_service.api import messages, store_messages
+from dedup_service.api import store_messages
 from dedup_service.store.exact_cache import Hot
 from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of
 from dedup_service.usecases.image_resolver import Pictures
@@ -45,7 +46,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
 
     async def Purge(self, request: store_pb2.PurgeRequest, context: CONTEXT) -> store_pb2.PurgeResponse:
         """See the proto."""
-        tenant = messages.tenant_of(request.parent)
+        tenant = tenant_id(request.parent)
         selection = store_messages.from_purge(request, tenant, self.clock())
         try:
             deleted = await self.purge(tenant, selection, request)
@@ -83,7 +84,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         self, request: store_pb2.ExportEntriesRequest, context: CONTEXT
     ) -> AsyncIterator[store_pb2.ExportEntriesResponse]:
         """See the proto."""
-        tenant = messages.tenant_of(request.parent)
+        tenant = tenant_id(request.parent)
         header = store_messages.to_header(self.image_encoder, self.question_encoder, self.clock())
         yield store_pb2.ExportEntriesResponse(header=header)
         try:
@@ -100,7 +101,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         totals = store_pb2.ImportEntriesResponse()
         async for request in request_iterator:
             if not tenant:
-                tenant = messages.tenant_of(request.parent)
+                tenant = tenant_id(request.parent)
                 self.check_header(request)
             elif request.WhichOneof("piece") != "image":
                 raise InvalidInput("PIECE_UNEXPECTED", "After the header, every message holds an image.", field="piece")

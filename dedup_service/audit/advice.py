@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from askonce.names import child_name
 from dedup_service.audit.report import Advice, Report
 from dedup_service.policy.risk import labels_needed
 
@@ -34,7 +35,7 @@ def safety(report: Report) -> list[Advice]:
                 f"Remove {len(wrong)} stored {'answer' if len(wrong) == 1 else 'answers'} known or shown to be wrong",
                 "They are listed first under “Most suspicious reuses”. Feedback removes an entry and parts the pair "
                 "that let it be served.",
-                f"askonce feedback tenants/{first.tenant}/decisions/{first.decision} wrong",
+                f"askonce feedback {child_name(first.tenant, 'decisions', first.decision)} wrong",
             )
         )
     contradictory = len(report.intents_contradictory)

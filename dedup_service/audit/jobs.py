@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from askonce.names import ALL
 from dedup_service.audit.job import Job
 from dedup_service.audit.report import OLDEST
 from dedup_service.ledger.records import new_id
@@ -25,7 +26,7 @@ REMEMBERED = 100
 GRACE = 5.0
 """Seconds that a process told to stop may take to clean up."""
 ID = re.compile(r"[0-9a-f]{32}")
-ALL = "-"
+
 """The name that stands for all tenants."""
 
 

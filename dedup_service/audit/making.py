@@ -78,7 +78,7 @@ def make_report(
     """Reads the ledger behind `engine` and writes `out`: report.html, report.json and the pairs.
 
     The folder appears complete or not at all; an earlier report in its place is replaced. Raises AuditError with a
-    reason: LEDGER_DAMAGED, LEDGER_UNREACHABLE, OUT_NOT_OURS, DISK_FULL, OUT_UNWRITABLE.
+    reason: LEDGER_DAMAGED, LEDGER_UNAVAILABLE, OUT_NOT_OURS, DISK_FULL, OUT_UNWRITABLE.
     """
     from dedup_service.audit.page import render  # matplotlib takes a second to import, which readers need not wait for
 

@@ -110,7 +110,7 @@ SAME_FILE = ("BYTES", "PIXELS", "ALIAS")
 def open_ledger(url: str) -> Engine:
     """The ledger at `url`, to be read as it is: nothing is created or migrated.
 
-    Raises AuditError: LEDGER_ABSENT, LEDGER_NEWER, LEDGER_DAMAGED, LEDGER_UNREACHABLE, LEDGER_MALFORMED.
+    Raises AuditError: LEDGER_ABSENT, LEDGER_NEWER, LEDGER_DAMAGED, LEDGER_UNAVAILABLE, LEDGER_INVALID.
     """
     try:
         parsed = make_url(url)
@@ -118,11 +118,9 @@ def open_ledger(url: str) -> Engine:
             check_file(Path(parsed.database or ""))
         engine = open_database(url, upgrade=False)
     except ArgumentError as error:
-        raise AuditError(
-            "LEDGER_MALFORMED", f"{url!r} names no database: use sqlite:///PATH or postgresql://"
-        ) from error
+        raise AuditError("LEDGER_INVALID", f"{url!r} names no database: use sqlite:///PATH or postgresql://") from error
     except ValueError as error:
-        raise AuditError("LEDGER_MALFORMED", str(error)) from error
+        raise AuditError("LEDGER_INVALID", str(error)) from error
     except LedgerNewerError as error:
         raise AuditError("LEDGER_NEWER", f"{error}; audit it with the askonce that wrote it, or a later one") from error
     except SQLAlchemyError as error:
@@ -162,13 +160,13 @@ def unreadable(url: str, error: SQLAlchemyError) -> AuditError:
     text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if "malformed" in text or "not a database" in text:
         return AuditError("LEDGER_DAMAGED", f"the ledger {url} is damaged or half-copied ({text})")
-    return AuditError("LEDGER_UNREACHABLE", f"the ledger {url} can't be read ({text})")
+    return AuditError("LEDGER_UNAVAILABLE", f"the ledger {url} can't be read ({text})")
 
 
 def read_traffic(reader: Reader, span: Span, progress: Progress = lambda _stage, _share: None) -> Traffic:
     """All decisions of a span with their labels. Blocks; about 250 bytes a decision.
 
-    Raises AuditError: LEDGER_DAMAGED or LEDGER_UNREACHABLE when the database gives up on the way.
+    Raises AuditError: LEDGER_DAMAGED or LEDGER_UNAVAILABLE when the database gives up on the way.
     """
     try:
         expected = max(1, reader.count(span))

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import make_url
 
 from askonce import settings, telemetry
+from askonce.names import tenant_name
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.audit import labelling
 from dedup_service.audit.labelling import Session
@@ -323,7 +324,7 @@ def never_hit(peer: Peer, store: Path | None, tenant: str | None, from_service: 
 
     async def work(channel: grpc.aio.Channel) -> NeverHit:
         stub: store_pb2_grpc.StoreServiceAsyncStub = store_pb2_grpc.StoreServiceStub(channel)
-        request = store_pb2.ExportEntriesRequest(parent=f"tenants/{tenant}")
+        request = store_pb2.ExportEntriesRequest(parent=tenant_name(tenant))
         entries: list[tuple[str, str, float, int]] = []
         async for piece in stub.ExportEntries(request, timeout=3_600.0, metadata=telemetry.outgoing()):
             entries.extend(

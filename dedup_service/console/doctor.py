@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 
 from askonce import telemetry
+from askonce.names import policy_name, tenant_name
 from askonce.v1 import content_pb2, dedup_pb2, dedup_pb2_grpc, policy_pb2, policy_pb2_grpc
 from dedup_service.console.calling import Peer, with_peer
 from dedup_service.console.printing import as_json, print_json, print_table, say
@@ -126,10 +127,10 @@ async def examine(
     policies: policy_pb2_grpc.PolicyServiceAsyncStub = policy_pb2_grpc.PolicyServiceStub(channel)
     named = tenant or OWN_TENANT
     info = await stub.GetDedupInfo(
-        dedup_pb2.GetDedupInfoRequest(parent=f"tenants/{named}"), timeout=timeout, metadata=telemetry.outgoing()
+        dedup_pb2.GetDedupInfoRequest(parent=tenant_name(named)), timeout=timeout, metadata=telemetry.outgoing()
     )
     policy = await policies.GetPolicy(
-        policy_pb2.GetPolicyRequest(name=f"tenants/{named}/policy"), timeout=timeout, metadata=telemetry.outgoing()
+        policy_pb2.GetPolicyRequest(name=policy_name(named)), timeout=timeout, metadata=telemetry.outgoing()
     )
     number = str(secrets.randbelow(900_000) + 100_000)
     probe = Probe(stub, timeout)
@@ -162,7 +163,7 @@ class Probe:
             model_revision=self.space.model_revision,
         )  # fmt: skip
         stored = await self.stub.Remember(
-            dedup_pb2.RememberRequest(parent=f"tenants/{OWN_TENANT}", ticket=first.miss.ticket, answer=answer),
+            dedup_pb2.RememberRequest(parent=tenant_name(OWN_TENANT), ticket=first.miss.ticket, answer=answer),
             timeout=self.timeout, metadata=telemetry.outgoing(),
         )  # fmt: skip
         verdict = "ok" if stored.stored else "FAIL"
@@ -187,7 +188,7 @@ class Probe:
         digest = hashlib.sha256(content).digest()
         self.digests.add(digest)
         request = dedup_pb2.LookupRequest(
-            parent=f"tenants/{OWN_TENANT}",
+            parent=tenant_name(OWN_TENANT),
             image_digest=digest,
             question=content_pb2.Question(text=question),
             space=self.space,
@@ -219,7 +220,7 @@ class Probe:
     async def clean(self) -> None:
         """Removes every probe."""
         for digest in self.digests:
-            request = dedup_pb2.ForgetRequest(parent=f"tenants/{OWN_TENANT}", image_digest=digest)
+            request = dedup_pb2.ForgetRequest(parent=tenant_name(OWN_TENANT), image_digest=digest)
             await self.stub.Forget(request, timeout=self.timeout, metadata=telemetry.outgoing())
 
 

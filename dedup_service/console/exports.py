@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from askonce.names import tenant_name
+from askonce.times import to_seconds
 from askonce.v1 import store_pb2
 from dedup_service.console.calling import Failure
 
@@ -85,7 +87,7 @@ class Writer:
             "format_version": header.format_version,
             "image_encoder": header.image_encoder,
             "question_encoder": header.question_encoder,
-            "create_time": header.create_time.ToNanoseconds() / 1e9,
+            "create_time": to_seconds(header.create_time),
             "tenant": self.tenant,
         }
 
@@ -93,13 +95,13 @@ class Writer:
         """Adds an image with its entries."""
         row = {name: getattr(image, name) for name in ("perceptual_hash", "width", "height", "fingerprint")}
         row |= {"digests": list(image.digests), "vector": list(image.vector)}
-        row["create_time"] = image.create_time.ToNanoseconds() / 1e9
+        row["create_time"] = to_seconds(image.create_time)
         self.image_rows.append(row)
         for entry in image.entries:
             copied = {name: getattr(entry, name) for name in ENTRIES.names if name not in ("image", "generate_seconds")}
-            copied |= {name: copied[name].ToNanoseconds() / 1e9 for name in TIMES}
+            copied |= {name: to_seconds(copied[name]) for name in TIMES}
             copied |= {"tags": list(entry.tags), "vector": list(entry.vector), "image": self.images}
-            copied["generate_seconds"] = entry.generate_duration.ToNanoseconds() / 1e9
+            copied["generate_seconds"] = to_seconds(entry.generate_duration)
             self.entry_rows.append(copied)
             self.entries += 1
         self.images += 1
@@ -155,7 +157,7 @@ async def messages(
     """An export with its header as the messages of an import."""
     message = store_pb2.ExportHeader(**{k: header[k] for k in ("format_version", "image_encoder", "question_encoder")})
     message.create_time.FromNanoseconds(round(header["create_time"] * 1e9))
-    yield store_pb2.ImportEntriesRequest(parent=f"tenants/{tenant}", header=message)
+    yield store_pb2.ImportEntriesRequest(parent=tenant_name(tenant), header=message)
     entries = read_entries(folder, ENTRIES.names)
     waiting = next(entries, None)
     number = 0

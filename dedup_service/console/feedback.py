@@ -22,7 +22,7 @@ def feedback(peer: Peer, decision: str, verdict: str, correct: str, comment: str
     """Say whether the answer behind DECISION (tenants/TENANT/decisions/ID) was right. A wrong one goes at once."""
     tenant, found, _ = decision.partition("/decisions/")
     if not found or not tenant.startswith("tenants/"):
-        raise Failure(f"NAME_MALFORMED: {decision!r} is not tenants/TENANT/decisions/ID")
+        raise Failure(f"NAME_INVALID: {decision!r} is not tenants/TENANT/decisions/ID")
     chosen = answer_pb2.VERDICT_RIGHT if verdict == "right" else answer_pb2.VERDICT_WRONG
 
     async def work(channel: grpc.aio.Channel) -> dedup_pb2.LearnResponse:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from askonce import telemetry
+from askonce.names import policy_name
+from askonce.times import to_duration
 from askonce.v1 import policy_pb2, policy_pb2_grpc
 from dedup_service.console.calling import Peer, with_peer
 from dedup_service.console.printing import as_json, moment, print_json, print_table, say
@@ -36,7 +37,7 @@ def get(peer: Peer, tenant: str, json_: bool) -> None:
     """Show the policy in force."""
 
     async def work(channel: grpc.aio.Channel) -> policy_pb2.Policy:
-        request = policy_pb2.GetPolicyRequest(name=f"tenants/{tenant}/policy")
+        request = policy_pb2.GetPolicyRequest(name=policy_name(tenant))
         return await stub_of(channel).GetPolicy(request, timeout=peer.timeout, metadata=telemetry.outgoing())
 
     show(peer.call(work), json_)
@@ -82,7 +83,7 @@ def revisions(peer: Peer, tenant: str, limit: int, json_: bool) -> None:
         token = ""
         while len(found) < limit:
             request = policy_pb2.ListPolicyRevisionsRequest(
-                name=f"tenants/{tenant}/policy", page_size=min(100, limit - len(found)), page_token=token
+                name=policy_name(tenant), page_size=min(100, limit - len(found)), page_token=token
             )
             page = await stub_of(channel).ListPolicyRevisions(
                 request, timeout=peer.timeout, metadata=telemetry.outgoing()
@@ -117,9 +118,7 @@ def rollback(peer: Peer, revision: int, tenant: str, note: str, etag: str, json_
     """Bring the policy of an earlier REVISION back; 0 is the service's default."""
 
     async def work(channel: grpc.aio.Channel) -> policy_pb2.Policy:
-        request = policy_pb2.RollbackPolicyRequest(
-            name=f"tenants/{tenant}/policy", revision=revision, etag=etag, note=note
-        )
+        request = policy_pb2.RollbackPolicyRequest(name=policy_name(tenant), revision=revision, etag=etag, note=note)
         response = await stub_of(channel).RollbackPolicy(request, timeout=peer.timeout, metadata=telemetry.outgoing())
         return response.policy
 
@@ -139,7 +138,7 @@ def preview(peer: Peer, assignments: tuple[str, ...], tenant: str, window: float
 
     async def work(channel: grpc.aio.Channel) -> policy_pb2.PreviewPolicyResponse:
         request = policy_pb2.PreviewPolicyRequest(
-            policy=message, update_mask=FieldMask(paths=mask), window=length(window), example_count=examples
+            policy=message, update_mask=FieldMask(paths=mask), window=to_duration(window), example_count=examples
         )
         return await stub_of(channel).PreviewPolicy(
             request, timeout=max(STUDY, peer.timeout), metadata=telemetry.outgoing()
@@ -183,7 +182,7 @@ def suggest(peer: Peer, tenant: str, window: float, json_: bool) -> None:
     """Suggest the thresholds with the most hits whose wrong answers stay inside the error budget."""
 
     async def work(channel: grpc.aio.Channel) -> policy_pb2.SuggestPolicyResponse:
-        request = policy_pb2.SuggestPolicyRequest(name=f"tenants/{tenant}/policy", window=length(window))
+        request = policy_pb2.SuggestPolicyRequest(name=policy_name(tenant), window=to_duration(window))
         return await stub_of(channel).SuggestPolicy(
             request, timeout=max(STUDY, peer.timeout), metadata=telemetry.outgoing()
         )
@@ -226,13 +225,6 @@ def show(found: policy_pb2.Policy, json_: bool) -> None:
         return
     made = f", made {moment(found.create_time.seconds)} UTC" if found.HasField("create_time") else ", the default"
     print_table(("field", "value"), rows_of(found), f"{found.name}, revision {found.revision}{made}, etag {found.etag}")
-
-
-def length(seconds: float) -> Duration:
-    """A length of time as a message."""
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
 
 
 def interval(rate: policy_pb2.RateInterval) -> str:

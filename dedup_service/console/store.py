@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from askonce import telemetry
+from askonce.names import tenant_name
+from askonce.times import to_duration
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.console import exports
 from dedup_service.console.calling import Failure, Peer, with_peer
@@ -56,7 +58,7 @@ def purge(
 ) -> None:
     """Remove what every given condition applies to; asks first, with the count."""
     request = store_pb2.PurgeRequest(
-        parent=f"tenants/{tenant}",
+        parent=tenant_name(tenant),
         image_digest=digest_of(image) if image else b"",
         model=model,
         model_revision=model_revision,
@@ -104,11 +106,7 @@ def digest_of(image: str) -> bytes:
 
 def length(seconds: float | None) -> Duration | None:
     """A length of time as a message; None when not given."""
-    if seconds is None:
-        return None
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
+    return None if seconds is None else to_duration(seconds)
 
 
 @click.command()
@@ -123,7 +121,7 @@ def export(peer: Peer, tenant: str, out: Path, json_: bool) -> None:
             shown = progress.add_task("exporting")
 
             async def work(channel: grpc.aio.Channel) -> None:
-                request = store_pb2.ExportEntriesRequest(parent=f"tenants/{tenant}")
+                request = store_pb2.ExportEntriesRequest(parent=tenant_name(tenant))
                 async for piece in stub_of(channel).ExportEntries(
                     request, timeout=HOURS, metadata=telemetry.outgoing()
                 ):

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from askonce.names import is_tenant_id, policy_name
+from askonce.times import to_duration
 from askonce.v1 import policy_pb2
 from dedup_service.api import policy_messages
 from dedup_service.policy.policy import FIELDS, Policy
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
-TENANT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def seconds_of(text: str) -> float:
@@ -70,7 +71,7 @@ class Tenant(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id, without "tenants/"."""
         plain = str(value).removeprefix("tenants/")
-        if not TENANT.fullmatch(plain):
+        if not is_tenant_id(plain):
             self.fail(f"{value!r} is no tenant: use 1 to 63 of a-z, 0-9 and -", param, ctx)
         return plain
 
@@ -82,7 +83,7 @@ tenant_option = click.option("--tenant", type=TENANT_OPTION, required=True, help
 def from_assignments(tenant: str, assignments: Sequence[str]) -> tuple[policy_pb2.Policy, list[str]]:
     """The message and the mask of "name=value" words. A value is read by the field's type: a share may be "1%", a time
     "2h", a list "a,b"; "name=" alone puts the field back to its default. Raises click.BadParameter."""
-    message = policy_pb2.Policy(name=f"tenants/{tenant}/policy")
+    message = policy_pb2.Policy(name=policy_name(tenant))
     mask: list[str] = []
     for word in assignments:
         name, equals, raw = word.partition("=")
@@ -110,7 +111,7 @@ def put(message: policy_pb2.Policy, name: str, raw: str) -> None:
             raise ValueError(f"one of {', '.join(kind)}, not {raw!r}")
         setattr(message, name, wire_kind.Value(f"{prefix}{raw.upper()}"))
     elif name in policy_messages.DURATIONS:
-        getattr(message, name).CopyFrom(policy_messages.to_duration(seconds_of(raw)))
+        getattr(message, name).CopyFrom(to_duration(seconds_of(raw)))
     elif name == "protected_terms":
         message.protected_terms.extend(term.strip() for term in re.split(r"[,，]", raw) if term.strip())
     elif isinstance(default, bool):

@@ -30,7 +30,7 @@ class PictureError(Exception):
 
     Attributes:
         reason: stable UPPER_SNAKE word: IMAGE_EMPTY, IMAGE_UNREADABLE, IMAGE_TRUNCATED, IMAGE_TYPE_UNSUPPORTED,
-            IMAGE_TOO_LARGE, IMAGE_TOO_SMALL or IMAGE_ASPECT_UNSUPPORTED.
+            IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SMALL or IMAGE_ASPECT_UNSUPPORTED.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -81,7 +81,7 @@ def open_picture(content: bytes, *, max_bytes: int = 5 * 2**20, max_pixels: int 
     image = _identify(content)
     width, height = image.size
     if width * height > max_pixels:
-        raise PictureError("IMAGE_TOO_LARGE", f"the image has {width}x{height} pixels, more than {max_pixels}")
+        raise PictureError("IMAGE_TOO_MANY_PIXELS", f"the image has {width}x{height} pixels, more than {max_pixels}")
     if min(width, height) < MIN_SIDE:
         raise PictureError("IMAGE_TOO_SMALL", f"the image is {width}x{height}, a side is under {MIN_SIDE} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -116,7 +116,7 @@ def _identify(content: bytes) -> Image.Image:
             raise PictureError("IMAGE_UNREADABLE", "the image has a known type but can't be decoded") from error
         raise PictureError("IMAGE_TYPE_UNSUPPORTED", "the image is not JPEG, PNG or WebP") from error
     except Image.DecompressionBombError as error:
-        raise PictureError("IMAGE_TOO_LARGE", "the image has far too many pixels") from error
+        raise PictureError("IMAGE_TOO_MANY_PIXELS", "the image has far too many pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise _broken(error) from error
 

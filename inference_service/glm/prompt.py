@@ -156,7 +156,7 @@ class Prompter:
         try:
             patches: int = self.processor.image_processor.get_number_of_image_patches(height, width, sizes)
         except (ValueError, ZeroDivisionError) as error:
-            raise BadAskError("IMAGE_TOO_LONG", "the model can't look at an image of this shape") from error
+            raise BadAskError("IMAGE_ASPECT_UNSUPPORTED", "the model can't look at an image of this shape") from error
         return patches // int(self.processor.image_processor.merge_size) ** 2
 
     def render(self, ask: Ask) -> tuple[str, str, str]:

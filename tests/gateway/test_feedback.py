@@ -25,8 +25,8 @@ async def test_feedback_reaches_dedup(system: Running) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [
-        ({"decision": "", "verdict": 1}, "DECISION_INVALID", "decision"),
-        ({"decision": "tenants/a/entries/b", "verdict": 1}, "DECISION_INVALID", "decision"),
+        ({"decision": "", "verdict": 1}, "NAME_INVALID", "decision"),
+        ({"decision": "tenants/a/entries/b", "verdict": 1}, "NAME_INVALID", "decision"),
         ({"decision": "tenants/a/decisions/b"}, "ENUM_UNKNOWN", "verdict"),
         ({"decision": "tenants/a/decisions/b", "verdict": 9}, "ENUM_UNKNOWN", "verdict"),
         ({"decision": "tenants/a/decisions/b", "verdict": 1, "correct_text": "x" * 4_001}, "TEXT_TOO_LONG",

@@ -98,9 +98,9 @@ async def test_what_can_never_be_answered_fails_with_its_reason(system: Running)
         (job_pb2.CreateJobRequest(request=request_for(picture(), "")), "QUESTION_EMPTY"),
         (job_pb2.CreateJobRequest(), "IMAGE_REQUIRED"),
         (job_pb2.CreateJobRequest(request=request_for(picture(), "x"), job_id="../x"), "JOB_ID_INVALID"),
-        (job_pb2.CreateJobRequest(request=request_for(picture(), "x"), parent="tenants/../x"), "PARENT_INVALID"),
+        (job_pb2.CreateJobRequest(request=request_for(picture(), "x"), parent="tenants/../x"), "TENANT_INVALID"),
         (job_pb2.CreateJobRequest(request=request_for(picture(), "x", parent="tenants/a"), parent="tenants/b"),
-         "PARENT_INVALID"),
+         "TENANT_INVALID"),
     ],
 )  # fmt: skip
 async def test_bad_jobs_are_refused_at_once(system: Running, request_: job_pb2.CreateJobRequest, reason: str) -> None:

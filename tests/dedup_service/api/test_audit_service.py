@@ -131,11 +131,11 @@ async def test_one_at_a_time_and_cancellable(peer: Peer) -> None:
 
 async def test_wrong_requests_have_reasons(peer: Peer) -> None:
     """Names, ranges and tokens are checked before anything is started."""
-    assert await peer.reason(peer.create("acme")) == "TENANT_MALFORMED"
+    assert await peer.reason(peer.create("acme")) == "TENANT_INVALID"
     assert await peer.reason(peer.create(window=Duration(seconds=1))) == "OUT_OF_RANGE"
     assert await peer.reason(peer.create(max_wrong_rate=0.9)) == "OUT_OF_RANGE"
-    assert await peer.reason(peer.create(currency_code="§")) == "CURRENCY_MALFORMED"
+    assert await peer.reason(peer.create(currency_code="§")) == "CURRENCY_INVALID"
     get = peer.audits.GetAuditReport(audit_pb2.GetAuditReportRequest(name="tenants/../auditReports/x"), timeout=10)
-    assert await peer.reason(get) == "NAME_MALFORMED"
+    assert await peer.reason(get) == "NAME_INVALID"
     unknown = peer.operations.GetOperation(operations_pb2.GetOperationRequest(name="operations/x"), timeout=10)
     assert await peer.reason(unknown) == "OPERATION_UNKNOWN"

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from askonce.faults import InvalidInput
+from askonce.names import child_id
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from dedup_service.api import messages
 from dedup_service.usecases.query import CacheMode
@@ -29,18 +30,18 @@ def request(**changes: object) -> dedup_pb2.LookupRequest:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"parent": "acme"}, "TENANT_MALFORMED"),
-        ({"parent": "tenants/Acme"}, "TENANT_MALFORMED"),
-        ({"parent": "tenants/" + "a" * 64}, "TENANT_MALFORMED"),
-        ({"image_digest": b"short"}, "DIGEST_MALFORMED"),
+        ({"parent": "acme"}, "TENANT_INVALID"),
+        ({"parent": "tenants/Acme"}, "TENANT_INVALID"),
+        ({"parent": "tenants/" + "a" * 64}, "TENANT_INVALID"),
+        ({"image_digest": b"short"}, "DIGEST_INVALID"),
         ({"image_content": b"another file"}, "DIGEST_MISMATCH"),
         ({"question": content_pb2.Question(text=" ？ ")}, "QUESTION_EMPTY"),
         ({"question": content_pb2.Question(text="x" * 4001)}, "QUESTION_TOO_LONG"),
         ({"cache_mode": 99}, "ENUM_UNKNOWN"),
         ({"limits": answer_pb2.ReuseLimits(min_image_score=1.5)}, "OUT_OF_RANGE"),
         ({"limits": answer_pb2.ReuseLimits(min_question_score=math.nan)}, "OUT_OF_RANGE"),
-        ({"tags": ["t"] * 9}, "TAGS_MALFORMED"),
-        ({"tags": [""]}, "TAGS_MALFORMED"),
+        ({"tags": ["t"] * 9}, "TAG_INVALID"),
+        ({"tags": [""]}, "TAG_INVALID"),
     ],
 )
 def test_a_malformed_look_up_is_refused(changes: dict[str, object], reason: str) -> None:
@@ -105,5 +106,5 @@ def test_defaults_spelt_out_are_the_same_space() -> None:
 def test_a_foreign_or_malformed_name_is_refused(name: str) -> None:
     """A tenant can name its own entries only."""
     with pytest.raises(InvalidInput) as caught:
-        messages.id_in(name, "acme", "entries", "entry")
-    assert caught.value.reason == "NAME_MALFORMED"
+        child_id(name, "acme", "entries", "entry")
+    assert caught.value.reason == "NAME_INVALID"

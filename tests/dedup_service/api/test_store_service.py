@@ -212,7 +212,7 @@ async def test_a_purge_says_what_it_means(peer: Peer) -> None:
     assert await peer.fails() == "CONDITIONS_MISSING"
     assert await peer.fails(all=True, tag="march") == "CONDITIONS_CONFLICT"
     assert await peer.fails(stale_encoders=True, all=True) == "CONDITIONS_CONFLICT"
-    assert await peer.fails(image_digest=b"short") == "DIGEST_MALFORMED"
+    assert await peer.fails(image_digest=b"short") == "DIGEST_INVALID"
     assert await peer.fails(model_revision="1") == "MODEL_MISSING"
     assert await peer.fails(min_age=Duration(seconds=-1)) == "OUT_OF_RANGE"
     assert len(await peer.export("acme")) == 3
@@ -287,6 +287,6 @@ async def test_foreign_and_broken_imports_are_refused(peer: Peer) -> None:
     assert (await refused(image))[1] == "HEADER_MISSING"
     assert (await refused())[1] == "HEADER_MISSING"
     assert (await refused(header, header))[1] == "PIECE_UNEXPECTED"
-    assert (await refused(header, broken))[1] == "DIGEST_MALFORMED"
-    assert (await refused(header, nan))[1] == "VECTOR_MALFORMED"
+    assert (await refused(header, broken))[1] == "DIGEST_INVALID"
+    assert (await refused(header, nan))[1] == "VECTOR_INVALID"
     assert len(await peer.export("third")) == 1

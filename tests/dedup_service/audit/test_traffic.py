@@ -112,9 +112,9 @@ def test_what_is_no_ledger_is_refused(made: Made, tmp_path: Path) -> None:
     other.commit()
     other.close()
     assert refused(f"sqlite:///{tmp_path / 'other.sqlite'}") == "LEDGER_ABSENT"
-    assert refused("mysql://host/name") == "LEDGER_MALFORMED"
-    assert refused("not a url") == "LEDGER_MALFORMED"
-    assert refused("postgresql://nobody@127.0.0.1:1/none") == "LEDGER_UNREACHABLE"
+    assert refused("mysql://host/name") == "LEDGER_INVALID"
+    assert refused("not a url") == "LEDGER_INVALID"
+    assert refused("postgresql://nobody@127.0.0.1:1/none") == "LEDGER_UNAVAILABLE"
 
 
 def test_a_ledger_from_the_future_is_refused(ledger: Made) -> None:

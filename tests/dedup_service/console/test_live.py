@@ -131,7 +131,7 @@ def test_export_import_purge_and_feedback(target: str, tmp_path: Path) -> None:
     run(target, "purge", "--tenant", OWN_TENANT, "--all", "--yes")
     unknown = run(target, "feedback", f"tenants/acme/decisions/{'0' * 32}", "wrong", code=2)
     assert "DECISION_UNKNOWN" in unknown
-    assert "NAME_MALFORMED" in run(target, "feedback", "nonsense", "wrong", code=2)
+    assert "NAME_INVALID" in run(target, "feedback", "nonsense", "wrong", code=2)
 
 
 def test_nobody_at_the_address() -> None:

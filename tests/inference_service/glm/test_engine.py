@@ -208,8 +208,8 @@ async def test_control_tokens_in_user_text_stay_text(opening: Opening) -> None:
         (asking(image=b""), "IMAGE_UNREADABLE"),
         (asking(image=b"GIF89a" + bytes(100)), "IMAGE_UNREADABLE"),
         (asking(image=picture(1)[:300]), "IMAGE_UNREADABLE"),
-        (asking(image=picture(1, 900, 4)), "IMAGE_TOO_LONG"),
-        (asking(image=picture(1, 1200, 1000)), "IMAGE_TOO_LARGE"),
+        (asking(image=picture(1, 900, 4)), "IMAGE_ASPECT_UNSUPPORTED"),
+        (asking(image=picture(1, 1200, 1000)), "IMAGE_TOO_MANY_PIXELS"),
         (asking("word " * 20_000), "TOO_MANY_TOKENS"),
     ],
 )
