@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from askonce import telemetry
 from askonce.faults import Absent, Fault, TooLate, Unreachable
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
-from gateway import images, metrics
+from gateway import images, metrics, response_format
 from gateway.ask import Ask, generate_request, lookup_request
 from gateway.background import Background
 from gateway.clients import DedupClient, DedupDown, InferenceClient
@@ -273,7 +273,7 @@ class Answering:
             outcome = await other.outcome(Deadline.after(self.timeouts.join))
         except TooLate:
             return False
-        if not storable(outcome.answer):
+        if not storable(outcome.answer, ask.params):
             return False
         metrics.COALESCED.labels("near").inc()
         settle(flight, Outcome(outcome.answer, coalesced(found, outcome, "COALESCED")))
@@ -316,7 +316,7 @@ class Answering:
         ticket = found.miss.ticket
         if not ticket or ask.mode == answer_pb2.CACHE_MODE_NO_STORE:
             return
-        if not storable(answer):
+        if not storable(answer, ask.params):
             metrics.REMEMBERED.labels("unfit").inc()
             return
         if (answer.model, answer.model_revision) != (ask.model.name, ask.model.revision):
@@ -342,6 +342,8 @@ class Answering:
         provenance = content_pb2.Provenance(
             source=content_pb2.SOURCE_CACHE, reason=hit.reason, entry=hit.entry, store_time=hit.store_time
         )
+        if hit.HasField("generate_duration"):
+            provenance.saved_duration.CopyFrom(hit.generate_duration)
         trace(provenance, found)
         evidence = found.response.evidence
         metrics.TIERS.labels(
@@ -380,9 +382,11 @@ class Answering:
         return response
 
 
-def storable(answer: content_pb2.Answer) -> bool:
-    """Whether an answer is whole, unfiltered and says something."""
-    return answer.finish_reason == content_pb2.FINISH_REASON_STOP and bool(answer.text.strip())
+def storable(answer: content_pb2.Answer, params: content_pb2.GenerationParams) -> bool:
+    """Whether an answer is whole, unfiltered, says something, and has the form that was asked for."""
+    if answer.finish_reason != content_pb2.FINISH_REASON_STOP or not answer.text.strip():
+        return False
+    return not params.HasField("response_format") or response_format.holds(params.response_format, answer.text)
 
 
 def pieces(answer: content_pb2.Answer) -> list[Event]:

@@ -13,6 +13,7 @@ from typing import Any
 from askonce.faults import InvalidInput
 from askonce.names import split_child, tenant_id, tenant_name
 from askonce.v1 import answer_pb2, content_pb2
+from gateway import response_format
 from gateway.settings import TextLimits
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
@@ -25,6 +26,8 @@ ROLES = frozenset((content_pb2.ROLE_USER, content_pb2.ROLE_ASSISTANT))
 
 MAX_TOKENS = (1, 4_096)
 MAX_PIXELS = (12_544, 4_816_896)
+TOP_K = (0, 1_000_000)
+PENALTY = (-2.0, 2.0)
 DEFAULT_MAX_TOKENS = 128
 MAX_TAGS, MAX_TAG_CHARS = 8, 63
 MAX_STOPS, MAX_STOP_CHARS = 4, 64
@@ -100,6 +103,18 @@ def check_params(params: content_pb2.GenerationParams, field: str = "params") ->
         raise out_of_range(f"{field}.top_p", params.top_p, "above 0", 1.0)
     if params.HasField("max_pixels"):
         check_range(params.max_pixels, *MAX_PIXELS, f"{field}.max_pixels")
+    if params.HasField("repetition_penalty") and not 0.0 < params.repetition_penalty <= 2.0:
+        raise out_of_range(f"{field}.repetition_penalty", params.repetition_penalty, "above 0", 2.0)
+    if params.HasField("top_k"):
+        check_range(params.top_k, *TOP_K, f"{field}.top_k")
+    if params.HasField("min_p"):
+        check_range(params.min_p, 0.0, 1.0, f"{field}.min_p")
+    if params.HasField("presence_penalty"):
+        check_range(params.presence_penalty, *PENALTY, f"{field}.presence_penalty")
+    if params.HasField("frequency_penalty"):
+        check_range(params.frequency_penalty, *PENALTY, f"{field}.frequency_penalty")
+    if params.HasField("response_format"):
+        response_format.check(params.response_format, f"{field}.response_format")
     if len(params.stop) > MAX_STOPS:
         raise too_long("STOP_TOO_MANY", f"{field}.stop", len(params.stop), MAX_STOPS, "strings")
     for number, stop in enumerate(params.stop):
@@ -173,7 +188,8 @@ def unknown_enum(field: str, value: int) -> InvalidInput:
 def canonical(params: content_pb2.GenerationParams) -> content_pb2.GenerationParams:
     """The parameters with every default written out, so that equal settings are equal messages.
 
-    Greedy decoding (temperature 0) looks at neither `top_p` nor `seed`.
+    Greedy decoding (temperature 0) looks at neither `top_p`, `top_k`, `min_p` nor `seed`. What changes nothing is left
+    out.
     """
     temperature = params.temperature if params.HasField("temperature") else 0.0
     plain = content_pb2.GenerationParams(
@@ -187,6 +203,13 @@ def canonical(params: content_pb2.GenerationParams) -> content_pb2.GenerationPar
         plain.seed = params.seed
     if params.HasField("max_pixels"):
         plain.max_pixels = params.max_pixels
+    if params.HasField("repetition_penalty") and params.repetition_penalty != 1.0:
+        plain.repetition_penalty = params.repetition_penalty
+    for name in ("presence_penalty", "frequency_penalty", *(("top_k", "min_p") if temperature else ())):
+        if getattr(params, name):  # 0, set or not, changes nothing
+            setattr(plain, name, getattr(params, name))
+    if params.HasField("response_format"):
+        plain.response_format.CopyFrom(response_format.canonical(params.response_format))
     return plain
 
 

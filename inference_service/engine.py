@@ -24,6 +24,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """The form of an answer that a program reads: a JSON object, or what a schema allows."""
+
+    schema: str = ""
+    """A JSON Schema as text, its properties in the order in which they are written; empty for any JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How to generate. The defaults are greedy decoding of at most 128 tokens."""
 
@@ -41,6 +49,18 @@ class Sampling:
     """Whether the model may think before it answers."""
     max_pixels: int | None = None
     """The most pixels of the image to look at; None means the engine's limit."""
+    repetition_penalty: float = 1.0
+    """Divides the scores of tokens that prompt or answer hold already; above 0 and up to 2, 1 changes nothing."""
+    top_k: int = 0
+    """How many of the likeliest tokens sampling chooses from; 0 means all."""
+    min_p: float = 0.0
+    """The least share of the likeliest token's probability that a sampled token may have, 0 to 1."""
+    presence_penalty: float = 0.0
+    """Taken from the scores of tokens that the answer holds already, -2 to 2."""
+    frequency_penalty: float = 0.0
+    """Taken from a token's score for each time that the answer holds it, -2 to 2."""
+    response_format: ResponseFormat | None = None
+    """The form that the answer must have; None for free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +81,17 @@ class Ask:
     """The moment, on the clock of `time.monotonic`, after which nobody waits for the answer."""
     background: bool = False
     """Whether nobody waits: such work runs only when nothing else does."""
+
+
+OPTIONAL_PARAMS = (
+    "repetition_penalty",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "response_format",
+)
+"""Fields of Sampling that an engine need not honour; one that does not refuses requests that set them."""
 
 
 class Finish(Enum):
@@ -145,6 +176,10 @@ class EngineInfo:
     caches: tuple[CacheState, ...] = ()
     can_judge: bool = False
     versions: tuple[str, ...] = ()
+    supported_params: frozenset[str] = frozenset()
+    """Which of `OPTIONAL_PARAMS` the engine honours."""
+    max_images: int = 1
+    """The most images that one request may have."""
 
 
 class EngineError(Exception):

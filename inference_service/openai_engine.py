@@ -28,6 +28,8 @@ from inference_service.engine import (
     Finish,
     Judgement,
     Piece,
+    ResponseFormat,
+    Sampling,
     StageTimes,
     Usage,
 )
@@ -42,6 +44,10 @@ MOST_ERROR_BYTES = 2_000
 
 MOST_ANSWER_CHARACTERS = 1_000_000
 """A stream that goes on beyond this is malformed."""
+
+VENDOR_PARAMS = ("repetition_penalty", "top_k", "min_p")
+"""Parameters that vLLM and SGLang take beside OpenAI's."""
+PENALTIES = ("presence_penalty", "frequency_penalty")
 
 FINISHES = {"stop": Finish.STOP, "length": Finish.LENGTH, "content_filter": Finish.FILTERED}
 
@@ -84,6 +90,10 @@ class OpenAISettings:
     """Images of more pixels are made smaller before they are sent."""
     max_source_pixels: int = 100_000_000
     """Images that decode to more pixels are refused."""
+    vendor_params: bool = True
+    """Whether the servers take `repetition_penalty`, `top_k` and `min_p`; vLLM and SGLang do, OpenAI's own do not."""
+    response_format: bool = True
+    """Whether the servers hold the model to `response_format`."""
     judge: bool = True
     """Whether CompareQuestions asks the model; needs log-probabilities from the server."""
     judge_temperature: float = 1.0
@@ -271,6 +281,12 @@ class OpenAIEngine:
             body["stop"] = list(sampling.stop)
         if self.settings.template_kwargs:
             body["chat_template_kwargs"] = {"enable_thinking": sampling.thinking}
+        plain_sampling = Sampling()
+        for name in VENDOR_PARAMS + PENALTIES:
+            if (value := getattr(sampling, name)) != getattr(plain_sampling, name):
+                body[name] = value
+        if sampling.response_format is not None:
+            body["response_format"] = response_format(sampling.response_format)
         return body
 
     def data_uri(self, ask: Ask) -> str:
@@ -449,11 +465,26 @@ class OpenAIEngine:
             max_pixels_limit=self.settings.max_pixels_limit,
             can_judge=self.can_judge,
             versions=(f"httpx {httpx.__version__}",),
+            supported_params=frozenset(
+                (
+                    *PENALTIES,
+                    *(VENDOR_PARAMS if self.settings.vendor_params else ()),
+                    *(("response_format",) if self.settings.response_format else ()),
+                )
+            ),
         )
 
     def healthy(self) -> bool:
         """Whether any server is there and takes requests."""
         return self.client is not None and self.upstreams.available()
+
+
+def response_format(form: ResponseFormat) -> dict[str, Any]:
+    """The form of an answer as OpenAI's protocol has it."""
+    if not form.schema:
+        return {"type": "json_object"}
+    schema = json.loads(form.schema)
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
 
 
 def remaining(deadline: float) -> float:

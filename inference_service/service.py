@@ -140,6 +140,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             caches=[wire.to_cache(state) for state in info.caches],
             can_judge=info.can_judge,
             versions=info.versions,
+            supported_params=sorted(info.supported_params),
+            max_images=info.max_images,
         )
 
     def deadline(self, context: grpc.aio.ServicerContext[Any, Any]) -> float:

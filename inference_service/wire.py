@@ -12,6 +12,7 @@ from askonce.faults import InvalidInput
 from askonce.times import to_duration, to_timestamp
 from askonce.v1 import content_pb2, inference_pb2
 from inference_service.engine import (
+    OPTIONAL_PARAMS,
     Ask,
     CacheState,
     Completed,
@@ -19,6 +20,7 @@ from inference_service.engine import (
     Finish,
     Judgement,
     Piece,
+    ResponseFormat,
     Role,
     Sampling,
     StageTimes,
@@ -58,7 +60,7 @@ def from_generate(
         question=from_text(request.question.text, "QUESTION", "question.text", limits.max_question_chars),
         history=from_history(request.question.history, limits),
         language=request.question.answer_language_code,
-        sampling=from_params(request.params, info.max_tokens_limit),
+        sampling=supported(from_params(request.params, info.max_tokens_limit), info),
         deadline=deadline,
         background=request.priority == inference_pb2.PRIORITY_BACKGROUND,
     )
@@ -124,6 +126,11 @@ def from_params(params: content_pb2.GenerationParams, max_tokens_limit: int) -> 
     top_p = within(params.top_p, 0, 1, "top_p") if params.HasField("top_p") else 1.0
     if top_p == 0:
         raise out_of_range("top_p", "above 0 and up to 1")
+    repetition_penalty = (
+        within(params.repetition_penalty, 0, 2, "repetition_penalty") if params.HasField("repetition_penalty") else 1.0
+    )
+    if repetition_penalty == 0:
+        raise out_of_range("repetition_penalty", "above 0 and up to 2")
     max_pixels = within(params.max_pixels, *PIXELS, "max_pixels") if params.HasField("max_pixels") else None
     if len(params.stop) > STOPS or not all(1 <= len(stop) <= STOP_CHARS for stop in params.stop):
         raise out_of_range("stop", f"at most {STOPS} strings of 1 to {STOP_CHARS} characters")
@@ -135,7 +142,32 @@ def from_params(params: content_pb2.GenerationParams, max_tokens_limit: int) -> 
         stop=tuple(params.stop),
         thinking=params.thinking,
         max_pixels=None if max_pixels is None else int(max_pixels),
+        repetition_penalty=repetition_penalty,
+        top_k=int(within(params.top_k, 0, 1_000_000, "top_k")),
+        min_p=within(params.min_p, 0, 1, "min_p"),
+        presence_penalty=within(params.presence_penalty, -2, 2, "presence_penalty"),
+        frequency_penalty=within(params.frequency_penalty, -2, 2, "frequency_penalty"),
+        response_format=from_response_format(params.response_format) if params.HasField("response_format") else None,
     )
+
+
+def from_response_format(form: content_pb2.ResponseFormat) -> ResponseFormat:
+    """The form of an answer. Raises InvalidInput for none."""
+    kind = form.WhichOneof("format")
+    if kind is None or (kind == "json_object" and not form.json_object):
+        raise out_of_range("response_format", "json_object that is true, or a json_schema")
+    return ResponseFormat(form.json_schema.schema if kind == "json_schema" else "")
+
+
+def supported(sampling: Sampling, info: EngineInfo) -> Sampling:
+    """The sampling, if the engine can honour all of it. Raises InvalidInput with FIELD_UNSUPPORTED."""
+    plain = Sampling()
+    for name in OPTIONAL_PARAMS:
+        if getattr(sampling, name) != getattr(plain, name) and name not in info.supported_params:
+            field = f"params.{name}"
+            message = f"{field}: the hosted engine ({info.engine}) does not support it; leave it out."
+            raise InvalidInput("FIELD_UNSUPPORTED", message, field=field, metadata={"engine": info.engine})
+    return sampling
 
 
 def within(value: float, low: float, high: float, name: str) -> float:

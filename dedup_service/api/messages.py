@@ -7,7 +7,7 @@ import math
 
 from askonce.faults import InvalidInput
 from askonce.names import child_name, policy_name, tenant_id
-from askonce.times import to_timestamp
+from askonce.times import to_duration, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from dedup_service.policy.policy import Tightening
 from dedup_service.policy.revisions import Revision
@@ -19,6 +19,8 @@ from dedup_service.usecases.remember import FreshAnswer
 DIGEST = 32
 """Bytes of a SHA-256 digest."""
 QUESTION_CHARACTERS = 4_000
+ADDED_PARAMS = frozenset(("repetition_penalty", "top_k", "min_p", "presence_penalty", "frequency_penalty"))
+"""Parameters that are part of the answer space where they are set, and leave it as it was where they are not."""
 TAGS, TAG_CHARACTERS = 8, 63
 
 
@@ -120,7 +122,14 @@ def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> 
         "stop": list(params.stop),
         "thinking": params.thinking,
     }
+    for descriptor, value in params.ListFields():
+        if descriptor.name in ADDED_PARAMS:
+            filled[descriptor.name] = value
+    if params.HasField("response_format"):
+        filled["response_format"] = params.response_format.SerializeToString(deterministic=True).hex()
     history = [(content_pb2.Role.Name(turn.role), normalise(turn.text)) for turn in question.history]
+    if any(turn.image_count for turn in question.history):
+        filled["image_counts"] = [turn.image_count for turn in question.history]
     return space_of(space.model, space.model_revision, filled, question.answer_language_code, history)
 
 
@@ -175,6 +184,7 @@ def to_hit(found: Found) -> dedup_pb2.Hit:
         reason=found.findings.reuse.reason,
         store_time=to_timestamp(entry.create_time),
         explore=found.explore,
+        generate_duration=to_duration(entry.generate_seconds) if entry.generate_seconds > 0 else None,
     )
 
 

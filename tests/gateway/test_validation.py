@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from askonce.v1 import answer_pb2, content_pb2
+from gateway.validation import CANONICAL_DEFAULT, canonical
 from tests.gateway.doubles import IMAGE, INVALID, Running, refused, request_for
 from tests.gateway.pictures import picture
 
@@ -64,6 +65,19 @@ def history(count: int, text: str = "x", role: Any = content_pb2.ROLE_USER) -> d
         ("x", params(top_p=0.0), "OUT_OF_RANGE", "params.top_p"),
         ("x", params(top_p=1.1), "OUT_OF_RANGE", "params.top_p"),
         ("x", params(max_pixels=10), "OUT_OF_RANGE", "params.max_pixels"),
+        ("x", params(repetition_penalty=0.0), "OUT_OF_RANGE", "params.repetition_penalty"),
+        ("x", params(repetition_penalty=2.1), "OUT_OF_RANGE", "params.repetition_penalty"),
+        ("x", params(top_k=-1), "OUT_OF_RANGE", "params.top_k"),
+        ("x", params(min_p=1.5), "OUT_OF_RANGE", "params.min_p"),
+        ("x", params(min_p=float("nan")), "OUT_OF_RANGE", "params.min_p"),
+        ("x", params(presence_penalty=-2.5), "OUT_OF_RANGE", "params.presence_penalty"),
+        ("x", params(frequency_penalty=2.5), "OUT_OF_RANGE", "params.frequency_penalty"),
+        (
+            "x",
+            params(response_format=content_pb2.ResponseFormat()),
+            "RESPONSE_FORMAT_INVALID",
+            "params.response_format",
+        ),
         ("x", params(stop=["a"] * 5), "STOP_TOO_MANY", "params.stop"),
         ("x", params(stop=[""]), "STOP_INVALID", "params.stop[0]"),
         ("x", limits(min_image_score=-0.1), "OUT_OF_RANGE", "limits.min_image_score"),
@@ -98,3 +112,24 @@ async def test_defaults_written_out_are_the_same_request(shared: Running) -> Non
     assert (await shared.ask(IMAGE, params=params)).provenance.source == content_pb2.SOURCE_CACHE
     other = content_pb2.GenerationParams(max_tokens=64)
     assert (await shared.ask(IMAGE, params=other)).provenance.source == content_pb2.SOURCE_MODEL
+
+
+async def test_settings_that_change_nothing_make_no_space_of_their_own() -> None:
+    """Harmless values and what greedy decoding does not look at are left out; what counts is kept."""
+    harmless = content_pb2.GenerationParams(
+        repetition_penalty=1.0, top_k=0, min_p=0.0, presence_penalty=0.0, frequency_penalty=-0.0
+    )
+    assert canonical(harmless) == CANONICAL_DEFAULT
+    assert canonical(content_pb2.GenerationParams(top_k=5, min_p=0.5)) == CANONICAL_DEFAULT
+    for changed in (
+        content_pb2.GenerationParams(repetition_penalty=1.2),
+        content_pb2.GenerationParams(presence_penalty=1.0),
+        content_pb2.GenerationParams(frequency_penalty=-1.0),
+    ):
+        assert canonical(changed) != CANONICAL_DEFAULT
+    sampled = content_pb2.GenerationParams(temperature=0.7, seed=1)
+    for changed in (
+        content_pb2.GenerationParams(temperature=0.7, seed=1, top_k=5),
+        content_pb2.GenerationParams(temperature=0.7, seed=1, min_p=0.5),
+    ):
+        assert canonical(changed) != canonical(sampled)

@@ -12,12 +12,18 @@ class EchoEngine:
     """Answers "<question>!" in two pieces. Counts what runs, and what was cancelled."""
 
     def __init__(
-        self, capacity: int = 1, delay: float = 0.0, error: Exception | None = None, judge: bool = True
+        self,
+        capacity: int = 1,
+        delay: float = 0.0,
+        error: Exception | None = None,
+        judge: bool = True,
+        params: frozenset[str] = frozenset(),
     ) -> None:
         self.capacity = capacity
         self.delay = delay
         self.error = error
         self.judge = judge
+        self.params = params
         self.running = 0
         self.most = 0
         self.cancelled = 0
@@ -72,6 +78,7 @@ class EchoEngine:
             caches=(CacheState("pages", 1, 2, 3, 4, 5),),
             can_judge=self.judge,
             versions=("echo 1.0",),
+            supported_params=self.params,
         )
 
     def healthy(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -23,6 +24,7 @@ from inference_service.engine import (
     EngineUnavailableError,
     Finish,
     Piece,
+    ResponseFormat,
     Role,
     Sampling,
     Turn,
@@ -94,6 +96,35 @@ async def test_the_request_is_in_the_openai_form() -> None:
     assert body["messages"][2]["content"] == "How much?< |assistant|>/ nothink"
     assert (body["seed"], body["stop"], body["max_tokens"], body["temperature"]) == (4, ["\n"], 9, 0.0)
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
+
+
+async def test_further_parameters_and_the_form_are_passed_on() -> None:
+    """What changes the answer is sent, under the names that the servers know; what changes nothing is not."""
+    schema = '{"type":"object","properties":{"total":{"type":"number"}}}'
+    more: dict[str, Any] = {
+        "repetition_penalty": 1.1,
+        "top_k": 5,
+        "min_p": 0.1,
+        "presence_penalty": 1.0,
+        "frequency_penalty": -1.0,
+    }
+    async with serving("well") as fakes, opened(fakes) as engine:
+        await complete(engine, asking())
+        await complete(engine, asking(**more, response_format=ResponseFormat(schema)))
+        await complete(engine, asking(response_format=ResponseFormat()))
+        plain, full, free = fakes[0].bodies
+        assert engine.info().supported_params == {*more, "response_format"}
+    assert not {*more, "response_format"} & set(plain)
+    assert {name: full[name] for name in more} == more
+    assert full["response_format"]["type"] == "json_schema"
+    assert full["response_format"]["json_schema"]["schema"] == json.loads(schema)
+    assert free["response_format"] == {"type": "json_object"}
+
+
+async def test_servers_that_take_less_are_said_to() -> None:
+    """Where the servers take neither vendors' parameters nor forms, requests for them are refused unsent."""
+    async with serving("well") as fakes, opened(fakes, vendor_params=False, response_format=False) as engine:
+        assert engine.info().supported_params == {"presence_penalty", "frequency_penalty"}
 
 
 async def test_images_are_turned_upright_and_kept_within_the_budget() -> None:

@@ -16,7 +16,7 @@ from askonce.faults import from_error
 from askonce.serving import Registration, Server, Serving
 from askonce.v1 import content_pb2, inference_pb2, inference_pb2_grpc
 from inference_service.admission import Admission
-from inference_service.engine import BadAskError, EngineUnavailableError
+from inference_service.engine import OPTIONAL_PARAMS, BadAskError, EngineUnavailableError, Sampling
 from inference_service.service import NAME, InferenceService
 from inference_service.settings import Limits
 from tests.inference_service.engines import EchoEngine
@@ -142,6 +142,35 @@ async def test_bad_input_is_refused_with_a_reason(reason: str, fields: dict[str,
         assert fault.field
         assert not engine.asks
         assert len(await ask(stub, request())) == 4
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"repetition_penalty": 1.5},
+        {"top_k": 3},
+        {"min_p": 0.5},
+        {"presence_penalty": 1.0},
+        {"frequency_penalty": 1.0},
+        {"response_format": content_pb2.ResponseFormat(json_object=True)},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+async def test_what_the_engine_cannot_honour_is_refused(params: dict[str, Any]) -> None:
+    """A parameter that would change the answer is never dropped in silence: the engine has it, or the request fails."""
+    message = request(params=content_pb2.GenerationParams(**params))
+    name = next(iter(params))
+    async with serving(EchoEngine()) as stub:
+        code, fault = await refusal(stub, message)
+        assert (code, fault.reason, fault.field) == (
+            grpc.StatusCode.INVALID_ARGUMENT, "FIELD_UNSUPPORTED", f"params.{name}",
+        )  # fmt: skip
+        harmless = content_pb2.GenerationParams(repetition_penalty=1.0, top_k=0, min_p=0.0)
+        await ask(stub, request(params=harmless))
+    engine = EchoEngine(params=frozenset(OPTIONAL_PARAMS))
+    async with serving(engine) as stub:
+        await ask(stub, message)
+    assert getattr(engine.asks[0].sampling, name) != getattr(Sampling(), name)
 
 
 @pytest.mark.parametrize(
