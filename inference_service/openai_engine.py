@@ -17,6 +17,7 @@ import httpx
 from httpx_sse import SSEError, aconnect_sse
 from PIL import Image
 
+from askonce.picture import speaks_for_itself
 from inference_service.engine import (
     Ask,
     BadAskError,
@@ -290,20 +291,23 @@ class OpenAIEngine:
         return body
 
     def data_uri(self, ask: Ask) -> str:
-        """The image as a data URI: as it came where it is upright and within its budget, else turned, made smaller."""
+        """The image as a data URI: as it came where any server decodes it alike and it is within its budget.
+
+        Else what the cache compared is sent, as a PNG, made smaller where it must be.
+        """
         picture = upright(ask.image, self.settings.max_source_pixels)
         budget = min(ask.sampling.max_pixels or self.settings.max_pixels_limit, self.settings.max_pixels_limit)
         with Image.open(io.BytesIO(ask.image)) as original:
             kind = (original.format or "PNG").lower()
-            turned = original.getexif().get(0x0112, 1) != 1
+            as_it_came = speaks_for_itself(original, ask.image)
         content = ask.image
-        if turned or picture.width * picture.height > budget:
+        if not as_it_came or picture.width * picture.height > budget:
             scale = math.sqrt(budget / (picture.width * picture.height))
             if scale < 1:
                 size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
                 picture = picture.resize(size, Image.Resampling.BICUBIC)
             file = io.BytesIO()
-            picture.save(file, "PNG")
+            picture.save(file, "PNG", icc_profile=None)
             content, kind = file.getvalue(), "png"
         return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 

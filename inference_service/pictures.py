@@ -1,22 +1,21 @@
-"""From an image file to upright RGB pixels."""
+"""From an image file to the pixels that an engine looks at."""
 
 from __future__ import annotations
 
 import io
 import warnings
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from askonce.picture import FORMATS, flatten
 from inference_service.engine import BadAskError
-
-FORMATS = ("JPEG", "PNG", "WEBP")
 
 LONGEST_RATIO = 200
 """Between the sides of an image; the model's own resizing refuses more."""
 
 
 def upright(content: bytes, max_pixels: int) -> Image.Image:
-    """Decodes a file and turns the picture the way its EXIF orientation says; transparency is laid over white.
+    """Decodes a file the way that the whole product does (`askonce.picture`).
 
     Raises BadAskError for a file that is no JPEG, PNG or WebP, is damaged, holds more than `max_pixels` pixels, or is
     more than 200 times as long as wide.
@@ -33,12 +32,7 @@ def upright(content: bytes, max_pixels: int) -> Image.Image:
                 if max(width, height) > LONGEST_RATIO * min(width, height):
                     raise BadAskError("IMAGE_ASPECT_UNSUPPORTED", f"one side is over {LONGEST_RATIO} times the other")
                 picture.load()
-                turned = ImageOps.exif_transpose(picture)
-                if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
-                    layer = turned.convert("RGBA")
-                    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-                    turned = Image.alpha_composite(white, layer)
-                return turned.convert("RGB")
+                return flatten(picture)
     except BadAskError:
         raise
     except UnidentifiedImageError as error:

@@ -19,9 +19,10 @@ SIDE = 2048
 QUALITIES = (88, 76, 62, 48)
 MAX_BYTES = 96 * 1024
 
-_HEADER = struct.Struct("<4sBIIf")
+_HEADER = struct.Struct("<4sBBIIf")
 _MAGIC = b"AOFP"
-VERSION = 1
+VERSION = 2
+_HIDDEN = 1  # bit of the flags
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,15 +34,17 @@ class Fingerprint:
         width: pixels of the image it was made from.
         height: pixels of the image it was made from.
         text: text height in pixels of `rgb`, 0 when there is no text; None when it was not measured yet.
+        hidden: whether the file holds content that is not shown (`Picture.hidden`).
     """
 
     rgb: NDArray[np.uint8]
     width: int
     height: int
     text: float | None = None
+    hidden: bool = False
 
     def to_bytes(self) -> bytes:
-        """Header (magic, version, size, text height) and a WebP of the rendering, at most MAX_BYTES together.
+        """Header (magic, version, flags, size, text height) and a WebP of the rendering, at most MAX_BYTES together.
 
         Lossy: what is read back differs by codec noise, with brightness at full and colour at half resolution, and is
         smaller where the image is too noisy to fit otherwise.
@@ -54,7 +57,8 @@ class Fingerprint:
         while True:
             _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, QUALITIES[step]])
             if len(packed) + _HEADER.size <= MAX_BYTES:
-                return _HEADER.pack(_MAGIC, VERSION, self.width, self.height, text * scale) + packed.tobytes()
+                flags = _HIDDEN if self.hidden else 0
+                return _HEADER.pack(_MAGIC, VERSION, flags, self.width, self.height, text * scale) + packed.tobytes()
             if step + 1 < len(QUALITIES):
                 step += 1
             else:
@@ -70,15 +74,18 @@ class Fingerprint:
         """
         if len(stored) <= _HEADER.size:
             raise ValueError("a fingerprint is longer than its header")
-        magic, version, width, height, text = _HEADER.unpack_from(stored)
+        magic, version, flags, width, height, text = _HEADER.unpack_from(stored)
         if magic != _MAGIC or version != VERSION:
             raise ValueError(f"not a fingerprint of version {VERSION}")
         bgr = cv2.imdecode(np.frombuffer(stored, np.uint8, offset=_HEADER.size), cv2.IMREAD_COLOR)
         if bgr is None:
             raise ValueError("the fingerprint's rendering can't be decoded")
-        return cls(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8), width, height, text)
+        return cls(
+            np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8), width, height, text, bool(flags & _HIDDEN)
+        )
 
 
 def take_fingerprint(picture: Picture) -> Fingerprint:
     """Shrink the picture to what the look-alike check needs."""
-    return Fingerprint(fit_within(picture.rgb, side=SIDE, area=AREA), picture.width, picture.height)
+    rgb = fit_within(picture.rgb, side=SIDE, area=AREA)
+    return Fingerprint(rgb, picture.width, picture.height, hidden=picture.hidden)

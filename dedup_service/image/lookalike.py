@@ -30,7 +30,17 @@ FAINT_FLOOR = 40.0
 # Where parts seem to have moved, so many times less difference of shape is allowed.
 MOVED_FACTOR = 2.0
 
+# Kinds of comparison: a frame leaves out more than this; an icon's longer side is under, small text lower than that
+# many pixels in the coarser image.
+FRAMED_SHARE = 0.9
+ICON_SIDE = 160
+SMALL_TEXT = 9.0
+
 Verdict = Literal["same", "different", "unsure"]
+Comparison = Literal["PAGE", "SMALL_TEXT", "PICTURE", "ICON", "TURNED", "FRAMED", "NONE"]
+"""What was compared: a page of text, one whose text is near the limit of legibility, a picture without text, a picture
+too small to hold detail, a copy that lies otherwise, one within a frame; or nothing at all. The rarer word wins: a
+turned page is TURNED."""
 Box = tuple[float, float, float, float]
 
 
@@ -75,6 +85,7 @@ class Evidence:
     """What was measured on two registered images, before anything is decided. Sizes in pixels of the coarser image."""
 
     turn: int
+    side: int
     text: float
     rms: float
     margins: Margins
@@ -97,10 +108,11 @@ class ImageVerdict:
             Infinite when the images could not be compared.
         same_probability: 0..1, falling with the score; 0 for anything but "same".
         reason: COPY, LOCAL_DIFFERENCE, COLOUR_DIFFERENCE, PART_MOVED, NOT_REGISTERED, TEXT_TOO_SMALL,
-            OVERLAP_TOO_SMALL, CONTENT_OUTSIDE, POORLY_ALIGNED or TOO_BLURRED.
+            OVERLAP_TOO_SMALL, CONTENT_OUTSIDE, POORLY_ALIGNED, TOO_BLURRED or HIDDEN_CONTENT.
         box: x, y, width, height in 0..1 of the stored image: the place that differs; None where there is none.
         turn: degrees by which the stored image is turned counter-clockwise to lie like the query: 0, 90, 180 or 270.
         ms: wall time of the comparison, milliseconds.
+        comparison: what kind of comparison it was: kinds differ in how often the check errs.
     """
 
     verdict: Verdict
@@ -110,16 +122,20 @@ class ImageVerdict:
     box: Box | None
     turn: int
     ms: float
+    comparison: Comparison = "NONE"
 
 
 def compare(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS) -> ImageVerdict:
     """Decide whether `query` is a copy of `stored`. Deterministic; no more than about 60 MB beside the arguments."""
     start = time.perf_counter()
+    if stored.hidden or query.hidden:
+        return ImageVerdict("unsure", np.inf, 0.0, "HIDDEN_CONTENT", None, 0, (time.perf_counter() - start) * 1e3)
     evidence = measure(stored, query, limits)
     verdict, score, reason, box, turn = judge(evidence, limits)
     # docs/tune.md shows both distributions: 95 % of readable copies score under 0.82, look-alikes begin near 1.1.
     probability = float(1 / (1 + np.exp(8 * (score - 1)))) if verdict == "same" else 0.0
-    return ImageVerdict(verdict, score, probability, reason, box, turn, (time.perf_counter() - start) * 1e3)
+    took = (time.perf_counter() - start) * 1e3
+    return ImageVerdict(verdict, score, probability, reason, box, turn, took, kind_of(evidence))
 
 
 def measure(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS) -> Evidence | None:
@@ -150,6 +166,7 @@ def measure(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LI
     shape, faint, level, tint = (peak.value for peak in peaks)
     return Evidence(
         turn=turn,
+        side=max(alignment.reference.shape),
         text=text,
         rms=alignment.rms,
         margins=outside,
@@ -196,6 +213,21 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
     ):
         return "unsure", score, "CONTENT_OUTSIDE", None, turn
     return "same", score, "COPY", None, turn
+
+
+def kind_of(evidence: Evidence | None) -> Comparison:
+    """What kind of comparison the evidence comes from."""
+    if evidence is None:
+        return "NONE"
+    if evidence.turn:
+        return "TURNED"
+    if min(evidence.margins.of_stored, evidence.margins.of_query) < FRAMED_SHARE:
+        return "FRAMED"
+    if evidence.side < ICON_SIDE:
+        return "ICON"
+    if evidence.text == 0:
+        return "PICTURE"
+    return "SMALL_TEXT" if evidence.text < SMALL_TEXT else "PAGE"
 
 
 def thumbnail(fingerprint: Fingerprint, side: int = 256) -> bytes:

@@ -8,14 +8,14 @@ import warnings
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from rapidocr import RapidOCR
 from rapidocr.utils.output import RapidOCROutput
 
+from askonce.picture import FORMATS, flatten
 from inference_service.engine import BadAskError
 from inference_service.reader.page import Line, Page, arrange
 
-FORMATS = ("JPEG", "PNG", "WEBP")
 DECODED_PIXELS = 50_000_000
 """An image that unpacks to more is refused before it is unpacked."""
 ASPECT = 200.0
@@ -59,17 +59,16 @@ def to_line(box: npt.NDArray[np.float32], text: str, score: float) -> Line:
 
 
 def decode(content: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
-    """Pixels of an encoded file, shape (height, width, 3), BGR, upright as its EXIF orientation says.
+    """Pixels of an encoded file, shape (height, width, 3), BGR, decoded as everywhere (`askonce.picture`).
 
-    Transparent parts become white, an animated file stands for its first frame. Raises BadAskError.
+    Raises BadAskError.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 check_size(*image.size)
-                upright = ImageOps.exif_transpose(image)
-                flat = flatten(upright)
+                flat = flatten(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise BadAskError(
             "IMAGE_UNREADABLE", "The image can't be decoded; send a whole JPEG, PNG or WebP file."
@@ -89,14 +88,3 @@ def check_size(width: int, height: int) -> None:
         raise BadAskError("IMAGE_TOO_SMALL", f"{width}×{height} pixels are too few; each side needs {SIDE}.")
     if max(width, height) > ASPECT * min(width, height):
         raise BadAskError("IMAGE_ASPECT_UNSUPPORTED", f"{width}×{height} is too narrow; the sides may differ 200-fold.")
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """Any mode as RGB, on white."""
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
-        image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")

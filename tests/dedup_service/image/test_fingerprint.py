@@ -27,6 +27,13 @@ def test_a_fingerprint_is_bounded_in_pixels_and_bytes() -> None:
     assert len(fingerprint.to_bytes()) <= MAX_BYTES
 
 
+def test_a_fingerprint_says_whether_its_file_hides_content() -> None:
+    """White ink on a clear ground is not in the rendering; the mark is, also after storage."""
+    hidden = Fingerprint(scene(), 480, 360, hidden=True)
+    assert Fingerprint.from_bytes(hidden.to_bytes()).hidden
+    assert not Fingerprint.from_bytes(take_fingerprint(opened(scene())).to_bytes()).hidden
+
+
 def test_a_small_image_is_not_enlarged() -> None:
     """Nothing is made up."""
     assert take_fingerprint(opened(scene())).rgb.shape == (360, 480, 3)

@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw
 
-from dedup_service.image.picture import PictureError, byte_digest, open_picture
+from dedup_service.image.picture import Picture, PictureError, byte_digest, open_picture
 
 
 def packed(image: Image.Image, form: str, **options: object) -> bytes:
@@ -104,14 +104,78 @@ def test_cmyk_jpeg_becomes_rgb() -> None:
     assert max(green, blue) < 60
 
 
-def test_an_embedded_profile_is_converted_to_srgb() -> None:
-    """Equal numbers in another colour space are another colour."""
+def test_an_embedded_profile_is_ignored() -> None:
+    """The servers of vision models ignore it as well: what is compared is what they get."""
     grey = Image.new("L", (32, 32), 128)
     linear = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    assert open_picture(packed(grey, "PNG")).rgb[0, 0, 0] == 128
-    # A profile that does not fit the mode is ignored rather than fatal.
-    assert open_picture(packed(grey, "PNG", icc_profile=linear.tobytes())).rgb[0, 0, 0] == 128
-    assert open_picture(packed(grey, "PNG", icc_profile=b"not a profile")).rgb[0, 0, 0] == 128
+    plain = open_picture(packed(grey, "PNG"))
+    for profile in (linear.tobytes(), b"not a profile"):
+        assert open_picture(packed(grey, "PNG", icc_profile=profile)).pixel_digest == plain.pixel_digest
+
+
+def note(number: str, ink: int = 255, paper: int = 0) -> Image.Image:
+    """A number, light on dark unless told otherwise."""
+    image = Image.new("L", (160, 64), paper)
+    ImageDraw.Draw(image).text((20, 20), number, fill=ink, font_size=24)
+    return image
+
+
+def on_clear(number: str, ink: tuple[int, int, int], under: tuple[int, int, int]) -> Image.Image:
+    """A number in `ink` on a clear ground with another colour under it."""
+    mask = note(number)
+    layer = Image.new("RGB", mask.size, under)
+    layer.paste(ink, mask=mask)
+    layer.putalpha(mask)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (on_clear("13.05", (255, 255, 255), (0, 0, 0)), on_clear("97.40", (255, 255, 255), (0, 0, 0))),
+        (on_clear("13.05", (250, 252, 255), (9, 9, 9)), on_clear("97.40", (250, 252, 255), (9, 9, 9))),
+        (on_clear("13.05", (255,) * 3, (0,) * 3).convert("LA"), on_clear("97.40", (255,) * 3, (0,) * 3).convert("LA")),
+    ],
+)
+def test_what_transparency_hides_is_content(first: Image.Image, second: Image.Image) -> None:
+    """White on clear is blank on white; another model may see it on black, so the pictures are not equal."""
+    one, other = open_picture(packed(first, "PNG")), open_picture(packed(second, "PNG"))
+    assert one.hidden
+    assert one.pixel_digest != other.pixel_digest
+    assert open_picture(packed(first, "PNG", compress_level=1)).pixel_digest == one.pixel_digest
+
+
+def test_dark_ink_on_a_clear_ground_hides_nothing() -> None:
+    """Everything in the file shows on white, so it equals the opaque picture."""
+    layer = open_picture(packed(on_clear("13.05", (0, 0, 0), (0, 0, 0)), "PNG"))
+    paper = Image.new("RGB", (160, 64), "white")
+    paper.paste((0, 0, 0), mask=note("13.05"))
+    assert not layer.hidden
+    assert layer.pixel_digest == open_picture(packed(paper, "PNG")).pixel_digest
+
+
+@pytest.mark.parametrize("top", [255, 1023, 4095, 65535])
+def test_no_depth_makes_two_numbers_equal(top: int) -> None:
+    """Scanners write 8, 10 or 12 bits into 16: what 8 bits do not show counts all the same."""
+
+    def deep(number: str) -> Picture:
+        levels = np.asarray(note(number)).astype(np.uint32) * top // 255
+        return open_picture(packed(Image.fromarray(levels.astype(np.uint16)), "PNG"))
+
+    assert deep("13.05").pixel_digest != deep("97.40").pixel_digest
+    assert deep("13.05").hidden == (top < 65535)
+    if top == 65535:
+        assert np.abs(deep("13.05").rgb[:, :, 0].astype(int) - np.asarray(note("13.05"))).max() <= 1
+
+
+def test_a_reduced_jpeg_is_equal_to_its_like_without_metadata_only() -> None:
+    """A large JPEG is looked at in part, so its coded data stand for the whole."""
+    rng = np.random.default_rng(2)
+    image = Image.fromarray(rng.integers(0, 255, (450, 600, 3), np.uint8)).resize((3600, 2700))
+    plain, noted = packed(image, "JPEG", quality=80), packed(image, "JPEG", quality=80, comment=b"a note")
+    assert open_picture(plain, max_bytes=2**26).pixel_digest == open_picture(noted, max_bytes=2**26).pixel_digest
+    finer = packed(image, "JPEG", quality=81)
+    assert open_picture(plain, max_bytes=2**26).pixel_digest != open_picture(finer, max_bytes=2**26).pixel_digest
 
 
 def test_an_animation_counts_as_its_first_frame(scene: Image.Image) -> None:
