@@ -27,8 +27,6 @@ GRACE = 5.0
 """Seconds that a process told to stop may take to clean up."""
 ID = re.compile(r"[0-9a-f]{32}")
 
-"""The name that stands for all tenants."""
-
 
 class BusyError(Exception):
     """A report is being made already."""

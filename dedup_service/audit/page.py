@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from askonce.reasons import OUTCOMES
 from dedup_service.audit.figures import figures
 from dedup_service.audit.report import Report
 from dedup_service.audit.suspicion import MEANING
@@ -16,16 +17,7 @@ from dedup_service.policy.risk import Interval
 
 WORDS = {
     "LABELLED_RIGHT": "its stored answer was found right",
-    "QUESTION_BELOW_THRESHOLD": "the questions' score is below the threshold",
-    "IMAGE_BELOW_THRESHOLD": "the images' score is below the threshold",
-    "QUESTION_UNSURE": "the check of the questions was unsure",
-    "IMAGE_UNSURE": "the check of the images was unsure",
-    "RISK_OVER_BUDGET": "the estimated risk is over what was learnt to be safe",
-    "STRATUM_CLOSED": "this kind of evidence had broken the budget",
-    "CROSS_LANGUAGE": "the questions are in two languages, and the policy forbids it",
-    "QUESTION_VETOED": "a veto parts the questions",
-    "QUESTION_DIFFERENT": "the questions were found different",
-    "IMAGE_LOOKALIKE": "the images were taken for look-alikes",
+    **{reason: meaning.english.rstrip(".") for reason, meaning in OUTCOMES.items()},
     **MEANING,
 }
 """Signs and reasons in words."""

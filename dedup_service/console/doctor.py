@@ -15,6 +15,7 @@ import numpy as np
 
 from askonce import telemetry
 from askonce.names import policy_name, tenant_name
+from askonce.reasons import explain
 from askonce.v1 import content_pb2, dedup_pb2, dedup_pb2_grpc, policy_pb2, policy_pb2_grpc
 from dedup_service.console.calling import Peer, with_peer
 from dedup_service.console.printing import as_json, print_json, print_table, say
@@ -26,27 +27,6 @@ QUESTION = "What is the total amount on this receipt?"
 GIB = 2**30
 LOW_DISK = 2 * GIB
 """Free bytes under which the doctor warns."""
-MEANING = {
-    "MODE_OFF": "the policy's mode is OFF: nothing is ever reused",
-    "SHADOW": "the policy's mode is SHADOW: hits are recorded and withheld",
-    "IMAGE_UNKNOWN": "no stored image came near",
-    "IMAGE_LOOKALIKE": "the look-alike check found a difference",
-    "IMAGE_UNSURE": "the look-alike check was not sure",
-    "QUESTION_UNKNOWN": "no stored question of this image came near",
-    "QUESTION_VETOED": "a veto parts the questions",
-    "QUESTION_DIFFERENT": "the questions are known to differ",
-    "QUESTION_UNSURE": "the questions' score is below the threshold; labels or the judge can settle the pair",
-    "QUESTION_BELOW_THRESHOLD": "the questions' score is below the threshold",
-    "IMAGE_BELOW_THRESHOLD": "the images' score is below the threshold",
-    "RISK_OVER_BUDGET": "the estimated risk is above what the error budget allows",
-    "STRATUM_CLOSED": "labels showed that this kind of evidence breaks the budget",
-    "EXACT": "the same image and the same question",
-    "NORMALISED": "the same question after normalisation",
-    "KNOWN": "the pair of questions is known to ask the same",
-    "SCORED": "the calibrated score reaches the threshold",
-    "JUDGED": "the judge said so",
-}
-"""Reasons in words."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +194,7 @@ class Probe:
             tier_of(content_pb2.QuestionTier.Name(evidence.question_tier)),
             evidence.question_score if evidence.HasField("question_score") else None,
             reason,
-            MEANING.get(reason, ""),
+            explain(reason) if reason else "",
         )  # fmt: skip
 
     async def clean(self) -> None:
