@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any
 
+from askonce import logs
 from askonce.lifeline import die_with
 
 LENGTH = struct.Struct("!Q")
@@ -88,6 +89,7 @@ def main() -> None:
     """Runs the child on the socket whose number is given."""
     number, parent = (int(each) for each in sys.argv[1:])
     die_with(parent)
+    logs.configure_child()
     with socket.socket(fileno=number) as connection:
         try:
             serve(connection)

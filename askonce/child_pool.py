@@ -133,8 +133,8 @@ class ChildPool:
     def call(self, method: str, *arguments: object, limit: float | None = None, key: str = "") -> Any:
         """Has a child run a method of its object; returns what it returns and raises what it raises.
 
-        A call whose child dies is tried once more on another, twice more where somebody killed the child. `limit` replaces the pool's; `key` prefers a child that
-        was last called with the same. Raises ChildError.
+        A call whose child dies is tried once more on another, twice more where somebody killed the child. `limit`
+        replaces the pool's; `key` prefers a child that was last called with the same. Raises ChildError.
         """
         message = pack((method, arguments))
         digest = hashlib.sha256(memoryview(message)[LENGTH.size :]).hexdigest()[:16]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import re
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from typing import Any
 
 import prometheus_client
 import structlog
+
+from askonce import logs
 
 REQUEST_ID = "askonce-request-id"
 """The metadata key that carries the request id from service to service."""
@@ -49,30 +49,8 @@ class Telemetry:
 
 def configure(service: str, telemetry: Telemetry) -> structlog.stdlib.BoundLogger:
     """Sets the process's logging up and returns its logger. Raises ValueError for an unknown level or format."""
-    level = logging.getLevelNamesMapping().get(telemetry.log_level.upper())
-    if level is None:
-        raise ValueError(f"log_level: {telemetry.log_level!r} is not one of debug, info, warning, error")
-    if telemetry.log_format not in ("auto", "json", "console"):
-        raise ValueError(f"log_format: {telemetry.log_format!r} is not one of auto, json, console")
-    console = telemetry.log_format == "console" or (telemetry.log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-            if not console
-            else structlog.processors.StackInfoRenderer(),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(service=service)
+    logs.configure(service, telemetry.log_level, telemetry.log_format)
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
     return logger
 
 

@@ -137,6 +137,8 @@ class System:
             f"{prefix}_SERVING_LISTEN": listen,
             f"{prefix}_SERVING_PORT_FILE": str(port_file),
         }
+        if self.echo:  # for people to read
+            chosen.setdefault(f"{prefix}_TELEMETRY_LOG_FORMAT", "console")
         if name == "dedup":
             chosen["ASKONCE_DEDUP_DATA"] = str(self.home / "dedup")
         if name == "gateway":

@@ -124,7 +124,7 @@ class Ledger:
             self.writer.join(1.0)
         lost = self.state().queued
         if lost:
-            log.error("ledger.lost", records=lost)
+            log.error("ledger_lost", records=lost)
         return lost
 
     def put(self, entry: Entry) -> bool:
@@ -175,14 +175,14 @@ class Ledger:
             except (OperationalError, InterfaceError) as error:
                 with self.changed:
                     self.counts["failures"] += 1
-                log.warning("ledger.unreachable", error=type(error).__name__, retry_seconds=pause, rows=len(entries))
+                log.warning("ledger_unreachable", error=type(error).__name__, retry_seconds=pause, rows=len(entries))
                 self.abandoned.wait(pause)
                 pause = min(LAST_RETRY, pause * 2)
             except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
                 if isinstance(error, DBAPIError) and error.connection_invalidated:
                     continue
                 if len(entries) == 1:
-                    log.error("ledger.refused", table=entries[0].table.name, error=type(error).__name__)
+                    log.error("ledger_refused", table=entries[0].table.name, error=type(error).__name__)
                     return 0, 1
                 halves = (entries[: len(entries) // 2], entries[len(entries) // 2 :])
                 results = [self.write(half) for half in halves]

@@ -45,7 +45,7 @@ class Retention:
             try:
                 delay = PAUSE if self.step(clock.time()) else self.interval
             except Exception as error:  # whatever the database's driver raises: records stay a little longer
-                log.warning("retention.failed", error=type(error).__name__)
+                log.warning("retention_failed", error=type(error).__name__)
                 delay = self.interval
 
     def step(self, now: float) -> int:
@@ -55,5 +55,5 @@ class Retention:
         own |= {tenant: policy.record_ttl for tenant, policy in self.book.defaults.items() if tenant not in own}
         deleted = self.ledger.sweep(own, self.book.default.record_ttl, now=now, limit=LIMIT)
         if deleted:
-            log.info("retention.deleted", rows=deleted)
+            log.info("retention_deleted", rows=deleted)
         return deleted

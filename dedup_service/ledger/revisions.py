@@ -80,7 +80,7 @@ class RevisionRows:
                 found.append(revision_of(row))
             except PolicyInvalidError as error:
                 # Written by a newer replica with other rules: this one keeps the policy it has, and says so.
-                log.error("policy.unreadable", tenant=row["tenant"], revision=row["revision"], error=str(error))
+                log.error("policy_unreadable", tenant=row["tenant"], revision=row["revision"], error=str(error))
         return (rows[-1]["sequence"] if rows else sequence), found
 
     def add_thresholds(self, tenant: str, thresholds: Thresholds) -> None:

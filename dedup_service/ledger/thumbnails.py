@@ -71,7 +71,7 @@ class Album:
                 if self.kept % SWEEP_EVERY == 0:
                     self.thumbnails.sweep()
         except (SQLAlchemyError, cv2.error) as error:
-            log.warning("thumbnail.failed", error=type(error).__name__)
+            log.warning("thumbnail_failed", error=type(error).__name__)
         finally:
             self.places.release()
 
@@ -85,7 +85,7 @@ class Album:
         try:
             self.thumbnails.delete(tenant, images, before=before)
         except SQLAlchemyError as error:
-            log.warning("thumbnail.not_deleted", error=type(error).__name__)
+            log.warning("thumbnail_not_deleted", error=type(error).__name__)
 
     def close(self) -> None:
         """Finishes what waits. Blocks."""

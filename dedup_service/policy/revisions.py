@@ -195,7 +195,7 @@ class PolicyBook:
         if not validate_only:
             self.store.add(revision)
             self.apply([revision])
-            log.info("policy.changed", tenant=revision.tenant, revision=revision.revision, author=revision.author)
+            log.info("policy_changed", tenant=revision.tenant, revision=revision.revision, author=revision.author)
         return revision
 
     def apply(self, revisions: Sequence[Revision]) -> None:
@@ -225,9 +225,9 @@ class PolicyBook:
             try:
                 self.refresh()
                 if not reachable:
-                    log.info("policy.followed")
+                    log.info("policy_followed")
                 reachable = True
             except Exception as error:  # whatever the store's driver raises: the policies in force stay
                 if reachable:
-                    log.warning("policy.unreachable", error=type(error).__name__)
+                    log.warning("policy_unreachable", error=type(error).__name__)
                 reachable = False

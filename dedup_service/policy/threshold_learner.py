@@ -58,7 +58,7 @@ class Learner:
             try:
                 self.tick(clock.time())
             except Exception as error:  # whatever the ledger's driver raises: the thresholds in force stay
-                log.warning("thresholds.failed", error=type(error).__name__)
+                log.warning("thresholds_failed", error=type(error).__name__)
 
     def tick(self, now: float) -> int:
         """Learns what is due at `now` (seconds since the epoch). Returns the number of tenants learnt."""
@@ -78,7 +78,7 @@ class Learner:
             self.seen[tenant] = (count, revision.revision)
             learnt += 1
             log.info(
-                "thresholds.learnt",
+                "thresholds_learnt",
                 tenant=tenant,
                 version=version,
                 labels=len(rows.risk),

@@ -14,7 +14,7 @@ from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError
 STALE_SECONDS = 3_600.0
 """How often the sweeper looks for what other encoders left behind, and how long all of it must have been over by then:
 the sweeper of a deployment that still uses it would have been there long before."""
-log = structlog.get_logger()
+log = structlog.get_logger("expiry")
 
 
 class Sweeper:

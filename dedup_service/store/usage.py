@@ -12,7 +12,7 @@ import structlog
 from dedup_service.policy.policy import Policy
 from dedup_service.store.records import Entry, Memory, MemoryUnavailableError, Touch
 
-log = structlog.get_logger()
+log = structlog.get_logger("usage")
 
 
 class Touches:

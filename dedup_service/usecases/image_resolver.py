@@ -28,7 +28,7 @@ from dedup_service.usecases.image_features import Features, extract
 from dedup_service.usecases.known_mismatches import Strangers
 
 T = TypeVar("T")
-log = structlog.get_logger()
+log = structlog.get_logger("image_resolver")
 
 CANDIDATES = 5
 """Most stored images put to the check in one look-up: the check is the dear part, and a copy is nearly always first."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import structlog
 import torch
 
 from inference_service.engine import CacheState, EngineBusyError, EngineError
@@ -19,7 +19,7 @@ from inference_service.glm.sequence import SequenceState
 from inference_service.glm.settings import GlmSettings
 from inference_service.judge_prompt import Script
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("model_runner")
 
 T = TypeVar("T")
 
@@ -305,7 +305,7 @@ class ModelRunner:
         """
         trouble = attempt(run, items)
         if isinstance(trouble, torch.OutOfMemoryError):
-            log.warning("out of memory with %d items: caches emptied", len(items))
+            log.warning("out_of_memory", items=len(items))
             self.free()
             self.step_limit, self.good_steps = max(1, min(self.step_limit, len(items)) // 2), 0
             if len(items) == 1:
@@ -321,7 +321,7 @@ class ModelRunner:
             elif isinstance(trouble, EngineError):
                 fail(items[0], trouble)
             else:
-                log.error("a request failed in the model", exc_info=trouble)
+                log.error("request_failed", exc_info=trouble)
                 fail(items[0], EngineError("ENGINE_FAILED", "the model failed on this request"))
             return
         middle = len(items) // 2
@@ -341,7 +341,7 @@ def attempt(run: Callable[[Sequence[T]], None], items: Sequence[T]) -> Exception
     try:
         run(items)
     except Exception as error:
-        log.debug("attempt failed", exc_info=True)
+        log.debug("attempt_failed", exc_info=True)
         return error.with_traceback(None)
     return None
 

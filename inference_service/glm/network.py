@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import structlog
 import torch
 from transformers import AttentionInterface
 
@@ -15,7 +15,7 @@ from inference_service.glm.kv_cache import ATTENTION, KVCache, Pass, PassView, a
 
 Tensor = torch.Tensor
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("network")
 
 MOST_GRAPHS = 24
 """Recorded steps kept; each is a shape of the batch."""
@@ -175,7 +175,7 @@ class Network:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:
-                log.warning("CUDA graphs are off: %s", error)
+                log.warning("cuda_graphs_off", error=str(error))
                 self.graphs_allowed = False
                 self.graphs.clear()
                 return self.plain_step(0, numbers[:, :count].to(self.device), view)

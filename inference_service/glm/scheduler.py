@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import structlog
 import torch
 
 from inference_service.engine import EngineError, EngineUnavailableError, Finish
@@ -21,7 +21,7 @@ from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
 from inference_service.judge_prompt import Script
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger("scheduler")
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class Scheduler:
                 self.runner.step()
                 self.flush()
         except BaseException as error:
-            log.exception("the worker died")
+            log.exception("model_thread_died")
             self.ending = ("ENGINE_FAILED", "the model's worker died")
             failure = EngineUnavailableError(*self.ending)
             failure.__cause__ = error
@@ -140,7 +140,7 @@ class Scheduler:
         try:
             self.loop.call_soon_threadsafe(deliver, items)
         except RuntimeError:  # the loop is closed: nobody is left to tell
-            log.debug("%d items undelivered", len(items))
+            log.debug("items_undelivered", count=len(items))
 
     def sweep(self) -> None:
         """Drops what nobody waits for."""

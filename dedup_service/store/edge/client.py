@@ -24,7 +24,7 @@ from dedup_service.store.repository import PointMemory
 LENGTH_BYTES = 4
 PATIENCE = 15.0
 """Seconds to wait for a predecessor over the same folder that is on its way out."""
-log = structlog.get_logger()
+log = structlog.get_logger("edge_store")
 
 
 class EdgePoints:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import pickle
 import selectors
@@ -28,7 +27,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import qdrant_edge as edge
+import structlog
 
+from askonce import logs
 from dedup_service.store.edge.build import Build, build
 from dedup_service.store.edge.fingerprints import Fingerprints
 from dedup_service.store.edge.framing import LENGTH, receive, send
@@ -201,7 +202,7 @@ class EdgeStore:
         build, self.building = self.building, None
         if build is None:
             return
-        logging.getLogger(__name__).warning("the build of %s was given up", build.shelf)
+        structlog.get_logger("edge_store").warning("build_given_up", shelf=str(build.shelf))
         self.collections[build.shelf].changed = None
         if build.syncing is not None:
             build.syncing.join()
@@ -341,6 +342,7 @@ def count(connection: socket.socket) -> None:
 
 def main() -> None:
     """Runs one of the processes on the socket whose number is given."""
+    logs.configure_child()
     role, number = sys.argv[1:]
     run = {"serve": serve, "build": build, "count": count}[role]
     gone = (EOFError, BrokenPipeError, ConnectionResetError)  # nobody is left to answer to
