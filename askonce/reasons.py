@@ -46,6 +46,10 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             清除条件互相冲突，请减少条件。
         CONDITIONS_MISSING | Say what to purge.
             请说明要清除什么。
+        CONTENT_ENCODING_UNSUPPORTED | Send the body as it is, not compressed.
+            请求体不要压缩。
+        CONTENT_TYPE_UNSUPPORTED | Send JSON, with the header content-type: application/json.
+            请发送 JSON，并写明 content-type: application/json。
         CURRENCY_INVALID | Write a currency as three letters, such as USD.
             货币请写三个字母，如 CNY。
         DIGEST_INVALID | A digest is the 32 bytes of a SHA-256.
@@ -54,8 +58,12 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             摘要与图片不符，请按所发送的字节计算。
         ENUM_UNKNOWN | The value is not one of the field's.
             该字段没有这个取值。
-        FIELD_UNSUPPORTED | The field is unknown or not supported here: leave it out.
-            字段未知或不支持，请去掉。
+        FIELDS_CONFLICT | Two fields contradict each other: send one.
+            两个字段互相矛盾，请只留一个。
+        FIELD_UNKNOWN | There is no such field: look at its spelling.
+            没有这个字段，请检查拼写。
+        FIELD_UNSUPPORTED | The field can't be honoured here or by the hosted engine: leave it out.
+            此处或所用引擎不支持该字段，请去掉。
         FORMAT_UNKNOWN | The export was written in a format that this version does not read.
             该导出的格式本版本无法读取。
         HASH_INVALID | An imported perceptual hash is malformed: export it again.
@@ -200,6 +208,10 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             令牌签名或内容无效。
     """),
     "PERMISSION_DENIED": _table("""
+        HOST_NOT_ALLOWED | The HTTP edge does not go by this name: have the operator list it in allowed_hosts.
+            HTTP 入口不认这个主机名，请运维列入 allowed_hosts。
+        ORIGIN_NOT_ALLOWED | Pages of this origin may not ask: have the operator list it in allowed_origins.
+            不允许该来源的网页调用，请运维列入 allowed_origins。
         TENANT_MISMATCH | The key belongs to another tenant: leave parent empty or name your own.
             密钥属于其他租户，请留空或写自己的租户。
     """),
@@ -216,6 +228,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             没有该操作。
         REPORT_UNKNOWN | There is no such report, or it is past its time.
             没有该报告，或已过期。
+        ROUTE_UNKNOWN | The HTTP edge has no such path; /docs lists what there is.
+            HTTP 入口没有该路径，见 /docs。
         REVISION_UNKNOWN | The policy has no such revision.
             策略没有该版本。
     """),
@@ -298,6 +312,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             图片服务器过慢。
     """),
     "UNIMPLEMENTED": _table("""
+        METHOD_UNKNOWN | The path takes other HTTP methods; the metadata says which.
+            该路径不支持此 HTTP 方法，可用方法见元数据。
         JOBS_DISABLED | This gateway keeps no jobs: ask and wait.
             本网关未启用任务队列，请直接提问。
     """),

@@ -111,10 +111,10 @@ class Answering:
 
     async def check(self, request: answer_pb2.AnswerRequest) -> None:
         """Checks all of a request that can be checked without fetching or decoding anything. Raises Fault."""
-        check_request(request, self.settings.texts)
+        check_request(request, self.settings.texts, 1)
         await self.pass_screen(request.question)
-        if request.image.WhichOneof("source") == "content":
-            images.glance(request.image.content, self.settings.images)
+        if only_image(request).WhichOneof("source") == "content":
+            images.glance(only_image(request).content, self.settings.images)
 
     async def accept(
         self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None, background: bool = False
@@ -122,12 +122,13 @@ class Answering:
         """Checks a request and gets its image. Raises Fault."""
         started = time.monotonic()
         deadline = Deadline(started + (self.timeouts.request if seconds is None else seconds))
-        check_request(request, self.settings.texts)
+        check_request(request, self.settings.texts, 1)
         await self.pass_screen(request.question)
-        if request.image.WhichOneof("source") == "uri":
-            content = await self.fetcher.fetch(request.image.uri, deadline)
+        image = only_image(request)
+        if image.WhichOneof("source") == "uri":
+            content = await self.fetcher.fetch(image.uri, deadline)
         else:
-            content = request.image.content
+            content = image.content
         images.glance(content, self.settings.images)
         digest = await images.digest(content)
         telemetry.note(image=digest[:8].hex(), image_bytes=len(content), question_chars=len(request.question.text))
@@ -387,6 +388,11 @@ def storable(answer: content_pb2.Answer, params: content_pb2.GenerationParams) -
     if answer.finish_reason != content_pb2.FINISH_REASON_STOP or not answer.text.strip():
         return False
     return not params.HasField("response_format") or response_format.holds(params.response_format, answer.text)
+
+
+def only_image(request: answer_pb2.AnswerRequest) -> content_pb2.Image:
+    """The image of a request that has one."""
+    return request.images[0] if request.images else request.image
 
 
 def pieces(answer: content_pb2.Answer) -> list[Event]:

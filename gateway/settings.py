@@ -166,6 +166,14 @@ class Edge:
     """Connections at once; more get 503. Each may hold a body in memory."""
     max_body_bytes: int = 9 * MIB
     """The largest request body: an image of 5 MiB in base64 takes 7 MiB."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names by which this edge is reached, such as "ask.example.com", or ".example.com" for every name below; any port.
+    Needed behind a proxy that passes the name on, and for browsers. IP addresses and "localhost" always pass."""
+    allowed_origins: tuple[str, ...] = ()
+    """Pages of other origins that may ask from a browser (CORS), such as "https://app.example.com"; "*" for all."""
+    bill_hits: bool = True
+    """Whether `usage` counts for a hit what the answer took when the model wrote it; otherwise a hit counts nothing.
+    `askonce.saved` has the counts either way."""
 
 
 @dataclass(frozen=True, slots=True)

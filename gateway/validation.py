@@ -34,12 +34,13 @@ MAX_STOPS, MAX_STOP_CHARS = 4, 64
 MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
 
 
-def check_request(request: answer_pb2.AnswerRequest, limits: TextLimits, prefix: str = "") -> None:
+def check_request(
+    request: answer_pb2.AnswerRequest, limits: TextLimits, max_images: int = 16, prefix: str = ""
+) -> None:
     """Checks everything but the image's content. Raises InvalidInput; `prefix` leads to the request's fields."""
     if request.parent:
         tenant_id(request.parent, f"{prefix}parent")
-    if request.image.WhichOneof("source") is None:
-        raise InvalidInput("IMAGE_REQUIRED", "Set image.content or image.uri.", field=f"{prefix}image")
+    check_sources(request, max_images, prefix)
     check_question(request.question, limits, f"{prefix}question")
     if request.HasField("params"):
         check_params(request.params, f"{prefix}params")
@@ -49,6 +50,22 @@ def check_request(request: answer_pb2.AnswerRequest, limits: TextLimits, prefix:
         check_reuse(request.limits, f"{prefix}limits")
     if request.tags:
         check_tags(request.tags, f"{prefix}tags")
+
+
+def check_sources(request: answer_pb2.AnswerRequest, max_images: int, prefix: str = "") -> None:
+    """Checks that a request has one image or several, each with a source, and not too many."""
+    if request.images:
+        if request.HasField("image"):
+            message = f"{prefix}image: leave it out where there are images."
+            raise InvalidInput("FIELDS_CONFLICT", message, field=f"{prefix}image")
+        if len(request.images) > max_images:
+            raise too_long("IMAGES_TOO_MANY", f"{prefix}images", len(request.images), max_images, "images")
+        for number, image in enumerate(request.images):
+            if image.WhichOneof("source") is None:
+                where = f"{prefix}images[{number}]"
+                raise InvalidInput("IMAGE_REQUIRED", f"{where}: set content or uri.", field=where)
+    elif request.image.WhichOneof("source") is None:
+        raise InvalidInput("IMAGE_REQUIRED", "Set image.content or image.uri.", field=f"{prefix}image")
 
 
 def check_question(question: content_pb2.Question, limits: TextLimits, field: str = "question") -> None:

@@ -9,6 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from askonce import telemetry
 
+METHODS = frozenset(("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"))
+
 
 class AccessLog:
     """Gives every HTTP request an id, a canonical log line and metrics, as gRPC calls have."""
@@ -24,9 +26,9 @@ class AccessLog:
         started, status = time.perf_counter(), 499
         proposed = dict(scope["headers"]).get(telemetry.REQUEST_ID.encode(), b"").decode("latin-1")
         # Unknown paths share one label: a scanner must not fill the metrics.
-        path = "/v1/jobs/{job}" if scope["path"].startswith("/v1/jobs/") else scope["path"]
-        path = path if path in self.paths else "other"
-        method = f"{scope['method']} {path}"
+        path = label(scope["path"], self.paths)
+        verb = scope["method"] if scope["method"] in METHODS else "OTHER"
+        method = f"{verb} {path}"
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -51,3 +53,14 @@ class AccessLog:
                     duration_ms=round(duration * 1000, 3),
                     **line,
                 )
+
+
+def label(path: str, paths: frozenset[str]) -> str:
+    """The route that a path belongs to; "other" for none."""
+    if path in paths:
+        return path
+    for route in paths:
+        fixed = route.partition("{")[0]
+        if fixed != route and path.startswith(fixed) and len(path) > len(fixed):
+            return route
+    return "other"

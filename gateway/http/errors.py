@@ -7,11 +7,12 @@ from typing import Any
 
 import grpc
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from askonce import telemetry
-from askonce.faults import Fault, Internal
+from askonce.faults import Absent, Fault, Internal, Unsupported
 
 STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -72,8 +73,32 @@ def error_response(fault: Fault) -> Response:
     return JSONResponse(error_body(fault), status_code=status_of(fault), headers=headers)
 
 
+STATUS_OF_REASON = {
+    "BODY_TOO_LARGE": 413,
+    "IMAGE_TOO_LARGE": 413,
+    "CONTENT_TYPE_UNSUPPORTED": 415,
+    "CONTENT_ENCODING_UNSUPPORTED": 415,
+    "METHOD_UNKNOWN": 405,
+}
+"""Statuses that gRPC has no word for."""
+
+
 def status_of(fault: Fault) -> int:
     """The HTTP status of a fault."""
-    if fault.reason in ("BODY_TOO_LARGE", "IMAGE_TOO_LARGE"):
-        return 413
-    return STATUS.get(fault.code, 500)
+    return STATUS_OF_REASON.get(fault.reason) or STATUS.get(fault.code, 500)
+
+
+async def no_route(request: Request, error: Exception) -> Response:
+    """The response where there is no such path, or none for this method."""
+    assert isinstance(error, HTTPException)
+    fault: Fault
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.url.path} does not take {request.method}; it takes {allowed}."
+        fault = Unsupported("METHOD_UNKNOWN", message[:300], metadata={"allow": allowed})
+    else:
+        fault = Absent("ROUTE_UNKNOWN", f"There is no {request.url.path[:200]} here; see /openapi.json.")
+    telemetry.note(reason=fault.reason)
+    response = error_response(fault)
+    response.headers.update(error.headers or {})
+    return response

@@ -1,18 +1,16 @@
-"""Translates between JSON bodies and `askonce.v1`: OpenAI's chat completions and two plainer forms. Pure functions."""
+"""Translates between OpenAI's chat completions and `askonce.v1`. Pure functions."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from askonce.faults import InvalidInput
 from askonce.v1 import answer_pb2, content_pb2, job_pb2
-
-T = TypeVar("T")
+from gateway.http import parameters
+from gateway.http.fields import Warnings, only, read_object, take, unsupported
+from gateway.http.files import read_file
 
 ROLES = {
     "system": content_pb2.ROLE_USER,
@@ -20,7 +18,10 @@ ROLES = {
     "user": content_pb2.ROLE_USER,
     "assistant": content_pb2.ROLE_ASSISTANT,
 }
-"""The wire knows two roles; what a system message says comes first in the conversation."""
+"""The wire knows two roles; what a system message says is part of the conversation before the question."""
+
+INSTRUCTING = ("system", "developer")
+DETAILS = ("auto", "low", "high", "original")
 
 FINISH = {
     content_pb2.FINISH_REASON_STOP: "stop",
@@ -29,8 +30,12 @@ FINISH = {
     content_pb2.FINISH_REASON_UNANSWERABLE: "stop",
 }
 
-UNSUPPORTED = ("tools", "functions", "logprobs", "audio", "modalities", "logit_bias")
-"""Fields of OpenAI's that would change the answer and can't be honoured."""
+FRAME = ("model", "messages", "stream", "stream_options")
+"""Fields of a request besides the parameters."""
+
+MESSAGE = ("role", "content", "name", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call",
+           "annotations", "audio", "tool_call_id")  # fmt: skip
+"""Members of a message; those of an assistant's that say nothing are there because clients send back what they got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,257 +48,257 @@ class Chat:
     stream: bool = False
     include_usage: bool = False
     """Whether a stream ends with a chunk that counts tokens."""
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    """What the request says that has no effect."""
 
 
-def read_body(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises InvalidInput."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput("BODY_INVALID", "Send a JSON object in UTF-8.") from error
-    if not isinstance(value, dict):
-        raise InvalidInput("BODY_INVALID", "Send a JSON object.")
-    return value
+@dataclass(slots=True)
+class Conversation:
+    """What the messages of a request come to."""
+
+    turns: list[tuple[str, content_pb2.Turn]] = field(default_factory=list)
+    """Roles and turns, those without text left out."""
+    files: list[tuple[str, str]] = field(default_factory=list)
+    """Images and PDF files in order, each with the field that it stands in."""
+    waiting: int = 0
+    """Files that came with no text of a user's yet."""
+    details: set[str] = field(default_factory=set)
+    """The "detail" of the images."""
 
 
 def read_chat(body: bytes) -> Chat:
     """A body as sent to /v1/chat/completions. Raises InvalidInput."""
-    fields = read_body(body)
-    for name in UNSUPPORTED:
-        if fields.get(name):
-            raise InvalidInput("FIELD_UNSUPPORTED", f"{name}: leave it out; it is not supported here.", field=name)
-    if take(fields, "n", int, 1) != 1:
-        raise InvalidInput("FIELD_UNSUPPORTED", "n: one choice is given; ask again for another.", field="n")
-    kind = take(take(fields, "response_format", dict, {}), "type", str, "text")
-    if kind != "text":
-        raise InvalidInput("FIELD_UNSUPPORTED", 'response_format: only "text" is supported.', field="response_format")
+    fields = read_object(body)
+    only(fields, (*FRAME, *parameters.READ, *parameters.HARMLESS, *parameters.IGNORED))
+    warnings = Warnings()
     request = answer_pb2.AnswerRequest()
-    read_messages(take(fields, "messages", list, []), request)
-    read_params(fields, request.params)
-    if "max_completion_tokens" in fields:
-        request.params.max_tokens = int32(take(fields, "max_completion_tokens", int, 0), "max_completion_tokens")
-    read_reuse(take(fields, "askonce", dict, {}), request)
+    details = read_messages(take(fields, "messages", list, []), request, warnings)
+    parameters.read_params(fields, request.params, warnings)
+    parameters.read_reuse(take(fields, "askonce", dict, {}), request)
+    parameters.check_rest(fields, warnings)
+    if "low" in details and not request.params.HasField("max_pixels"):
+        request.params.max_pixels = parameters.LOW_DETAIL
     options = take(fields, "stream_options", dict, {})
+    only(options, ("include_usage", "include_obfuscation"), "stream_options.")
     return Chat(
         request=request,
         model=take(fields, "model", str, ""),
         stream=take(fields, "stream", bool, False),
-        include_usage=take(options, "include_usage", bool, False),
+        include_usage=take(options, "include_usage", bool, False, "stream_options."),
+        warnings=warnings.items,
     )
 
 
-def read_messages(messages: list[Any], request: answer_pb2.AnswerRequest) -> None:
-    """Turns messages into a question with its history and one image, wherever in the conversation it was sent."""
-    images: dict[str, str] = {}
-    turns: list[content_pb2.Turn] = []
+def read_messages(messages: list[Any], request: answer_pb2.AnswerRequest, warnings: Warnings) -> set[str]:
+    """Turns messages into a question with its history and its images; returns the "detail" of the images.
+
+    The question is the last message of the user's. What a system message says after it is part of the conversation
+    before it: an instruction is no question.
+    """
+    talk = Conversation()
+    last: tuple[str, str, str] = ("", "", "messages")
     for number, message in enumerate(messages):
-        field = f"messages[{number}]"
+        where = f"messages[{number}]"
         if not isinstance(message, dict):
-            raise InvalidInput("BODY_INVALID", f"{field}: write an object with role and content.", field=field)
-        role = take(message, "role", str, "")
+            raise InvalidInput("BODY_INVALID", f"{where}: write an object with role and content.", field=where)
+        role = take(message, "role", str, "", f"{where}.")
         if role not in ROLES:
             known = ", ".join(ROLES)
-            raise InvalidInput("ROLE_UNSUPPORTED", f"{field}.role: write one of {known}.", field=f"{field}.role")
-        text = read_content(message.get("content"), f"{field}.content", images)
+            raise InvalidInput("ROLE_UNSUPPORTED", f"{where}.role: write one of {known}.", field=f"{where}.role")
+        check_message(message, where, warnings)
+        text = read_content(message.get("content"), f"{where}.content", role, talk)
         if text:
-            turns.append(content_pb2.Turn(role=ROLES[role], text=text))
-        elif number == len(messages) - 1:
-            raise InvalidInput("QUESTION_EMPTY", f"{field}.content: ask something.", field=f"{field}.content")
-    if not turns or turns[-1].role != content_pb2.ROLE_USER:
-        raise InvalidInput(
-            "QUESTION_EMPTY", "messages: the last message must be the user's question.", field="messages"
-        )
-    if len(images) != 1:
-        reason = "IMAGES_TOO_MANY" if images else "IMAGE_REQUIRED"
-        raise InvalidInput(reason, f"messages: send one image; found {len(images)}.", field="messages")
-    request.question.text = turns[-1].text
-    request.question.history.extend(turns[:-1])
-    ((url, field),) = images.items()
-    read_image(url, field, request.image)
+            turn = content_pb2.Turn(role=ROLES[role], text=text)
+            if role == "user":
+                turn.image_count, talk.waiting = talk.waiting, 0
+            talk.turns.append((role, turn))
+        if role not in INSTRUCTING:
+            last = (role, text, f"{where}.content")
+    role, text, where = last
+    if role != "user":
+        raise InvalidInput("QUESTION_EMPTY", f"{where}: the last message must be the user's.", field="messages")
+    if not text:
+        raise InvalidInput("QUESTION_EMPTY", f"{where}: ask something.", field=where)
+    place = max(number for number, (role, _) in enumerate(talk.turns) if role == "user")
+    request.question.text = talk.turns[place][1].text
+    request.question.history.extend(turn for number, (_, turn) in enumerate(talk.turns) if number != place)
+    attach(talk, request)
+    return talk.details
 
 
-def read_content(content: Any, field: str, images: dict[str, str]) -> str:
-    """The text of one message; images found in it are added to `images`, each with its field."""
+def attach(talk: Conversation, request: answer_pb2.AnswerRequest) -> None:
+    """Puts the conversation's files into the request: one image as such, several with their places.
+
+    A client that sends the same image again with every turn means one image.
+    """
+    if not talk.files:
+        raise InvalidInput("IMAGE_REQUIRED", "messages: send an image or a PDF file.", field="messages")
+    if len({url for url, _ in talk.files}) > 1:
+        request.images.extend(read_file(url, where) for url, where in talk.files)
+        return
+    for turn in request.question.history:
+        turn.ClearField("image_count")
+    request.image.CopyFrom(read_file(*talk.files[0]))
+
+
+def check_message(message: Mapping[str, Any], where: str, warnings: Warnings) -> None:
+    """Refuses what a message says besides its content and would change the answer. Raises InvalidInput."""
+    only(message, MESSAGE, f"{where}.")
+    for name in ("tool_calls", "function_call", "audio", "tool_call_id"):
+        if message.get(name):
+            raise unsupported(f"{where}.{name}")
+    for name in ("name", "refusal", "reasoning_content", "reasoning"):
+        if message.get(name):
+            warnings.add(f"{where}.{name}", "it has no effect")
+
+
+def read_content(content: Any, where: str, role: str, talk: Conversation) -> str:
+    """The text of one message; files found in it are added to the conversation."""
+    if content is None:
+        return ""
     if isinstance(content, str):
-        return content
+        return take({"content": content}, "content", str, "", where.removesuffix("content"))
     if not isinstance(content, list):
-        raise InvalidInput("BODY_INVALID", f"{field}: write a text or a list of parts.", field=field)
+        raise InvalidInput("BODY_INVALID", f"{where}: write a text or a list of parts.", field=where)
     texts = []
     for number, part in enumerate(content):
-        where = f"{field}[{number}]"
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
-            texts.append(take(part, "text", str, ""))
-        elif kind == "image_url":
-            link = part.get("image_url")
-            url = link.get("url") if isinstance(link, dict) else link
-            if not isinstance(url, str) or not url:
-                raise InvalidInput("IMAGE_REQUIRED", f"{where}.image_url: write the image's url.", field=where)
-            images.setdefault(url, f"{where}.image_url")
-        else:
-            raise InvalidInput("FIELD_UNSUPPORTED", f'{where}.type: write "text" or "image_url".', field=where)
+        here = f"{where}[{number}]"
+        if not isinstance(part, dict):
+            raise InvalidInput("BODY_INVALID", f"{here}: write an object with type.", field=here)
+        text = read_part(part, here, role, talk)
+        if text:
+            texts.append(text)
     return "\n".join(texts)
 
 
-def read_image(url: str, field: str, image: content_pb2.Image) -> None:
-    """An image from a data URI, bare base64, or an https address."""
-    if url.startswith(("http://", "https://")):
-        image.uri = url
-        return
-    encoded = url
-    if url.startswith("data:"):
-        head, comma, encoded = url.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InvalidInput("IMAGE_ENCODING", f'{field}: write "data:image/…;base64,…".', field=field)
-    try:
-        image.content = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput("IMAGE_ENCODING", f"{field}: this is neither an address nor base64.", field=field) from error
+def read_part(part: Mapping[str, Any], where: str, role: str, talk: Conversation) -> str:
+    """The text of one part; a file in it is added to the conversation. Raises InvalidInput."""
+    match take(part, "type", str, "", f"{where}."):
+        case "text" | "input_text" | "output_text":
+            only(part, ("type", "text", "annotations", "cache_control"), f"{where}.")
+            return take(part, "text", str, "", f"{where}.")
+        case "refusal" if role == "assistant":
+            only(part, ("type", "refusal"), f"{where}.")
+            return take(part, "refusal", str, "", f"{where}.")
+        case "image_url" | "input_image":
+            read_image_part(part, where, talk)
+        case "file":
+            only(part, ("type", "file", "cache_control"), f"{where}.")
+            read_file_part(take(part, "file", dict, {}, f"{where}."), f"{where}.file", talk)
+        case "input_file":
+            file = {name: value for name, value in part.items() if name not in ("type", "cache_control")}
+            read_file_part(file, where, talk)
+        case _:
+            raise unsupported(f"{where}.type", 'write "text", "image_url" or "file"')
+    return ""
 
 
-def read_params(fields: Mapping[str, Any], params: content_pb2.GenerationParams) -> None:
-    """Generation parameters under OpenAI's names."""
-    if "max_tokens" in fields and fields["max_tokens"] is not None:
-        params.max_tokens = int32(take(fields, "max_tokens", int, 0), "max_tokens")
-    for name in ("temperature", "top_p"):
-        if fields.get(name) is not None:
-            setattr(params, name, take(fields, name, float, 0.0))
-    if fields.get("seed") is not None:
-        seed = take(fields, "seed", int, 0)
-        if not -(2**63) <= seed < 2**63:
-            raise InvalidInput("OUT_OF_RANGE", "seed: write a 64-bit number.", field="seed")
-        params.seed = seed
-    stop = fields.get("stop")
-    if stop is not None:
-        stops = [stop] if isinstance(stop, str) else stop
-        if not isinstance(stops, list) or not all(isinstance(each, str) for each in stops):
-            raise InvalidInput("BODY_INVALID", "stop: write a string or a list of strings.", field="stop")
-        params.stop.extend(stops)
-    template = take(fields, "chat_template_kwargs", dict, {})
-    if take(template, "enable_thinking", bool, False):
-        params.thinking = True
+def read_image_part(part: Mapping[str, Any], where: str, talk: Conversation) -> None:
+    """An image by its link, which OpenAI writes as an object and others as a text. Raises InvalidInput."""
+    only(part, ("type", "image_url", "detail", "cache_control"), f"{where}.")
+    link: Any = part.get("image_url")
+    detail = part.get("detail")
+    if isinstance(link, dict):
+        only(link, ("url", "detail"), f"{where}.image_url.")
+        link, detail = link.get("url"), link.get("detail", detail)
+    if not isinstance(link, str) or not link:
+        raise InvalidInput("IMAGE_REQUIRED", f"{where}.image_url: write the image's url.", field=where)
+    if detail is not None:
+        if detail not in DETAILS:
+            field = f"{where}.image_url.detail"
+            raise InvalidInput("ENUM_UNKNOWN", f"{field}: write one of {', '.join(DETAILS)}.", field=field)
+        talk.details.add(detail)
+    talk.files.append((link, f"{where}.image_url"))
+    talk.waiting += 1
 
 
-def read_reuse(fields: Mapping[str, Any], request: answer_pb2.AnswerRequest) -> None:
-    """The extension object "askonce": cache_mode, exact_only, max_age_seconds, tags, answer_language_code."""
-    mode = take(fields, "cache_mode", str, "")
-    if mode:
-        name = "CACHE_MODE_" + mode.upper().replace("-", "_")
-        if name not in answer_pb2.CacheMode.keys():  # noqa: SIM118 - an enum wrapper is no mapping
-            message = "askonce.cache_mode: write default, bypass, refresh, only_if_cached or no_store."
-            raise InvalidInput("ENUM_UNKNOWN", message, field="askonce.cache_mode")
-        request.cache_mode = answer_pb2.CacheMode.Value(name)
-    if take(fields, "exact_only", bool, False):
-        request.limits.exact_only = True
-    if fields.get("max_age_seconds") is not None:
-        age = take(fields, "max_age_seconds", int, 0)
-        if not 0 <= age < 2**63:
-            raise InvalidInput("OUT_OF_RANGE", "askonce.max_age_seconds: write 0 or more.", field="max_age_seconds")
-        request.limits.max_age_seconds = age
-    tags = take(fields, "tags", list, [])
-    if not all(isinstance(tag, str) for tag in tags):
-        raise InvalidInput("BODY_INVALID", "askonce.tags: write a list of strings.", field="askonce.tags")
-    request.tags.extend(tags)
-    request.question.answer_language_code = take(fields, "answer_language_code", str, "")
+def read_file_part(file: Mapping[str, Any], where: str, talk: Conversation) -> None:
+    """A PDF file, or an image, by its content. Raises InvalidInput."""
+    only(file, ("file_data", "file_id", "filename"), f"{where}.")
+    if file.get("file_id"):
+        raise unsupported(f"{where}.file_id", "files are kept nowhere here; send file_data")
+    data = take(file, "file_data", str, "", f"{where}.")
+    if not data:
+        field = f"{where}.file_data"
+        raise InvalidInput("IMAGE_REQUIRED", f"{field}: send the PDF file as a data URI.", field=field)
+    talk.files.append((data, f"{where}.file_data"))
+    talk.waiting += 1
 
 
-def read_plain(body: bytes, text: str, max_tokens: str) -> answer_pb2.AnswerRequest:
-    """A body with `image` (base64, data URI or https address) and a text field; names differ between routes."""
-    fields = read_body(body)
-    request = answer_pb2.AnswerRequest()
-    image = take(fields, "image", str, "")
-    if not image:
-        raise InvalidInput("IMAGE_REQUIRED", "image: send base64, a data URI or an https address.", field="image")
-    read_image(image, "image", request.image)
-    request.question.text = take(fields, text, str, "")
-    renamed = dict(fields)
-    if max_tokens != "max_tokens":
-        renamed.pop("max_tokens", None)
-        if max_tokens in fields:
-            renamed["max_tokens"] = take(fields, max_tokens, int, 0)
-    read_params(renamed, request.params)
-    read_reuse(take(fields, "askonce", dict, {}), request)
-    return request
-
-
-def read_feedback(body: bytes) -> answer_pb2.SubmitFeedbackRequest:
-    """A body with `decision`, `verdict` ("right" or "wrong"), and optionally `correct_text` and `comment`."""
-    fields = read_body(body)
-    verdicts = {"right": answer_pb2.VERDICT_RIGHT, "wrong": answer_pb2.VERDICT_WRONG}
-    return answer_pb2.SubmitFeedbackRequest(
-        decision=take(fields, "decision", str, ""),
-        verdict=verdicts.get(take(fields, "verdict", str, ""), answer_pb2.VERDICT_UNSPECIFIED),
-        correct_text=take(fields, "correct_text", str, ""),
-        comment=take(fields, "comment", str, ""),
-    )
-
-
-def take(fields: Mapping[str, Any], name: str, kind: type[T], default: T) -> T:
-    """One field of a body, strictly typed; null counts as absent. Raises InvalidInput."""
-    value = fields.get(name)
-    if value is None:
-        return default
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 2**53 else float("nan")
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
-        raise InvalidInput("BODY_INVALID", f"{name}: write {words.get(kind, 'an object')}.", field=name)
-    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        raise InvalidInput("BODY_INVALID", f"{name}: lone surrogates are no text.", field=name)
-    return value
-
-
-def int32(value: int, field: str) -> int:
-    """A number that fits the wire. Raises InvalidInput."""
-    if not -(2**31) <= value < 2**31:
-        raise InvalidInput("OUT_OF_RANGE", f"{field}: {value} is far out of range.", field=field)
-    return value
-
-
-def completion(response: answer_pb2.AnswerResponse, created: int) -> dict[str, Any]:
-    """A whole chat completion."""
+def completion(response: answer_pb2.AnswerResponse, created: int, bill: bool = True) -> dict[str, Any]:
+    """A whole chat completion. `bill` says whether the usage of a hit counts what the answer took when it was new."""
     answer = response.answer
     message: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.thinking_text:
         message["reasoning_content"] = answer.thinking_text
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish(answer)}
     return {
         "id": f"chatcmpl-{response.request_id}",
         "object": "chat.completion",
         "created": created,
         "model": answer.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": FINISH.get(answer.finish_reason, "stop")}],
-        "usage": usage(answer),
+        "choices": [choice],
+        "usage": usage(response, bill),
         "askonce": provenance(response),
     }
 
 
-def queued(job: job_pb2.Job) -> dict[str, Any]:
+def finish(answer: content_pb2.Answer) -> str:
+    """Why an answer ended, in OpenAI's words."""
+    return FINISH.get(answer.finish_reason, "stop")
+
+
+def queued(job: job_pb2.Job, bill: bool = True) -> dict[str, Any]:
     """A job: how far it is, and its completion or error once there is one."""
     state = job_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
     body: dict[str, Any] = {"id": job.name.rpartition("/")[2], "object": "job", "status": state}
     if job.HasField("response"):
-        body["completion"] = completion(job.response, job.end_time.seconds)
+        body["completion"] = completion(job.response, job.end_time.seconds, bill)
     if job.HasField("error"):
         body["error"] = {"message": job.error.message}
     return body
 
 
-def chunk(
-    request_id: str, created: int, model: str, delta: dict[str, Any], finish: str | None = None
-) -> dict[str, Any]:
-    """One piece of a streamed chat completion."""
-    return {
-        "id": f"chatcmpl-{request_id}",
-        "object": "chat.completion.chunk",
-        "created": created,
-        "model": model,
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-    }
+class Chunks:
+    """Turns the events of one answer into the chunks of a streamed completion."""
+
+    def __init__(self, request_id: str, created: int, model: str, asked: Chat, bill: bool = True) -> None:
+        self._frame = {
+            "id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk", "created": created, "model": model,
+        }  # fmt: skip
+        self._asked = asked
+        self._bill = bill
+        self._delta: dict[str, Any] = {"role": "assistant"}
+
+    def of(self, event: answer_pb2.StreamAnswerResponse) -> list[dict[str, Any]]:
+        """The chunks of one event, none or several."""
+        match event.WhichOneof("event"):
+            case "text":
+                return [self._chunk({"content": event.text})]
+            case "thinking_text":
+                return [self._chunk({"reasoning_content": event.thinking_text})]
+            case "summary":
+                last = self._chunk({}, finish(event.summary.answer))
+                last["askonce"] = provenance(event.summary)
+                if self._asked.warnings:
+                    last["warnings"] = self._asked.warnings
+                counted = {**self._frame, "choices": [], "usage": usage(event.summary, self._bill)}
+                return [last, counted] if self._asked.include_usage else [last]
+        return []
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": {**self._delta, **delta}, "logprobs": None, "finish_reason": reason}
+        self._delta = {}
+        # Where usage was asked for, every chunk has the field and the last one the counts.
+        return {**self._frame, "choices": [choice], **({"usage": None} if self._asked.include_usage else {})}
 
 
-def usage(answer: content_pb2.Answer) -> dict[str, Any]:
-    """Token counts under OpenAI's names."""
-    count = answer.usage
+def usage(response: answer_pb2.AnswerResponse, bill: bool = True) -> dict[str, Any]:
+    """Token counts under OpenAI's names: what the answer took when the model wrote it, or, where hits are not billed,
+    nothing for a hit."""
+    count = response.answer.usage
+    if response.provenance.source == content_pb2.SOURCE_CACHE and not bill:
+        count = content_pb2.Usage()
     return {
         "prompt_tokens": count.input_token_count,
         "completion_tokens": count.output_token_count,
@@ -305,8 +310,9 @@ def usage(answer: content_pb2.Answer) -> dict[str, Any]:
 def provenance(response: answer_pb2.AnswerResponse) -> dict[str, Any]:
     """Where the answer came from and why, in the extension object of a reply."""
     found = response.provenance
-    return {
-        "source": "cache" if found.source == content_pb2.SOURCE_CACHE else "model",
+    hit = found.source == content_pb2.SOURCE_CACHE
+    body: dict[str, Any] = {
+        "source": "cache" if hit else "model",
         "reason": found.reason,
         "entry": found.entry,
         "decision": found.decision,
@@ -315,3 +321,16 @@ def provenance(response: answer_pb2.AnswerResponse) -> dict[str, Any]:
         "request_id": response.request_id,
         "total_ms": round(found.timings.total.ToNanoseconds() / 1e6, 2),
     }
+    if hit:
+        count = response.answer.usage
+        body["saved"] = {
+            "prompt_tokens": count.input_token_count,
+            "completion_tokens": count.output_token_count,
+            "seconds": round(found.saved_duration.ToNanoseconds() / 1e9, 3),
+        }
+    return body
+
+
+def model(name: str, created: int) -> dict[str, Any]:
+    """A hosted model in OpenAI's list."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "askonce"}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import resources
 
 PAGE = resources.files("gateway.http").joinpath("page.html").read_text(encoding="utf-8")
-
-
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -27,9 +27,11 @@ from gateway.admission import Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
 from gateway.hosted_model import HostedModel
-from gateway.http import openai
+from gateway.http import openai, plain
 from gateway.http.access_log import AccessLog
-from gateway.http.errors import error_body, guarded, log_bug
+from gateway.http.browsers import Browsers, check_json
+from gateway.http.errors import error_body, guarded, log_bug, no_route
+from gateway.http.openapi import DOCS, document
 from gateway.http.page import PAGE, PAGE_HEADERS
 from gateway.jobs import Jobs
 from gateway.settings import Edge
@@ -63,6 +65,7 @@ class Routes:
         self.feedback = feedback
         self.hosted = hosted
         self.jobs = jobs
+        self.started = int(time.time())
 
     def application(self) -> ASGIApp:
         """The ASGI application."""
@@ -70,7 +73,10 @@ class Routes:
             Route("/", self.page),
             Route("/healthz", self.healthz),
             Route("/metrics", self.metrics),
+            Route("/openapi.json", self.openapi),
+            Route("/docs", self.docs),
             Route("/v1/models", self.models),
+            Route("/v1/models/{model:path}", guarded(self.model)),
             Route("/v1/chat/completions", guarded(self.complete), methods=["POST"]),
             Route("/v1/vision/completion", guarded(self.vision), methods=["POST"]),
             Route("/infer", guarded(self.infer), methods=["POST"]),
@@ -78,7 +84,9 @@ class Routes:
             Route("/v1/feedback", guarded(self.submit), methods=["POST"]),
         ]
         paths = frozenset(route.path for route in routes)
-        return AccessLog(Starlette(routes=routes), paths)
+        application = Starlette(routes=routes, exception_handlers={404: no_route, 405: no_route})
+        application.router.redirect_slashes = False
+        return AccessLog(Browsers(application, self.settings), paths)
 
     async def page(self, request: Request) -> Response:
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)
@@ -92,8 +100,24 @@ class Routes:
 
     async def models(self, request: Request) -> Response:
         model = self.hosted.model
-        data = [{"id": model.name, "object": "model", "owned_by": "askonce"}] if model else []
+        data = [openai.model(model.name, self.started)] if model else []
         return JSONResponse({"object": "list", "data": data})
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/models/{model}."""
+        name = request.path_params["model"]
+        self.check_model(name)
+        if (hosted := self.hosted.model) is None:
+            await self.hosted.get(1.0)
+        return JSONResponse(openai.model(name if hosted is None else hosted.name, self.started))
+
+    async def openapi(self, request: Request) -> Response:
+        """GET /openapi.json: what can be asked, for programs."""
+        return JSONResponse(document())
+
+    async def docs(self, request: Request) -> Response:
+        """GET /docs: the same, for people."""
+        return HTMLResponse(DOCS, headers=PAGE_HEADERS)
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
@@ -107,7 +131,11 @@ class Routes:
             if fault.reason in BUSY and self.jobs is not None and "respond-async" in request.headers.get("prefer", ""):
                 return await self.queue(request, asked.request, self.jobs)
             raise
-        return reply(openai.completion(response, int(time.time())), response)
+        return reply(self.completion(response), response, asked.warnings)
+
+    def completion(self, response: answer_pb2.AnswerResponse) -> dict[str, Any]:
+        """A whole completion."""
+        return openai.completion(response, int(time.time()), self.settings.bill_hits)
 
     async def queue(self, request: Request, asked: answer_pb2.AnswerRequest, jobs: Jobs) -> Response:
         """Queues what the model has no time for, as the client prefers (RFC 7240); the reply says where to look."""
@@ -116,7 +144,7 @@ class Routes:
             job = await jobs.create(visit.tenant, asked, "")
         place = f"/v1/jobs/{job.name.rpartition('/')[2]}"
         headers = {"Location": place, "Preference-Applied": "respond-async", "Retry-After": "5"}
-        return JSONResponse(openai.queued(job), status_code=202, headers=headers)
+        return JSONResponse(openai.queued(job, self.settings.bill_hits), status_code=202, headers=headers)
 
     async def job(self, request: Request) -> Response:
         """GET /v1/jobs/{job}: how far it is, with the completion once it is done."""
@@ -124,23 +152,24 @@ class Routes:
             raise Absent("JOB_UNKNOWN", "This deployment keeps no jobs.")
         async with self.admission.visit(request.headers, "", poll=True) as visit:
             job = self.jobs.get(f"{visit.tenant}/jobs/{request.path_params['job']}")
-        return JSONResponse(openai.queued(job))
+        return JSONResponse(openai.queued(job, self.settings.bill_hits))
 
     async def vision(self, request: Request) -> Response:
         """POST /v1/vision/completion {image, prompt, max_tokens, temperature}."""
-        asked = await self.read(request, lambda body: openai.read_plain(body, "prompt", "max_tokens"))
-        response = await self.answer(request, asked)
-        return reply(openai.completion(response, int(time.time())), response)
+        asked = await self.read(request, lambda body: plain.read_plain(body, "prompt", "max_tokens"))
+        response = await self.answer(request, asked.request)
+        return reply(self.completion(response), response, asked.warnings)
 
     async def infer(self, request: Request) -> Response:
         """POST /infer {image, text, max_new_tokens}."""
-        asked = await self.read(request, lambda body: openai.read_plain(body, "text", "max_new_tokens"))
-        response = await self.answer(request, asked)
-        return reply({"response": response.answer.text, "askonce": openai.provenance(response)}, response)
+        asked = await self.read(request, lambda body: plain.read_plain(body, "text", "max_new_tokens"))
+        response = await self.answer(request, asked.request)
+        body = {"response": response.answer.text, "askonce": openai.provenance(response)}
+        return reply(body, response, asked.warnings)
 
     async def submit(self, request: Request) -> Response:
         """POST /v1/feedback {decision, verdict, correct_text, comment}."""
-        asked = await self.read(request, openai.read_feedback)
+        asked = await self.read(request, plain.read_feedback)
         parent = self.feedback.tenant_of(asked)
         async with self.admission.visit(request.headers, parent, feedback=True) as visit:
             response = await self.feedback.submit(asked, visit.tenant, None)
@@ -156,6 +185,7 @@ class Routes:
     async def read(self, request: Request, parse: Callable[[bytes], T]) -> T:
         """The parsed body of a known caller. Raises Unauthenticated and InvalidInput."""
         self.admission.knows(request.headers)
+        check_json(request.headers)
         body = bytearray()
         async for part in request.stream():
             body += part
@@ -202,27 +232,15 @@ class Routes:
 
     async def events(self, request: Request, asked: openai.Chat) -> AsyncGenerator[str, None]:
         """The events of one streamed completion."""
-        created, identifier = int(time.time()), telemetry.request_id()
-        model = self.hosted.model.name if self.hosted.model else ALIAS
+        name = self.hosted.model.name if self.hosted.model else ALIAS
+        chunks = openai.Chunks(telemetry.request_id(), int(time.time()), name, asked, self.settings.bill_hits)
         begun = False
         try:
             async with self.admission.visit(request.headers, asked.request.parent) as visit:
                 async for event in self.answering.stream(asked.request, visit.tenant, None):
-                    delta: dict[str, Any] = {} if begun else {"role": "assistant"}
-                    match event.WhichOneof("event"):
-                        case "text":
-                            yield sse(openai.chunk(identifier, created, model, {**delta, "content": event.text}))
-                        case "thinking_text":
-                            delta["reasoning_content"] = event.thinking_text
-                            yield sse(openai.chunk(identifier, created, model, delta))
-                        case "summary":
-                            finish = openai.FINISH.get(event.summary.answer.finish_reason, "stop")
-                            last = openai.chunk(identifier, created, model, delta, finish)
-                            yield sse({**last, "askonce": openai.provenance(event.summary)})
-                            if asked.include_usage:
-                                count = openai.chunk(identifier, created, model, {})
-                                yield sse({**count, "choices": [], "usage": openai.usage(event.summary.answer)})
-                    begun = True
+                    for chunk in chunks.of(event):
+                        yield sse(chunk)
+                        begun = True
             yield "data: [DONE]\n\n"
         except Fault as fault:
             if not begun:
@@ -236,8 +254,10 @@ class Routes:
             yield sse(error_body(Internal(telemetry.request_id())))
 
 
-def reply(body: dict[str, Any], response: answer_pb2.AnswerResponse) -> Response:
+def reply(body: dict[str, Any], response: answer_pb2.AnswerResponse, warnings: list[dict[str, str]]) -> Response:
     """A successful response; headers tell at a glance where the answer came from."""
+    if warnings:
+        body["warnings"] = warnings
     found = openai.provenance(response)
     headers = {
         "X-Request-Id": response.request_id,

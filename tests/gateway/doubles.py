@@ -90,6 +90,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
             response.hit.MergeFrom(
                 dedup_pb2.Hit(answer=answer, entry=entry, reason="EXACT", store_time=stored, explore=self.explore)
             )
+            response.hit.generate_duration.FromMilliseconds(1500)
             response.evidence.image_tier = content_pb2.IMAGE_TIER_BYTES
             response.evidence.question_tier = content_pb2.QUESTION_TIER_EXACT
             return response
@@ -166,6 +167,7 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
         self.model = MODEL
         self.running = 0
         self.cancelled = 0
+        self.usage: content_pb2.Usage | None = None
 
     async def Generate(
         self, request: inference_pb2.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -182,7 +184,9 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
             yield inference_pb2.GenerateResponse(text=pieces[1])
             if request.params.thinking:
                 yield inference_pb2.GenerateResponse(thinking_text="hm")
-            answer = content_pb2.Answer(text="".join(pieces), finish_reason=self.finish, model=self.model)
+            answer = content_pb2.Answer(
+                text="".join(pieces), finish_reason=self.finish, model=self.model, usage=self.usage
+            )
             summary = inference_pb2.GenerateSummary(answer=answer)
             summary.timings.decode.nanos = 5_000_000
             yield inference_pb2.GenerateResponse(summary=summary)

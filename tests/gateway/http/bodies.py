@@ -12,6 +12,7 @@ from tests.gateway.pictures import picture
 
 PNG = base64.b64encode(picture()).decode()
 DATA = f"data:image/png;base64,{PNG}"
+JSON = {"content-type": "application/json"}
 Web = tuple[Running, httpx.AsyncClient]
 
 

@@ -34,3 +34,28 @@ async def test_error_before_the_first_piece_has_a_status(web: Web) -> None:
     reply = await client.post("/v1/chat/completions", json=body(stream=True))
     assert (reply.status_code, reply.json()["error"]["code"]) == (429, "QUEUE_FULL")
     assert reply.headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("GET", "/nothing", 404, "ROUTE_UNKNOWN"),
+        ("POST", "/v1/completions", 404, "ROUTE_UNKNOWN"),
+        ("POST", "/v1/responses", 404, "ROUTE_UNKNOWN"),
+        ("POST", "/v1/chat/completions/", 404, "ROUTE_UNKNOWN"),
+        ("GET", "/v1/chat/completions", 405, "METHOD_UNKNOWN"),
+        ("DELETE", "/v1/models", 405, "METHOD_UNKNOWN"),
+        ("GET", "/v1/models/other", 404, "MODEL_NOT_FOUND"),
+    ],
+)
+async def test_what_is_not_there_is_told_in_openais_form(
+    web: Web, method: str, path: str, status: int, reason: str
+) -> None:
+    """An unknown path or method is an error like any other, with the request id."""
+    _, client = web
+    reply = await client.request(method, path)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["type"]) == (status, reason, "invalid_request_error")
+    assert reply.headers["x-request-id"] == error["request_id"]
+    if status == 405:
+        assert reply.headers["allow"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,12 @@ import httpx
 import pytest
 
 from askonce.faults import Exhausted
-from askonce.v1 import job_pb2
+from askonce.v1 import content_pb2, job_pb2
 from gateway.auth import Registered
 from gateway.settings import Edge, Settings
 from gateway.settings import Jobs as JobSettings
 from tests.gateway.doubles import running, until
-from tests.gateway.http.bodies import DATA, PNG, Web, body
+from tests.gateway.http.bodies import DATA, JSON, PNG, Web, body
 from tests.gateway.pictures import picture
 
 pytestmark = pytest.mark.slow
@@ -109,7 +110,7 @@ async def test_stranger_uploads_nothing() -> None:
                 await asyncio.sleep(0.01)
 
         async with httpx.AsyncClient(trust_env=False) as client:
-            reply = await client.post(f"http://{system.gateway.http.address}/infer", content=endless())
+            reply = await client.post(f"http://{system.gateway.http.address}/infer", content=endless(), headers=JSON)
     assert (reply.status_code, reply.json()["error"]["code"]) == (401, "CREDENTIALS_MISSING")
     assert reply.headers["www-authenticate"] == "Bearer"
 
@@ -120,7 +121,7 @@ async def test_small_body_limit() -> None:
     async with running(replace(settings, edge=replace(settings.edge, max_body_bytes=100))) as system:
         assert system.gateway.http is not None
         async with httpx.AsyncClient(trust_env=False) as client:
-            reply = await client.post(f"http://{system.gateway.http.address}/infer", content=b"x" * 101)
+            reply = await client.post(f"http://{system.gateway.http.address}/infer", content=b"x" * 101, headers=JSON)
     assert reply.status_code == 413
 
 
@@ -154,3 +155,55 @@ async def test_http_client_prefers_to_wait_elsewhere(tmp_path: Path) -> None:
             assert found["status"] == "succeeded"
             assert found["completion"]["choices"][0]["message"]["content"].endswith("What is the total?")
             assert (await client.get("/v1/jobs/none")).status_code == 404
+
+
+async def test_a_model_is_described_by_its_name(web: Web) -> None:
+    """The list and the model by itself agree, also by the name that always means the hosted one."""
+    _, client = web
+    (listed,) = (await client.get("/v1/models")).json()["data"]
+    assert (await client.get("/v1/models/counting-1")).json() == listed
+    assert (await client.get("/v1/models/askonce")).json() == listed
+    assert isinstance(listed["created"], int)
+
+
+async def test_a_hit_says_what_it_saved(web: Web) -> None:
+    """What a hit saved has a field of its own; `usage` counts what the answer took when the model wrote it."""
+    system, client = web
+    system.model.usage = content_pb2.Usage(input_token_count=1000, output_token_count=40)
+    first = (await client.post("/v1/chat/completions", json=body())).json()
+    await system.settled()
+    second = (await client.post("/v1/chat/completions", json=body())).json()
+    assert "saved" not in first["askonce"]
+    assert second["askonce"]["saved"]["prompt_tokens"] == 1000
+    assert second["askonce"]["saved"]["completion_tokens"] == 40
+    assert second["askonce"]["saved"]["seconds"] == 1.5
+    assert first["usage"] == second["usage"]
+    assert second["usage"]["prompt_tokens"] == 1000
+
+
+async def test_hits_need_not_be_billed() -> None:
+    """Where the operator says so, `usage` counts nothing for a hit, streamed or whole."""
+    async with running(Settings(edge=Edge(listen="127.0.0.1:0", bill_hits=False))) as system:
+        assert system.gateway.http is not None
+        system.model.usage = content_pb2.Usage(input_token_count=1000, output_token_count=40)
+        async with httpx.AsyncClient(base_url=f"http://{system.gateway.http.address}", trust_env=False) as client:
+            first = (await client.post("/v1/chat/completions", json=body())).json()
+            await system.settled()
+            second = (await client.post("/v1/chat/completions", json=body())).json()
+            asked = body(stream=True, stream_options={"include_usage": True})
+            lines = (await client.post("/v1/chat/completions", json=asked)).text.split("\n\n")
+    streamed = json.loads(lines[-3].removeprefix("data: "))
+    assert first["usage"]["total_tokens"] == 1040
+    assert second["usage"]["total_tokens"] == streamed["usage"]["total_tokens"] == 0
+    assert second["askonce"]["saved"]["prompt_tokens"] == 1000
+
+
+async def test_what_has_no_effect_is_listed_in_the_reply(web: Web) -> None:
+    """Warnings come with the reply, whole or streamed, and only where there is something to say."""
+    _, client = web
+    plain = (await client.post("/v1/chat/completions", json=body())).json()
+    warned = (await client.post("/v1/chat/completions", json=body(user="u"))).json()
+    streamed = (await client.post("/v1/chat/completions", json=body(user="u", stream=True))).text
+    assert "warnings" not in plain
+    assert [each["field"] for each in warned["warnings"]] == ["user"]
+    assert '"warnings": [{"field": "user"' in streamed.split("\n\n")[-3]
