@@ -39,9 +39,6 @@ SENTENCE = 600.0
 """Seconds for which such an input is refused without being tried."""
 SLICE = 0.1
 """How often a running call looks whether somebody still waits for it."""
-ABANDON = 0.5
-"""Seconds that a call may run on although nobody waits: a new child costs more than the end of a short call."""
-
 TRIES = 3
 """How often a call is tried whose child was killed from outside."""
 FOREIGN = ("SIGKILL", "SIGTERM")
@@ -96,16 +93,19 @@ class ChildPool:
         limit: float = 10.0,
         opening: float = 120.0,
         memory: int | None = None,
+        abandon: float | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """`target` is "module:callable", which a child calls with `arguments` to make its object. `limit` bounds a
-        call and `opening` the making, in seconds; `memory` the bytes of a child's own data; `environ` adds
-        variables."""
+        call and `opening` the making, in seconds; `memory` the bytes of a child's own data. Where `abandon` is given,
+        a call for which nobody waits any more is ended, with its child, once it has run for so many seconds: right
+        where a call may take far longer than a new child. `environ` adds variables."""
         self.name = name
         self.opening_message = pack((target, arguments, memory))
         self.size = size
         self.limit = limit
         self.opening = opening
+        self.abandon = abandon
         self.environ = dict(environ or {})
         self.free: list[Child] = []
         self.alive: set[Child] = set()
@@ -201,7 +201,7 @@ class ChildPool:
             now = time.monotonic()
             if now >= deadline:
                 raise TimeoutError
-            if now - begun >= ABANDON and nobody_waits():
+            if self.abandon is not None and now - begun >= self.abandon and nobody_waits():
                 raise GivenUpError
             child.connection.settimeout(min(SLICE, deadline - now))
             try:

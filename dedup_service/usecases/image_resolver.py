@@ -16,15 +16,13 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from askonce import telemetry
-from dedup_service.image.encoder import ImageEncoder
 from dedup_service.image.fingerprint import Fingerprint
-from dedup_service.image.lookalike import ImageVerdict, compare
+from dedup_service.image.lookalike import ImageVerdict
 from dedup_service.image.perceptual import hamming
-from dedup_service.image.picture import open_picture
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
 from dedup_service.store.records import ImageRecord, Memory, image_id
-from dedup_service.usecases.image_features import Features, extract
+from dedup_service.usecases.image_features import Features, ImageWork
 from dedup_service.usecases.known_mismatches import Strangers
 
 T = TypeVar("T")
@@ -84,7 +82,7 @@ class Recogniser:
     def __init__(
         self,
         memory: Memory,
-        encoder: ImageEncoder,
+        images: ImageWork,
         strangers: Strangers,
         workers: Executor,
         *,
@@ -96,7 +94,7 @@ class Recogniser:
         """`arrivals` bounds the images on their way, each held for at most `arrival_ttl` seconds; one takes about the
         size of a fingerprint, so the default bounds them to some 50 MB."""
         self.memory = memory
-        self.encoder = encoder
+        self.images = images
         self.workers = workers
         self.pictures = pictures
         self.clock = clock
@@ -119,20 +117,25 @@ class Recogniser:
 
     async def recognise(self, tenant: str, content: bytes, policy: Policy) -> Recognition:
         """The image by its content. Raises PictureError when it can't be read."""
-        picture = await self.work(lambda: open_picture(content))
-        self.pixels[picture.byte_digest.hex()] = picture.pixel_digest.hex()
-        record = await self.memory.image_by_digest(tenant, picture.pixel_digest.hex())
+        opened = await self.work(lambda: self.images.open(content))
+        self.pixels[opened.byte_digest] = opened.pixel_digest
+        record = await self.memory.image_by_digest(tenant, opened.pixel_digest)
         if record is not None:
-            return by_digest(record, picture.pixel_digest.hex(), "PIXELS")
-        key = (tenant, picture.byte_digest.hex())
+            return by_digest(record, opened.pixel_digest, "PIXELS")
+        key = (tenant, opened.byte_digest)
         if (underway := self.fresh(key)) is None:
-            features = await self.work(lambda: extract(picture, self.encoder))
+            features = await self.work(lambda: self.images.extract(opened))
             if self.pictures is not None and policy.keep_thumbnails:
-                self.pictures.keep(tenant, image_id(tenant, picture.byte_digest), features.fingerprint.rgb)
+                image = image_id(tenant, bytes.fromhex(opened.byte_digest))
+                self.pictures.keep(tenant, image, features.fingerprint.rgb)
             underway = self.fresh(key)
         if underway is not None:
             return await asyncio.shield(underway.recognition)
         return await self.arrive(key, features, policy)
+
+    async def pack(self, features: Features) -> bytes:
+        """The image's fingerprint as it is stored."""
+        return await self.work(lambda: self.images.pack(features.fingerprint))
 
     def fresh(self, key: tuple[str, str]) -> Arrival | None:
         """The arrival of this very file, unless it is too old."""
@@ -219,13 +222,8 @@ class Recogniser:
 
     async def check(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
         """Runs the look-alike check in a worker thread. A failing check is unsure, never same."""
-
-        def run() -> ImageVerdict:
-            left = Fingerprint.from_bytes(stored) if isinstance(stored, bytes) else stored
-            return compare(left, query)
-
         try:
-            verdict = await self.work(run)
+            verdict = await self.work(lambda: self.images.compare(stored, query))
         except Exception:
             log.exception("check_failed", request_id=telemetry.request_id())
             verdict = ImageVerdict("unsure", 1.0, 0.0, "CHECK_FAILED", box=None, turn=0, ms=0.0)

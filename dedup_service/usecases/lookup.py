@@ -254,7 +254,7 @@ class Lookup:
         judge = worth_judging(query, recognition, findings.match, policy)
         inline = judge is not None and policy.judge is JudgeMode.INLINE and query.judge_available
         flight, joinable = await self.share(query, recognition, matching, policy)
-        ticket = self.seal(query, findings, recognition, matching, flight) if query.mode.stores else b""
+        ticket = await self.seal(query, findings, recognition, matching, flight) if query.mode.stores else b""
         if not inline or query.judged is not None:
             self.record(query, findings, policy, timings, hit=False)
         return Missed(findings, reason, ticket, judge, inline and query.judged is None, flight, joinable)
@@ -322,7 +322,7 @@ class Lookup:
         )
         return Flight(key, query.tenant, image, query.space, now, awaited, matching.vector)
 
-    def seal(
+    async def seal(
         self, query: Query, findings: Findings, recognition: Recognition, matching: Matching, flight: str
     ) -> bytes:
         """The ticket under which the fresh answer can be stored."""
@@ -356,7 +356,7 @@ class Lookup:
             readable=matching.readable,
             question_vector=matching.vector,
             image_vector=features.vectors[0] if features is not None else Matching().vector,
-            fingerprint=features.fingerprint.to_bytes() if features is not None else b"",
+            fingerprint=await self.recogniser.pack(features) if features is not None else b"",
         )
         return self.tickets.seal(ticket)
 

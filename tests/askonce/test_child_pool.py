@@ -19,7 +19,7 @@ from askonce.fair import FairExecutor
 @pytest.fixture
 def pool() -> Iterator[ChildPool]:
     """Two children."""
-    made = ChildPool("test", "tests.askonce.crasher:Crasher", size=2, limit=20.0)
+    made = ChildPool("test", "tests.askonce.crasher:Crasher", size=2, limit=20.0, abandon=0.5)
     made.start()
     yield made
     made.close()

@@ -32,6 +32,7 @@ from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
+from dedup_service.usecases.image_features import LocalImageWork
 from dedup_service.usecases.image_resolver import Recogniser
 from dedup_service.usecases.inflight import Flights
 from dedup_service.usecases.known_mismatches import Strangers
@@ -144,8 +145,8 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
     engine = await asyncio.to_thread(open_database, f"sqlite:///{folder / 'ledger.sqlite'}")
     ledger, reader = Ledger(engine), Reader(engine)
     book = PolicyBook(RevisionRows(engine), Policy(**{"exploration_rate": 0.0, **policy}))
-    images, questions = load_image_encoder("dct"), await asyncio.to_thread(question_encoder)
-    layout = (images.identity, images.dimension, questions.identity, questions.dimension)
+    images, questions = LocalImageWork(load_image_encoder("dct")), await asyncio.to_thread(question_encoder)
+    layout = (images.encoder.identity, images.encoder.dimension, questions.identity, questions.dimension)
     memory = (
         EdgeMemory(folder, *layout, clock=clock)
         if embedded
