@@ -49,7 +49,7 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
         raise InvalidInput("DIGEST_MISMATCH", "image_digest is not the digest of image_content.", field="image_digest")
     text = request.question.text
     normal = normalise(text)
-    if not text.strip() or not normal:
+    if not text.strip() or not normal.strip(".?!。…, "):
         raise InvalidInput("QUESTION_EMPTY", "question.text: ask something.", field="question.text")
     if len(text) > QUESTION_CHARACTERS:
         raise InvalidInput(
@@ -127,7 +127,7 @@ def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> 
             filled[descriptor.name] = value
     if params.HasField("response_format"):
         filled["response_format"] = params.response_format.SerializeToString(deterministic=True).hex()
-    history = [(content_pb2.Role.Name(turn.role), normalise(turn.text)) for turn in question.history]
+    history = [(content_pb2.Role.Name(turn.role), turn.text) for turn in question.history]
     if any(turn.image_count for turn in question.history):
         filled["image_counts"] = [turn.image_count for turn in question.history]
     return space_of(space.model, space.model_revision, filled, question.answer_language_code, history)

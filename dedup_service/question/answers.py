@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Indel
 
 from dedup_service.question.lexicon import shipped
-from dedup_service.question.normal import CJK, normalise
+from dedup_service.question.normal import CJK, fold
 from dedup_service.question.numerals import han_value
 from dedup_service.question.words import units
 
@@ -273,7 +273,7 @@ def compare_answers(a: str, b: str, *, embed: Embed | None = None) -> AnswerVerd
 def understand(text: str) -> Answer:
     """Reads an answer. Any text is accepted."""
     plain = re.sub(r"[*_`#]+|<[^>]{1,40}>", " ", text).strip().rstrip(".。!！")
-    normal = normalise(plain)
+    normal = fold(plain)
     folded = " ".join(plain.casefold().split())
     dates = _dates(folded)
     numbers = () if dates else _decimals(normal)

@@ -15,10 +15,11 @@ HAN_DIGITS = {
     "七": 7,
     "八": 8,
     "九": 9,
-}
+} | {sign: value for value, sign in enumerate("壹贰叁肆伍陆柒捌玖", start=1)}
+"""With those of cheques and invoices."""
 
 
-_HAN_POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10000, "亿": 100000000}
+_HAN_POWERS = {"十": 10, "百": 100, "千": 1000, "万": 10000, "亿": 100000000, "拾": 10, "佰": 100, "仟": 1000}
 
 
 HAN_NUMERAL = frozenset(HAN_DIGITS) | frozenset(_HAN_POWERS)
@@ -91,6 +92,6 @@ def han_value(digits: str) -> int:
             section += (digit or 1) * _HAN_POWERS[sign]
             digit = 0
         else:
-            total += (section + digit) * _HAN_POWERS[sign]
+            total += (section + digit or 1) * _HAN_POWERS[sign]
             section = digit = 0
     return total + section + digit

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dedup_service.question.lexicon import Lexicon, shipped
-from dedup_service.question.normal import Language, detect_language, normalise
+from dedup_service.question.normal import Language, detect_language, fold
 from dedup_service.question.numerals import HAN_NUMERAL, numeral
 from dedup_service.question.words import is_plural, lemma, surface_units
 
@@ -172,7 +172,7 @@ def read(text: str) -> Reading:
 
 def read_with(text: str, lexicon: Lexicon) -> Reading:
     """Reads a question with the given word lists."""
-    normal = normalise(text)
+    normal = fold(text)
     surface = surface_units(_V_NOT_V.sub(_alternation, normal))
     words = [lemma(unit) for unit in surface]
     start, stop = _frame(words, lexicon)

@@ -18,6 +18,8 @@ from rapidfuzz.distance import Indel
 
 from dedup_service.question.alignment import align
 from dedup_service.question.lexicon import shipped
+from dedup_service.question.marks import mark_difference
+from dedup_service.question.normal import normalise
 from dedup_service.question.reading import Reading, read
 from dedup_service.question.veto import Veto, find
 
@@ -90,9 +92,9 @@ def gather(
 
     ``cosine`` is that of the two embeddings, NaN when a question could not be encoded.
     """
-    one, other = read(a), read(b)
-    if one.normal == other.normal:
+    if normalise(a) == normalise(b):
         return QuestionEvidence(cosine, 1.0, (), known, judge, True, 1.0, 1.0, True, True, True, 1.0, 1.0)
+    one, other = read(a), read(b)
     lexicon = shipped()
     alignment = align(one, other, lexicon)
     found = find(a, b, one, other, alignment, protected_terms, lexicon)
@@ -108,7 +110,7 @@ def gather(
         coverage=coverage,
         order=alignment.order_similarity,
         same_ask=alignment.same_ask,
-        agrees=alignment.agrees and not found,
+        agrees=alignment.agrees and not found and mark_difference(a, b) is None,
         exact=False,
         few_left=1.0 / (1.0 + len(alignment.left) + len(alignment.right)),
         surface=float(Indel.normalized_similarity(one.normal, other.normal)),

@@ -14,7 +14,8 @@ from itertools import product
 
 from dedup_service.question.alignment import Alignment, align
 from dedup_service.question.lexicon import Lexicon, shipped
-from dedup_service.question.normal import normalise
+from dedup_service.question.marks import mark_difference
+from dedup_service.question.normal import fold, normalise
 from dedup_service.question.reading import Reading, read
 from dedup_service.question.words import is_misspelling, is_word
 
@@ -64,9 +65,9 @@ def vetoes(a: str, b: str, protected_terms: Sequence[str] = ()) -> tuple[Veto, .
 
     ``protected_terms`` are the policy's own words that must not be exchanged: a term in one question only is a veto.
     """
-    one, other = read(a), read(b)
-    if one.normal == other.normal:
+    if normalise(a) == normalise(b):
         return ()
+    one, other = read(a), read(b)
     return find(a, b, one, other, align(one, other), protected_terms, shipped())
 
 
@@ -84,6 +85,7 @@ def find(
         *_interrogatives(one, other),
         *_entities(a, b, one, other, alignment, lexicon),
         *_order(one, other, alignment),
+        *_marks(a, b),
     ]
     return tuple(dict.fromkeys(found))
 
@@ -91,13 +93,18 @@ def find(
 def _protected(one: Reading, other: Reading, terms: Sequence[str]) -> list[Veto]:
     found = []
     for term in terms:
-        form = normalise(term)
+        form = fold(term)
         if not form:
             continue
         left, right = _mentions(one.normal, form), _mentions(other.normal, form)
         if left != right:
             found.append(Veto("PROTECTED_TERM", term if left else "", term if right else ""))
     return found
+
+
+def _marks(a: str, b: str) -> list[Veto]:
+    difference = mark_difference(a, b)
+    return [Veto("MARK", difference.left, difference.right)] if difference is not None and difference.grave else []
 
 
 def _mentions(normal: str, term: str) -> bool:

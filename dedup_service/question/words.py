@@ -9,7 +9,7 @@ from importlib.resources import files
 from lemminflect import getAllLemmas  # type: ignore[import-untyped]
 from rapidfuzz.distance import DamerauLevenshtein
 
-from dedup_service.question.normal import CJK, normalise
+from dedup_service.question.normal import CJK, fold
 
 _UNIT = re.compile(rf"\d+(?:[.,:/-]\d+)*|[{CJK}]|[^\W\d_{CJK}]+(?:'[^\W\d_{CJK}]+)?|[^\s\w]", re.UNICODE)
 _CODE = re.compile(r"[a-z]*\d[a-z0-9]*[a-z][a-z0-9]*|[a-z]+\d[a-z0-9]*")
@@ -90,4 +90,4 @@ def _thousands(number: str) -> bool:
 
 def units(text: str) -> tuple[str, ...]:
     """The units of any text, normalised, English words in their base form."""
-    return tuple(lemma(unit) for unit in surface_units(normalise(text)))
+    return tuple(lemma(unit) for unit in surface_units(fold(text)))

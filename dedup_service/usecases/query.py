@@ -80,7 +80,7 @@ def space_of(
 ) -> str:
     """A hexadecimal digest of all that an answer depends on besides image and question.
 
-    `history` holds (role, normalised text) of the earlier turns: the last message alone never decides.
+    `history` holds (role, text) of the earlier turns, verbatim: a format asked for there may hang on one mark.
     """
     parts = [model, revision, sorted(params.items()), answer_language.casefold(), list(history)]
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
