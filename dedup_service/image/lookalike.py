@@ -20,7 +20,7 @@ from dedup_service.image.fingerprint import Fingerprint
 from dedup_service.image.legibility import characters, text_height
 from dedup_service.image.margin import Margins, margins
 from dedup_service.image.picture import fit_within
-from dedup_service.image.registration import Alignment, Features, align, scale_of, warp
+from dedup_service.image.registration import Alignment, Features, Matrix, align, scale_of, warp
 
 _EDGE = np.ones((5, 5), np.uint8)
 
@@ -125,12 +125,21 @@ class ImageVerdict:
     comparison: Comparison = "NONE"
 
 
-def compare(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS) -> ImageVerdict:
-    """Decide whether `query` is a copy of `stored`. Deterministic; no more than about 60 MB beside the arguments."""
+def compare(
+    stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS, guess: Matrix | None = None
+) -> ImageVerdict:
+    """Decide whether `query` is a copy of `stored`. Deterministic; no more than about 60 MB beside the arguments.
+
+    Args:
+        stored, query: the two images.
+        limits: what a copy may differ by.
+        guess: 3 x 3, pixels of `stored.rgb` to those of `query.rgb`, where a map is known from elsewhere. It saves
+            looking for one, and is refined and judged like any other.
+    """
     start = time.perf_counter()
     if stored.hidden or query.hidden:
         return ImageVerdict("unsure", np.inf, 0.0, "HIDDEN_CONTENT", None, 0, (time.perf_counter() - start) * 1e3)
-    evidence = measure(stored, query, limits)
+    evidence = measure(stored, query, limits, guess)
     verdict, score, reason, box, turn = judge(evidence, limits)
     # docs/tune.md shows both distributions: 95 % of readable copies score under 0.82, look-alikes begin near 1.1.
     probability = float(1 / (1 + np.exp(8 * (score - 1)))) if verdict == "same" else 0.0
@@ -138,12 +147,14 @@ def compare(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LI
     return ImageVerdict(verdict, score, probability, reason, box, turn, took, kind_of(evidence))
 
 
-def measure(stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS) -> Evidence | None:
+def measure(
+    stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS, guess: Matrix | None = None
+) -> Evidence | None:
     """Register the two and measure every kind of difference; None when they can't be registered."""
     stored_grey = _grey(stored.rgb)
     query_grey = _grey(query.rgb)
     cv2.setRNGSeed(7)  # RANSAC draws from OpenCV's generator: the same pair must get the same verdict
-    alignment = align(Features(stored_grey), Features(query_grey))
+    alignment = align(Features(stored_grey), Features(query_grey), guess)
     if alignment is None:
         return None
     turn = int(round(np.degrees(np.arctan2(-alignment.matrix[1, 0], alignment.matrix[0, 0])) / 90) * 90 % 360)

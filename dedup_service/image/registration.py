@@ -79,9 +79,18 @@ class Features:
         return ((at + 0.5) * self._scale - 0.5).astype(np.float32), described
 
 
-def align(stored: Features, query: Features) -> Alignment | None:
-    """The best alignment found, or None: first the whole frames at four turns, then ORB, then SIFT features."""
+def align(stored: Features, query: Features, guess: Matrix | None = None) -> Alignment | None:
+    """The best alignment found, or None: first a guess, then the whole frames at four turns, then ORB, then SIFT.
+
+    Args:
+        stored, query: the two images.
+        guess: 3 x 3, stored pixel coordinates to the query's, where a map is known from elsewhere.
+    """
     best: Alignment | None = None
+    if guess is not None and _plausible(guess):
+        best = _refine(stored.grey, query.grey, guess)
+        if _good(best):
+            return best
     for matrix in _whole_frames(stored.grey, query.grey):
         best = _better(best, _refine(stored.grey, query.grey, matrix))
         if _good(best):
