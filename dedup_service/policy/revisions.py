@@ -81,9 +81,9 @@ class RevisionStore(Protocol):
 class PolicyBook:
     """What every tenant's policy and learnt thresholds are right now.
 
-    `current` and `thresholds` read memory only and may be called on an event loop. The other methods block. A thread
-    polls the store every `interval` seconds, so that a change made through any replica is applied here within that
-    time and a query; when the store can't be reached, the last known policies stay in force.
+    `current` and `thresholds` read memory only and may be called on an event loop. The other methods block. Call
+    `refresh` every half second or so, so that a change made through any replica is applied here; while it raises, the
+    last known policies stay in force.
     """
 
     def __init__(
@@ -92,30 +92,14 @@ class PolicyBook:
         default: Policy | None = None,
         *,
         defaults: Mapping[str, Policy] | None = None,
-        interval: float = 0.5,
     ) -> None:
         self.store = store
         self.default = validate(default or Policy())
         self.defaults = {tenant: validate(policy) for tenant, policy in (defaults or {}).items()}
-        self.interval = interval
         self.revisions: dict[str, Revision] = {}
         self.learnt: dict[str, Thresholds] = {}
         self.reached = 0
         self.lock = threading.Lock()
-        self.stopping = threading.Event()
-        self.poller: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Reads every policy once, raising what the store raises, and then follows the store."""
-        self.refresh()
-        self.poller = threading.Thread(target=self.follow, name="policies", daemon=True)
-        self.poller.start()
-
-    def stop(self) -> None:
-        """Stops following. Safe to repeat."""
-        self.stopping.set()
-        if self.poller is not None:
-            self.poller.join(10)
 
     def current(self, tenant: str) -> Revision:
         """The revision in force for `tenant`."""
@@ -217,17 +201,3 @@ class PolicyBook:
         if newer:
             with self.lock:
                 self.learnt = {**self.learnt, **newer}
-
-    def follow(self) -> None:
-        """The poller's thread."""
-        reachable = True
-        while not self.stopping.wait(self.interval):
-            try:
-                self.refresh()
-                if not reachable:
-                    log.info("policy_followed")
-                reachable = True
-            except Exception as error:  # whatever the store's driver raises: the policies in force stay
-                if reachable:
-                    log.warning("policy_unreachable", error=type(error).__name__)
-                reachable = False

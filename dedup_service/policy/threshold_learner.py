@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time as clock
 from typing import Protocol
 
@@ -28,37 +27,18 @@ class Learner:
     """Keeps every tenant's thresholds up to date with its labels.
 
     A tenant's thresholds are learnt anew when its policy changed or when its labels grew by a tenth. `window` seconds
-    of labels count: older ones tell about traffic that is gone. Runs in a thread of its own every `interval` seconds.
+    of labels count: older ones tell about traffic that is gone. Call `turn` every minute or so.
     """
 
-    def __init__(
-        self, source: LabelSource, book: PolicyBook, *, interval: float = 60.0, window: float = 2_592_000.0
-    ) -> None:
+    def __init__(self, source: LabelSource, book: PolicyBook, *, window: float = 2_592_000.0) -> None:
         self.source = source
         self.book = book
-        self.interval = interval
         self.window = window
         self.seen: dict[str, tuple[int, int]] = {}
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.run, name="learning", daemon=True)
 
-    def start(self) -> None:
-        """Starts the thread."""
-        self.thread.start()
-
-    def stop(self) -> None:
-        """Stops the thread, waiting for a tenant that is being learnt. Safe to repeat."""
-        self.stopping.set()
-        if self.thread.is_alive():
-            self.thread.join(30)
-
-    def run(self) -> None:
-        """The thread: ticks until it is stopped; a tick that fails is tried again at the next."""
-        while not self.stopping.wait(self.interval):
-            try:
-                self.tick(clock.time())
-            except Exception as error:  # whatever the ledger's driver raises: the thresholds in force stay
-                log.warning("thresholds_failed", error=type(error).__name__)
+    def turn(self) -> None:
+        """Learns what is due now."""
+        self.tick(clock.time())
 
     def tick(self, now: float) -> int:
         """Learns what is due at `now` (seconds since the epoch). Returns the number of tenants learnt."""
@@ -66,8 +46,6 @@ class Learner:
         for tenant, count in self.source.label_counts(now - self.window).items():
             revision = self.book.current(tenant)
             labels, applied = self.seen.get(tenant, (0, -1))
-            if self.stopping.is_set():
-                break
             if applied == revision.revision and count < labels * 1.1 + 1:
                 continue
             version = self.book.thresholds(tenant).version + 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
-from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError
+from askonce.periodic import PeriodicTask
+from dedup_service.store.records import Deleted, Memory
 
 STALE_SECONDS = 3_600.0
 """How often the sweeper looks for what other encoders left behind, and how long all of it must have been over by then:
@@ -17,7 +16,7 @@ the sweeper of a deployment that still uses it would have been there long before
 log = structlog.get_logger("expiry")
 
 
-class Sweeper:
+class Sweeper(PeriodicTask):
     """A background task that calls `Memory.sweep`, with bounded work in each step.
 
     While a step finds as much as it may remove, the next one follows after `pause` rather than after `interval`, so a
@@ -38,37 +37,23 @@ class Sweeper:
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         self.memory = memory
-        self.interval = interval
+        super().__init__("expiry", self.turn, interval)
         self.limit = limit
         self.pause = pause
         self.clock = clock
         self.total = Deleted()
         """What has been removed since the start."""
-        self.task: asyncio.Task[None] | None = None
         self.stale_checked = clock()
 
-    async def start(self) -> None:
-        """Begins to sweep in the background."""
-        if self.task is None:
-            self.task = asyncio.create_task(self.run(), name="sweeper")
+    async def turn(self) -> float | None:
+        """Sweeps, and soon again while there is much to do; else looks for what other encoders left."""
+        if (await self.sweep()).entries >= self.limit:
+            return self.pause
+        if self.clock() - self.stale_checked >= STALE_SECONDS:
+            await self.sweep_stale()
+        return None
 
-    async def run(self) -> None:
-        """Sweeps again and again. A store that is away, or a step that fails, is tried again at the next time."""
-        delay = self.interval
-        while True:
-            await asyncio.sleep(delay)
-            delay = self.interval
-            try:
-                if (await self.step()).entries >= self.limit:
-                    delay = self.pause
-                elif self.clock() - self.stale_checked >= STALE_SECONDS:
-                    await self.step_stale()
-            except MemoryUnavailableError as error:
-                log.warning("sweep_failed", error=str(error))
-            except Exception:
-                log.exception("sweep_failed")
-
-    async def step(self) -> Deleted:
+    async def sweep(self) -> Deleted:
         """Sweeps once."""
         started = time.perf_counter()
         swept = await self.memory.sweep(self.clock(), self.limit)
@@ -80,18 +65,10 @@ class Sweeper:
             log.info("swept", entries=swept.entries, images=swept.images, aliases=swept.aliases, seconds=seconds)
         return swept
 
-    async def step_stale(self) -> Deleted:
+    async def sweep_stale(self) -> Deleted:
         """Removes what other encoders left behind, once it is over."""
         now = self.stale_checked = self.clock()
         swept = await self.memory.delete_stale(expired_before=now - STALE_SECONDS)
         if swept != Deleted():
             log.info("swept_stale", entries=swept.entries, images=swept.images, aliases=swept.aliases)
         return swept
-
-    async def stop(self) -> None:
-        """Ends. A step under way is cut off between two of its calls; what is left is swept after the next start."""
-        if self.task is not None:
-            self.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self.task
-            self.task = None

@@ -27,8 +27,8 @@ def test_each_tenant_keeps_records_as_long_as_its_policy_says(engine: Engine) ->
         ledger.record_decision(decision(number, tenant=tenant, time=now - 100 * number), keep_text=True)
     assert ledger.flush(20)
     retention = Retention(ledger, book)
-    assert retention.step(now) > 0
-    assert retention.step(now) == 0
+    assert retention.delete_due(now) > 0
+    assert retention.delete_due(now) == 0
     oldest: dict[str, float] = {}
     for found in Reader(engine).decisions(Span()):
         oldest[found.tenant] = max(oldest.get(found.tenant, 0.0), now - found.time)

@@ -10,6 +10,7 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine, text
 
+from askonce.periodic import PeriodicThread
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Mode, Policy, PolicyInvalidError
@@ -130,8 +131,9 @@ def test_a_change_reaches_every_replica_within_two_seconds(url: str) -> None:
     """A revision made through one replica is in force at another, over a connection of its own, within 2 s."""
     here, there = open_database(url), open_database(url)
     first, second = PolicyBook(RevisionRows(here)), PolicyBook(RevisionRows(there))
-    first.start()
-    second.start()
+    following = [PeriodicThread("policies", book.refresh, 0.5) for book in (first, second)]
+    for each in following:
+        each.start()
     try:
         for number in range(1, 4):
             first.update("acme", Policy(phash_distance=number), ["phash_distance"])
@@ -140,8 +142,8 @@ def test_a_change_reaches_every_replica_within_two_seconds(url: str) -> None:
         first.learn("acme", Thresholds(1, 0.0, 0.01, 0.95, {"a/b": Bound(Rule.LEARNT, 0.2)}))
         assert until(lambda: second.thresholds("acme").version == 1, 2.0)
     finally:
-        first.stop()
-        second.stop()
+        for each in following:
+            each.stop()
         here.dispose()
         there.dispose()
 
@@ -149,9 +151,10 @@ def test_a_change_reaches_every_replica_within_two_seconds(url: str) -> None:
 def test_policies_stay_in_force_while_the_ledger_is_away(url: str) -> None:
     """When the store can't be read, the last known policies apply, and following resumes when it returns."""
     engine = open_database(url)
-    book = PolicyBook(RevisionRows(engine), interval=0.02)
+    book = PolicyBook(RevisionRows(engine))
     book.update("acme", Policy(error_budget=0.04), ["error_budget"])
-    book.start()
+    following = PeriodicThread("policies", book.refresh, 0.02)
+    following.start()
     rename = "ALTER TABLE {} RENAME TO {}"
     try:
         with engine.execution_options(writes=True).begin() as connection:
@@ -163,7 +166,7 @@ def test_policies_stay_in_force_while_the_ledger_is_away(url: str) -> None:
         PolicyBook(RevisionRows(engine)).update("acme", Policy(error_budget=0.05), ["error_budget"])
         assert until(lambda: book.current("acme").policy.error_budget == 0.05, 2.0)
     finally:
-        book.stop()
+        following.stop()
         engine.dispose()
 
 

@@ -81,8 +81,7 @@ async def test_a_failing_store_does_not_end_the_sweeper(failure: Exception) -> N
         dusty.failure = None
         await until(lambda: dusty.expired == 0)
         await sweeper.stop()
-    assert [line["event"] for line in logs] == ["sweep_failed"] * (len(logs) - 1) + ["swept"]
-    assert len(logs) >= 3
+    assert [line["event"] for line in logs if line["event"] != "step_recovered"] == ["step_failed", "swept"]
 
 
 async def test_it_stops_at_once_and_can_start_again() -> None:
