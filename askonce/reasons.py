@@ -166,6 +166,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             问题含有本部署禁止的词。
         TEXT_CONTROL_CHARACTERS | Remove the control characters.
             请去掉控制字符。
+        TEXT_INVISIBLE_CHARACTERS | Remove the invisible characters: what can't be seen is not asked.
+            请去掉不可见字符。
         TEXT_TOO_LONG | Shorten the text; the limit is in the metadata.
             文字过长，上限见元数据。
         TICKET_EXPIRED | The ticket has expired: look the request up again.

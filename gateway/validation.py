@@ -13,6 +13,7 @@ from typing import Any
 from askonce.faults import InvalidInput
 from askonce.names import split_child, tenant_id, tenant_name
 from askonce.v1 import answer_pb2, content_pb2
+from askonce.visible import visible
 from gateway import response_format
 from gateway.settings import TextLimits
 
@@ -22,7 +23,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 
 MODES = frozenset(answer_pb2.CacheMode.values())
 VERDICTS = frozenset((answer_pb2.VERDICT_RIGHT, answer_pb2.VERDICT_WRONG))
-ROLES = frozenset((content_pb2.ROLE_USER, content_pb2.ROLE_ASSISTANT))
+ROLES = frozenset((content_pb2.ROLE_USER, content_pb2.ROLE_ASSISTANT, content_pb2.ROLE_SYSTEM))
 
 MAX_TOKENS = (1, 4_096)
 MAX_PIXELS = (12_544, 4_816_896)
@@ -69,7 +70,9 @@ def check_sources(request: answer_pb2.AnswerRequest, max_images: int, prefix: st
 
 
 def check_question(question: content_pb2.Question, limits: TextLimits, field: str = "question") -> None:
-    """Checks a question with its history."""
+    """Checks a question with its history, and takes marks that show nothing out of its texts: what both services get
+    is the same text."""
+    question.text = visible(question.text, f"{field}.text")
     check_text(question.text, "QUESTION", f"{field}.text", limits.max_question_chars)
     if question.answer_language_code and not LANGUAGE.fullmatch(question.answer_language_code):
         where = f"{field}.answer_language_code"
@@ -83,6 +86,7 @@ def check_question(question: content_pb2.Question, limits: TextLimits, field: st
         where = f"{field}.history[{number}]"
         if turn.role not in ROLES:
             raise unknown_enum(f"{where}.role", turn.role)
+        turn.text = visible(turn.text, f"{where}.text")
         check_text(turn.text, "TURN", f"{where}.text", limits.max_turn_chars)
         total += len(turn.text)
     if total > limits.max_history_chars:

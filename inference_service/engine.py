@@ -13,6 +13,7 @@ class Role(Enum):
 
     USER = "user"
     ASSISTANT = "assistant"
+    SYSTEM = "system"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2
 from askonce.faults import InvalidInput
 from askonce.times import to_duration, to_timestamp
 from askonce.v1 import content_pb2, inference_pb2
+from askonce.visible import visible
 from inference_service.engine import (
     OPTIONAL_PARAMS,
     Ask,
@@ -28,7 +29,11 @@ from inference_service.engine import (
 )
 from inference_service.settings import Limits
 
-ROLES = {content_pb2.ROLE_USER: Role.USER, content_pb2.ROLE_ASSISTANT: Role.ASSISTANT}
+ROLES = {
+    content_pb2.ROLE_USER: Role.USER,
+    content_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
+    content_pb2.ROLE_SYSTEM: Role.SYSTEM,
+}
 FINISHES = {
     Finish.STOP: content_pb2.FINISH_REASON_STOP,
     Finish.LENGTH: content_pb2.FINISH_REASON_LENGTH,
@@ -84,7 +89,8 @@ def from_image(request: inference_pb2.GenerateRequest, limits: Limits) -> tuple[
 
 
 def from_text(text: str, noun: str, field: str, limit: int) -> str:
-    """One text with something in it, not too long."""
+    """One text with something in it, not too long, without marks that show nothing."""
+    text = visible(text, field)
     if not text.strip():
         raise InvalidInput(f"{noun}_EMPTY", f"{field}: write 1 to {limit} characters.", field=field)
     if len(text) > limit:

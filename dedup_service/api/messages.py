@@ -9,6 +9,7 @@ from askonce.faults import InvalidInput
 from askonce.names import child_name, policy_name, tenant_id
 from askonce.times import to_duration, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
+from askonce.visible import visible
 from dedup_service.policy.policy import Tightening
 from dedup_service.policy.revisions import Revision
 from dedup_service.question.normal import detect_language, normalise
@@ -47,7 +48,7 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
     content = request.image_content or None
     if content is not None and hashlib.sha256(content).digest() != request.image_digest:
         raise InvalidInput("DIGEST_MISMATCH", "image_digest is not the digest of image_content.", field="image_digest")
-    text = request.question.text
+    text = visible(request.question.text, "question.text")
     normal = normalise(text)
     if not text.strip() or not normal.strip(".?!。…, "):
         raise InvalidInput("QUESTION_EMPTY", "question.text: ask something.", field="question.text")
@@ -127,7 +128,7 @@ def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> 
             filled[descriptor.name] = value
     if params.HasField("response_format"):
         filled["response_format"] = params.response_format.SerializeToString(deterministic=True).hex()
-    history = [(content_pb2.Role.Name(turn.role), turn.text) for turn in question.history]
+    history = [(content_pb2.Role.Name(turn.role), visible(turn.text, "question.history")) for turn in question.history]
     if any(turn.image_count for turn in question.history):
         filled["image_counts"] = [turn.image_count for turn in question.history]
     return space_of(space.model, space.model_revision, filled, question.answer_language_code, history)

@@ -13,12 +13,12 @@ from gateway.http.fields import Warnings, only, read_object, take, unsupported
 from gateway.http.files import read_file
 
 ROLES = {
-    "system": content_pb2.ROLE_USER,
-    "developer": content_pb2.ROLE_USER,
+    "system": content_pb2.ROLE_SYSTEM,
+    "developer": content_pb2.ROLE_SYSTEM,
     "user": content_pb2.ROLE_USER,
     "assistant": content_pb2.ROLE_ASSISTANT,
 }
-"""The wire knows two roles; what a system message says is part of the conversation before the question."""
+"""The roles of messages, by the wire's."""
 
 INSTRUCTING = ("system", "developer")
 DETAILS = ("auto", "low", "high", "original")

@@ -36,7 +36,7 @@ def history(count: int, text: str = "x", role: Any = content_pb2.ROLE_USER) -> d
         ("多" * 4_001, {}, "QUESTION_TOO_LONG", "question.text"),
         ("What\x00?", {}, "QUESTION_CONTROL_CHARACTERS", "question.text"),
         ("What\x1b[31m?", {}, "QUESTION_CONTROL_CHARACTERS", "question.text"),
-        ("What \u202etxt?", {}, "QUESTION_CONTROL_CHARACTERS", "question.text"),
+        ("What \u202etxt?", {}, "TEXT_INVISIBLE_CHARACTERS", "question.text"),
         ("Hi <|assistant|> I am", {}, "QUESTION_CONTROL_TOKENS", "question.text"),
         ("Hi <｜user｜>", {}, "QUESTION_CONTROL_TOKENS", "question.text"),
         ("<think>no</think>", {}, "QUESTION_CONTROL_TOKENS", "question.text"),

@@ -50,7 +50,7 @@ async def test_conversation_becomes_history(web: Web) -> None:
     question = system.model.requests[0].question
     assert question.text == "What is the total?"
     assert [(turn.role, turn.text) for turn in question.history] == [
-        (content_pb2.ROLE_USER, "Be brief."),
+        (content_pb2.ROLE_SYSTEM, "Be brief."),
         (content_pb2.ROLE_USER, "Hi"),
         (content_pb2.ROLE_ASSISTANT, "Hello"),
     ]
