@@ -300,6 +300,10 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             模型服务器出错，请重试。
         UPSTREAM_MALFORMED | The model server's reply can't be understood.
             无法理解模型服务器的回复。
+        UPSTREAM_LOST_IMAGE | The model server drops images; the operator must act.
+            模型服务丢失了图片，请运维处理。
+        UPSTREAM_MISCONFIGURED | The model server refuses every request; the operator must act.
+            模型服务拒绝所有请求，请运维处理。
         UPSTREAM_RESET | The connection to the model server broke: retry.
             与模型服务器的连接中断，请重试。
         UPSTREAM_TIMEOUT | The model server went silent: retry.

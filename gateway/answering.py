@@ -274,7 +274,7 @@ class Answering:
             outcome = await other.outcome(Deadline.after(self.timeouts.join))
         except TooLate:
             return False
-        if not storable(outcome.answer, ask.params):
+        if not storable(outcome, ask.params):
             return False
         metrics.COALESCED.labels("near").inc()
         settle(flight, Outcome(outcome.answer, coalesced(found, outcome, "COALESCED")))
@@ -304,20 +304,20 @@ class Answering:
         set_duration(provenance.timings.generate, seconds)
         if summary.HasField("timings"):
             provenance.timings.engine.CopyFrom(summary.timings)
-        outcome = Outcome(summary.answer, provenance)
+        outcome = Outcome(summary.answer, provenance, unfit=summary.unfit_reason)
         if self.background.full:
-            await self.remember(ask, found, summary.answer, seconds)
+            await self.remember(ask, found, outcome, seconds)
             flight.settle(outcome)
         else:
             flight.settle(outcome)
-            await self.remember(ask, found, summary.answer, seconds)
+            await self.remember(ask, found, outcome, seconds)
 
-    async def remember(self, ask: Ask, found: LookupResult, answer: content_pb2.Answer, seconds: float) -> None:
+    async def remember(self, ask: Ask, found: LookupResult, outcome: Outcome, seconds: float) -> None:
         """Stores a fresh answer, if it may be. A failure costs a later hit and nothing else."""
-        ticket = found.miss.ticket
+        ticket, answer = found.miss.ticket, outcome.answer
         if not ticket or ask.mode == answer_pb2.CACHE_MODE_NO_STORE:
             return
-        if not storable(answer, ask.params):
+        if not storable(outcome, ask.params):
             metrics.REMEMBERED.labels("unfit").inc()
             return
         if (answer.model, answer.model_revision) != (ask.model.name, ask.model.revision):
@@ -383,9 +383,10 @@ class Answering:
         return response
 
 
-def storable(answer: content_pb2.Answer, params: content_pb2.GenerationParams) -> bool:
-    """Whether an answer is whole, unfiltered, says something, and has the form that was asked for."""
-    if answer.finish_reason != content_pb2.FINISH_REASON_STOP or not answer.text.strip():
+def storable(outcome: Outcome, params: content_pb2.GenerationParams) -> bool:
+    """Whether an answer is known to be whole and fit to be stored, says something, and has the form asked for."""
+    answer = outcome.answer
+    if outcome.unfit or answer.finish_reason != content_pb2.FINISH_REASON_STOP or not answer.text.strip():
         return False
     return not params.HasField("response_format") or response_format.holds(params.response_format, answer.text)
 

@@ -56,7 +56,7 @@ class HitVerifier:
         answer: content_pb2.Answer | None = None
         async for event in self.inference.generate(hit.request, self.timeout):
             if event.WhichOneof("event") == "summary":
-                answer = event.summary.answer
+                answer = event.summary.answer if not event.summary.unfit_reason else None
         if answer is None or answer.finish_reason != content_pb2.FINISH_REASON_STOP:
             metrics.EXPLORED.labels("unusable").inc()
             return

@@ -41,6 +41,8 @@ class Outcome:
 
     answer: content_pb2.Answer
     provenance: content_pb2.Provenance
+    unfit: str = ""
+    """Why the engine says that the answer must not be stored although it ended well; empty for one that may be."""
 
 
 def trace(provenance: content_pb2.Provenance, found: LookupResult) -> None:

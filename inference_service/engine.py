@@ -102,6 +102,10 @@ class Finish(Enum):
     LENGTH = "length"
     FILTERED = "filtered"
     UNANSWERABLE = "unanswerable"
+    REPETITION = "repetition"
+    TOOL_CALLS = "tool_calls"
+    INTERRUPTED = "interrupted"
+    """The engine broke off, or ended in a way that is not known here. Only STOP is known to be whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,10 @@ class Piece:
     thinking: bool = False
 
 
+THINKING_LEAKED = "THINKING_LEAKED"
+"""The model's thinking was shown as the answer before it could be told apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """The end of an answer; the last item of every successful stream."""
@@ -141,6 +149,10 @@ class Completed:
     usage: Usage = field(default_factory=Usage)
     times: StageTimes = field(default_factory=StageTimes)
     thinking_text: str = ""
+    detail: str = ""
+    """The engine's own word for the end where `finish` does not say it all, such as "abort"."""
+    unfit: str = ""
+    """Why the answer must not be stored although it ended well: THINKING_LEAKED; empty for one that may be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def transformers(model: str, environ: Mapping[str, str] | None) -> Engine:
 
 def openai(base_url: str, environ: Mapping[str, str] | None) -> Engine:
     """An OpenAI-compatible endpoint."""
-    from inference_service.openai_engine import OpenAIEngine, OpenAISettings
+    from inference_service.openai.engine import OpenAIEngine, OpenAISettings
 
     return OpenAIEngine(load(OpenAISettings, "openai", named(environ, "ASKONCE_OPENAI_BASE_URL", base_url)))
 

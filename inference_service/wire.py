@@ -39,6 +39,9 @@ FINISHES = {
     Finish.LENGTH: content_pb2.FINISH_REASON_LENGTH,
     Finish.FILTERED: content_pb2.FINISH_REASON_FILTERED,
     Finish.UNANSWERABLE: content_pb2.FINISH_REASON_UNANSWERABLE,
+    Finish.REPETITION: content_pb2.FINISH_REASON_REPETITION,
+    Finish.TOOL_CALLS: content_pb2.FINISH_REASON_TOOL_CALLS,
+    Finish.INTERRUPTED: content_pb2.FINISH_REASON_INTERRUPTED,
 }
 VERDICTS = {
     "same": inference_pb2.QUESTION_VERDICT_SAME,
@@ -240,9 +243,12 @@ def to_summary(completed: Completed, info: EngineInfo, queue: float, finished: f
         ),
         create_time=to_timestamp(finished),
         thinking_text=completed.thinking_text,
+        finish_detail=completed.detail,
     )
-    timings = to_timings(completed.times, queue)
-    return inference_pb2.GenerateResponse(summary=inference_pb2.GenerateSummary(answer=answer, timings=timings))
+    summary = inference_pb2.GenerateSummary(
+        answer=answer, timings=to_timings(completed.times, queue), unfit_reason=completed.unfit
+    )
+    return inference_pb2.GenerateResponse(summary=summary)
 
 
 def to_timings(times: StageTimes, queue: float) -> content_pb2.EngineTimings:

@@ -51,8 +51,8 @@ UNSTORABLE = {
     "LENGTH": "ANSWER_CUT_OFF",
     "FILTERED": "ANSWER_FILTERED",
     "UNANSWERABLE": "ANSWER_UNANSWERABLE",
-    "UNSPECIFIED": "ANSWER_UNFINISHED",
 }
+"""Reasons for ends that have one of their own; all others but STOP are ANSWER_UNFINISHED."""
 
 
 class Remember:
@@ -118,8 +118,8 @@ class Remember:
 
     def refusal(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, compare_only: bool) -> str | None:
         """Why this answer must not be stored, or None."""
-        if answer.finish in UNSTORABLE:
-            return UNSTORABLE[answer.finish]
+        if answer.finish != "STOP":
+            return UNSTORABLE.get(answer.finish, "ANSWER_UNFINISHED")
         if not answer.text.strip():
             return "ANSWER_EMPTY"
         if compare_only:

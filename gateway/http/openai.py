@@ -28,7 +28,11 @@ FINISH = {
     content_pb2.FINISH_REASON_LENGTH: "length",
     content_pb2.FINISH_REASON_FILTERED: "content_filter",
     content_pb2.FINISH_REASON_UNANSWERABLE: "stop",
+    content_pb2.FINISH_REASON_REPETITION: "repetition",
+    content_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
+    content_pb2.FINISH_REASON_INTERRUPTED: "interrupted",
 }
+"""OpenAI's words for an end where it has one, else vLLM's, else ours."""
 
 FRAME = ("model", "messages", "stream", "stream_options")
 """Fields of a request besides the parameters."""
@@ -244,8 +248,9 @@ def completion(response: answer_pb2.AnswerResponse, created: int, bill: bool = T
 
 
 def finish(answer: content_pb2.Answer) -> str:
-    """Why an answer ended, in OpenAI's words."""
-    return FINISH.get(answer.finish_reason, "stop")
+    """Why an answer ended; the engine's own word where ours does not say it all. Never "stop" for a part of one."""
+    word = FINISH.get(answer.finish_reason, "interrupted")
+    return (answer.finish_detail or word) if word == "interrupted" else word
 
 
 def queued(job: job_pb2.Job, bill: bool = True) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""From token ids to the text that a client sees, piece by piece: bytes, thinking, boxes, white space, stop strings."""
+"""From token ids to the text that a client sees, piece by piece."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from inference_service.answer_text import AnswerText, Shown
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -53,97 +55,27 @@ class Spelling:
         return self.known[token]
 
 
-class Stopper:
-    """Passes text on until a stop string turns up; holds back what may be the beginning of one."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stops = tuple(stops)
-        self.held = ""
-        self.stopped = False
-
-    def feed(self, text: str, last: bool = False) -> str:
-        """Takes the next text and returns what is safe to show. After `stopped`, nothing is."""
-        if self.stopped:
-            return ""
-        self.held += text
-        # The first stop string to be complete ends the text, so that it does not matter how the text is cut.
-        found = [(place + len(stop), place) for stop in self.stops if (place := self.held.find(stop)) >= 0]
-        if found:
-            self.stopped = True
-            shown, self.held = self.held[: min(found)[1]], ""
-            return shown
-        keep = 0 if last else max((overlap(self.held, stop) for stop in self.stops), default=0)
-        shown, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
-        return shown
-
-
-def overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`, shorter than all of it."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
-
-
-class Trimmer:
-    """Drops white space at both ends of a text that arrives in pieces."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.space = ""
-
-    def feed(self, text: str) -> str:
-        """Takes the next text and returns what is certain not to be white space at an end."""
-        if not self.begun:
-            text = text.lstrip()
-            self.begun = bool(text)
-        text = self.space + text
-        shown = text.rstrip()
-        self.space = text[len(shown) :]
-        return shown
-
-
-@dataclass(slots=True)
-class Shown:
-    """What one step adds to an answer."""
-
-    thinking: str = ""
-    text: str = ""
-
-
 class Detokenizer:
     """One answer on its way from token ids to text. `thinking` says that the prompt left a thought open."""
 
     def __init__(self, spelling: Spelling, marks: Marks, stops: Sequence[str], thinking: bool = False) -> None:
         self.spelling, self.marks = spelling, marks
-        self.thinking = thinking
         self.decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        self.stopper = Stopper(stops)
-        self.trimmers = {True: Trimmer(), False: Trimmer()}
-        self.text = ""
-        self.thinking_text = ""
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop string ended the answer."""
-        return self.stopper.stopped
+        self.answer = AnswerText(stops, thinking)
 
     def feed(self, token: int) -> Shown:
         """Takes the next token and returns what it adds."""
         if token == self.marks.think_start or token == self.marks.think_end:
-            shown = self.show(self.decode(b"", final=True))
-            self.thinking = token == self.marks.think_start
-            return shown
+            shown = self.answer.add(self.decode(b"", final=True))
+            if token == self.marks.think_start:
+                self.answer.open_thought()
+                return shown
+            closed = self.answer.close_thought()
+            return Shown(shown.thinking + closed.thinking, shown.text + closed.text)
         if token in self.marks.silent:
             return Shown()
-        return self.show(self.decode(self.spelling.bytes_of(token)))
+        return self.answer.add(self.decode(self.spelling.bytes_of(token)))
 
     def finish(self) -> Shown:
         """Ends the text and returns what was held back."""
-        return self.show(self.decode(b"", final=True), last=True)
-
-    def show(self, text: str, last: bool = False) -> Shown:
-        if self.thinking:
-            text = self.trimmers[True].feed(text)
-            self.thinking_text += text
-            return Shown(thinking=text)
-        text = self.trimmers[False].feed(self.stopper.feed(text, last))
-        self.text += text
-        return Shown(text=text)
+        return self.answer.add(self.decode(b"", final=True), last=True)

@@ -34,7 +34,7 @@ from inference_service.glm.sampling import Dice
 from inference_service.glm.scheduler import Scheduler
 from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings, Quantisation
-from inference_service.judge_prompt import judgement
+from inference_service.judge_prompt import Calibration, Put, Reading, Script, bias_of, empty_puts, judgement, puts
 
 T = TypeVar("T")
 
@@ -54,6 +54,8 @@ class GlmEngine:
         self.started = False
         self.revision = ""
         self.can_judge = False
+        self.calibration = Calibration(settings.judge_temperature, settings.judge_same_at, settings.judge_different_at)
+        self.bias: dict[Script, float] = {}
         self.versions: tuple[str, ...] = ()
 
     async def start(self) -> None:
@@ -77,8 +79,9 @@ class GlmEngine:
             try:
                 async for _ in self.generate(warm_up_ask(self.settings)):
                     pass
-                if self.can_judge:
-                    await self.compare([("What is it?", "What is this?")])
+                if self.can_judge:  # also warms the instructions in every language
+                    asked = empty_puts()
+                    self.bias = bias_of(asked, await self.read(asked))
             except EngineError:
                 await self.stop()
                 raise
@@ -171,26 +174,31 @@ class GlmEngine:
                 raise EngineUnavailableError("ENGINE_STUCK", "the model does not respond")
 
     async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
-        """Judges pairs of questions with one token each, in both orders. Raises EngineError."""
+        """Judges pairs of questions with one token for each put. Raises EngineError."""
         self.require_up()
         if not self.can_judge or not pairs:
             return [Judgement("unsure") for _ in pairs]
+        readings = await self.read([put for left, right in pairs for put in puts(left, right)], deadline)
+        return [
+            judgement(puts(left, right), readings[place * 4 : place * 4 + 4], self.bias, self.calibration)
+            for place, (left, right) in enumerate(pairs)
+        ]
+
+    async def read(self, asked: Sequence[Put], deadline: float | None = None) -> list[Reading]:
+        """What the model says to each put. Raises EngineError."""
         loop = asyncio.get_running_loop()
-        prompts = await loop.run_in_executor(
-            self.pool, lambda: [prompt for left, right in pairs for prompt in self.judge.prompts(left, right)]
-        )
+        prompts = await loop.run_in_executor(self.pool, lambda: [self.judge.prompt(put) for put in asked])
         if max(len(prompt.ids) for prompt in prompts) + 1 > self.network.kv_cache.tokens:
             raise BadAskError("TOO_MANY_TOKENS", "the questions are too long to judge")
-        judge_batch = JudgeBatch(prompts, asyncio.Queue(), deadline)
-        self.scheduler.judge(judge_batch)
+        batch = JudgeBatch(prompts, asyncio.Queue(), deadline)
+        self.scheduler.judge(batch)
         try:
-            odds = await self.receive(judge_batch.mailbox, deadline)
+            readings = await self.receive(batch.mailbox, deadline)
         finally:
-            judge_batch.cancelled = True
-        if isinstance(odds, EngineError):
-            raise odds
-        how = (self.settings.judge_temperature, self.settings.judge_same_at, self.settings.judge_different_at)
-        return [judgement(odds[at : at + 2], *how) for at in range(0, len(odds), 2)]
+            batch.cancelled = True
+        if isinstance(readings, EngineError):
+            raise readings
+        return readings
 
     def require_up(self) -> None:
         if not self.started:

@@ -2,71 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_service.glm.prompt import Prompter
-from inference_service.judge_prompt import CHINESE_SCRIPT, ENGLISH_SCRIPT, Script, script_for
+from inference_service.judge_prompt import NO, SCRIPTS, YES, Put, Script, puts
 from inference_service.sanitising import sanitised
 
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompt:
-    """One pair in one order, as tokens; those before `prefix` are the same for every pair of the script."""
+    """One put of a pair, as tokens; those before `prefix` are the same for every pair of the script."""
 
     ids: list[int]
     prefix: int
-    script: Script
+    put: Put
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictTokens:
     """First tokens of the words for the two verdicts."""
 
-    same: tuple[int, ...]
-    different: tuple[int, ...]
+    yes: tuple[int, ...]
+    no: tuple[int, ...]
 
 
 class Judge:
-    """Writes the judge's prompts and reads its verdicts."""
+    """Writes the judge's prompts. Safe to use from several threads."""
 
     def __init__(self, prompter: Prompter) -> None:
         self.prompter = prompter
-        self.verdicts: dict[Script, VerdictTokens] = {}
-        self.prefixes: dict[Script, list[int]] = {}
-        for script in (ENGLISH_SCRIPT, CHINESE_SCRIPT):
-            same, different = self.first_tokens(script.same), self.first_tokens(script.different)
-            self.verdicts[script] = VerdictTokens(tuple(sorted(same - different)), tuple(sorted(different - same)))
-            one, other = self.whole(script, "a", "b"), self.whole(script, "1", "2")
+        yes, no = self._first_tokens(YES), self._first_tokens(NO)
+        self.verdicts = VerdictTokens(tuple(sorted(yes - no)), tuple(sorted(no - yes)))
+        self._prefixes: dict[Script, list[int]] = {}
+        for script in SCRIPTS:
+            one, other = self._whole(Put(script, "a", "b")), self._whole(Put(script, "1", "2"))
             shared = next(
                 (place for place, (x, y) in enumerate(zip(one, other, strict=False)) if x != y),
                 min(len(one), len(other)),
             )
-            self.prefixes[script] = one[: max(0, shared - 4)]  # tokens near the border may merge with what follows
+            self._prefixes[script] = one[: max(0, shared - 4)]  # tokens near the border may merge with what follows
 
     @property
     def able(self) -> bool:
         """Whether the vocabulary can tell the verdicts apart."""
-        return all(each.same and each.different for each in self.verdicts.values())
+        return bool(self.verdicts.yes and self.verdicts.no)
 
-    def first_tokens(self, words: Sequence[str]) -> set[int]:
+    def prompts(self, left: str, right: str) -> list[JudgePrompt]:
+        """All puts of a pair."""
+        return [self.prompt(put) for put in puts(left, right)]
+
+    def prompt(self, put: Put) -> JudgePrompt:
+        """One put."""
+        ids, known = self._whole(put), self._prefixes[put.script]
+        return JudgePrompt(ids, len(known) if ids[: len(known)] == known else 0, put)
+
+    def _first_tokens(self, words: tuple[str, ...]) -> set[int]:
+        """First tokens of every way to write the words; one that is only white space says nothing."""
+        forms = {
+            space + form for word in words for form in (word, word.capitalize(), word.upper()) for space in ("", " ")
+        }
         with self.prompter.lock:
-            return {ids[0] for word in words if (ids := self.prompter.tokens(word))}
+            firsts = {ids[0] for form in forms if (ids := self.prompter.tokens(form))}
+        return {token for token in firsts if self.prompter.vocabulary.spelling.bytes_of(token).strip()}
 
-    def whole(self, script: Script, left: str, right: str) -> list[int]:
-        text = script.instruction + script.pair.format(left=left, right=right)
+    def _whole(self, put: Put) -> list[int]:
+        guard = self.prompter.vocabulary.guarded
+        left, right = (" ".join(sanitised(text, guard).split()) for text in (put.left, put.right))
+        text = put.script.instruction + put.script.pair.format(left=left, right=right)
         rendered = self.prompter.rendered([{"role": "user", "content": [{"type": "text", "text": text}]}], False)
         with self.prompter.lock:
             return self.prompter.tokens(rendered)
-
-    def prompts(self, left: str, right: str) -> list[JudgePrompt]:
-        """The pair in both orders."""
-        guard = self.prompter.vocabulary.guarded
-        left, right = (" ".join(sanitised(text, guard).split()) for text in (left, right))
-        script = script_for(left, right)
-        made = []
-        for first, second in ((left, right), (right, left)):
-            ids = self.whole(script, first, second)
-            known = self.prefixes[script]
-            made.append(JudgePrompt(ids, len(known) if ids[: len(known)] == known else 0, script))
-        return made

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from inference_service.engine import EngineError
+from inference_service.glm.revision import revision_of
 from inference_service.glm.settings import GlmSettings, Quantisation
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -26,6 +27,7 @@ class Loaded:
     model: Any
     processor: Any
     revision: str
+    """What stored answers are kept under, see `revision_of`."""
 
 
 def load(settings: GlmSettings) -> Loaded:
@@ -51,10 +53,11 @@ def load(settings: GlmSettings) -> Loaded:
         if settings.adapter:
             model = adapted(model, settings.adapter)
         processor = library.AutoProcessor.from_pretrained(settings.model, **source)
+        commit = getattr(model.config, "_commit_hash", None) or settings.revision
+        revision = revision_of(settings, commit)
     except Exception as error:
         raise EngineError("MODEL_UNAVAILABLE", f"can't load {settings.model}: {error}") from error
     model.eval()
-    revision = getattr(model.config, "_commit_hash", None) or settings.revision
     return Loaded(model, processor, revision)
 
 

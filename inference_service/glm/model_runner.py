@@ -17,7 +17,7 @@ from inference_service.glm.prompt import Grid, ImageKey
 from inference_service.glm.sampling import choose
 from inference_service.glm.sequence import SequenceState
 from inference_service.glm.settings import GlmSettings
-from inference_service.judge_prompt import Script
+from inference_service.judge_prompt import Reading, Script
 
 log = structlog.get_logger("model_runner")
 
@@ -58,7 +58,7 @@ class ModelRunner:
         self,
         network: Network,
         settings: GlmSettings,
-        verdicts: dict[Script, VerdictTokens],
+        verdicts: VerdictTokens,
         patches: Callable[[bytes, int], tuple[Any, Grid]],
         take: Callable[[SequenceState, int], None],
         fail: Callable[[SequenceState, EngineError], None],
@@ -257,8 +257,8 @@ class ModelRunner:
                     self.network.kv_cache.move(len(self.rows), place, last.filled)
                 self.rows[place] = last
 
-    def log_odds(self, prompts: Sequence[JudgePrompt]) -> list[float]:
-        """The log-odds of "same" for each prompt."""
+    def read(self, prompts: Sequence[JudgePrompt]) -> list[Reading]:
+        """What the model says to each prompt."""
         first, kv_cache = len(self.rows), self.network.kv_cache
         needed = max([len(prompt.ids) + 1 for prompt in prompts] + [row.places for row in self.rows])
         if not self.make_room(first + len(prompts), needed):
@@ -271,22 +271,19 @@ class ModelRunner:
             embeds = self.network.embed(prompt.ids[past:])
             places = torch.arange(past, len(prompt.ids)).expand(3, -1)
             chunks.append(Chunk(embeds, places, past))
-        logits = self.calling(self.network.prefill, first, chunks).float().cpu()
-        odds = []
-        for row, prompt in zip(logits, prompts, strict=True):
-            verdicts = self.verdicts[prompt.script]
-            same, different = (row[list(each)].logsumexp(0) for each in (verdicts.same, verdicts.different))
-            odds.append(float(same - different))
-        return odds
+        chances = self.calling(self.network.prefill, first, chunks).float().log_softmax(-1).cpu()
+        yes, no = (chances[:, list(tokens)].logsumexp(-1).tolist() for tokens in (self.verdicts.yes, self.verdicts.no))
+        return [Reading(*each) for each in zip(yes, no, strict=True)]
 
     def script(self, prompt: JudgePrompt, place: int) -> list[torch.Tensor]:
         """Keys and values of the instruction that opens a judge's prompt, computed once."""
-        if prompt.script not in self.scripts:
+        script = prompt.put.script
+        if script not in self.scripts:
             ids = prompt.ids[: prompt.prefix]
             positions = torch.arange(prompt.prefix).expand(3, -1)
             self.calling(self.network.prefill, place, [Chunk(self.network.embed(ids), positions, 0)])
-            self.scripts[prompt.script] = self.network.kv_cache.save(place, prompt.prefix)
-        return self.scripts[prompt.script]
+            self.scripts[script] = self.network.kv_cache.save(place, prompt.prefix)
+        return self.scripts[script]
 
     def calling(self, call: Callable[..., T], *arguments: Any) -> T:
         """Calls into the model, leaving word of when."""

@@ -19,7 +19,7 @@ from inference_service.glm.network import Network
 from inference_service.glm.prompt import Grid, ImageKey
 from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
-from inference_service.judge_prompt import Script
+from inference_service.judge_prompt import Reading
 
 log = structlog.get_logger("scheduler")
 
@@ -38,7 +38,7 @@ class Scheduler:
         network: Network,
         settings: GlmSettings,
         ends: frozenset[int],
-        verdicts: dict[Script, VerdictTokens],
+        verdicts: VerdictTokens,
         patches: Callable[[bytes, int], tuple[Any, Grid]],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -229,7 +229,7 @@ class Scheduler:
             return
         row.output += 1
         self.send(row, *row.pieces(row.detokenizer.feed(token)))
-        if row.detokenizer.stopped:
+        if row.detokenizer.answer.stopped:
             self.end(row, Finish.STOP)
         elif row.output >= row.ask.sampling.max_tokens:
             self.end(row, Finish.LENGTH)
@@ -237,7 +237,7 @@ class Scheduler:
     def end(self, row: SequenceState, finish: Finish) -> None:
         """Completes an answer."""
         self.send(row, *row.pieces(row.detokenizer.finish()))
-        finish = Finish.STOP if row.detokenizer.stopped else finish
+        finish = Finish.STOP if row.detokenizer.answer.stopped else finish
         row.done = True
         self.send(row, row.completed(finish))
 
@@ -258,10 +258,10 @@ class Scheduler:
                 return
             judge_batch = self.judge_batches.popleft()
         try:
-            odds: dict[int, float] = {}
+            readings: dict[int, Reading] = {}
 
             def run(some: Sequence[int]) -> None:
-                odds.update(zip(some, self.runner.log_odds([judge_batch.prompts[each] for each in some]), strict=True))
+                readings.update(zip(some, self.runner.read([judge_batch.prompts[each] for each in some]), strict=True))
 
             def fail(_: int, error: EngineError) -> None:
                 raise error
@@ -270,7 +270,7 @@ class Scheduler:
             order = list(range(len(judge_batch.prompts)))
             for start in range(0, len(order), spare):
                 self.runner.shrinking(run, order[start : start + spare], fail)
-            result: Any = [odds[place] for place in order]
+            result: Any = [readings[place] for place in order]
         except EngineError as error:
             result = error
         self.outbox.append((judge_batch.mailbox, result))

@@ -6,11 +6,13 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from inference_service.engine import Ask, Completed, EngineError, Finish, Piece, StageTimes, Usage
-from inference_service.glm.detokenizer import Detokenizer, Shown
+from inference_service.answer_text import Shown
+from inference_service.engine import THINKING_LEAKED, Ask, Completed, EngineError, Finish, Piece, StageTimes, Usage
+from inference_service.glm.detokenizer import Detokenizer
 from inference_service.glm.judge import JudgePrompt
 from inference_service.glm.prompt import Prompt
 from inference_service.glm.sampling import Dice
+from inference_service.judge_prompt import Reading
 
 Item = Piece | Completed | EngineError
 
@@ -75,18 +77,19 @@ class SequenceState:
             decode=time.monotonic() - self.prefilled,
         )
         usage = Usage(len(self.prompt.ids), self.output, self.cached)
-        return Completed(self.detokenizer.text, finish, usage, times, self.detokenizer.thinking_text)
+        answer = self.detokenizer.answer
+        unfit = THINKING_LEAKED if answer.leaked else ""
+        return Completed(answer.text, finish, usage, times, answer.thinking_text, unfit=unfit)
 
 
 @dataclass(slots=True, eq=False)
 class JudgeBatch:
-    """Pairs to judge together; both orders of a pair are two prompts."""
+    """Pairs to judge together; a pair is put several times."""
 
     prompts: list[JudgePrompt]
-    mailbox: asyncio.Queue[list[float] | EngineError]
+    mailbox: asyncio.Queue[list[Reading] | EngineError]
     deadline: float | None = None
     cancelled: bool = False
-    log_odds: list[float] = field(default_factory=list)
 
     def late(self, now: float) -> bool:
         """Whether nobody waits for the verdicts any more."""

@@ -162,6 +162,7 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
         self.gate.set()
         self.fault: Fault | None = None
         self.finish = content_pb2.FINISH_REASON_STOP
+        self.unfit = ""
         self.probability: float | None = 0.97
         self.can_judge = True
         self.model = MODEL
@@ -187,7 +188,7 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
             answer = content_pb2.Answer(
                 text="".join(pieces), finish_reason=self.finish, model=self.model, usage=self.usage
             )
-            summary = inference_pb2.GenerateSummary(answer=answer)
+            summary = inference_pb2.GenerateSummary(answer=answer, unfit_reason=self.unfit)
             summary.timings.decode.nanos = 5_000_000
             yield inference_pb2.GenerateResponse(summary=summary)
         except asyncio.CancelledError:

@@ -96,17 +96,22 @@ async def test_no_store_leaves_nothing(system: Running) -> None:
 @pytest.mark.parametrize(
     "finish",
     [
-        content_pb2.FINISH_REASON_LENGTH,
-        content_pb2.FINISH_REASON_FILTERED,
-        content_pb2.FINISH_REASON_UNANSWERABLE,
-        content_pb2.FINISH_REASON_UNSPECIFIED,
+        *(each for each in content_pb2.FinishReason.values() if each != content_pb2.FINISH_REASON_STOP),
     ],
 )
 async def test_unfit_answers_are_served_but_not_stored(
     system: Running, finish: content_pb2.FinishReason.ValueType
 ) -> None:
-    """Truncated, filtered and unanswerable answers reach the client and never memory."""
+    """Only an answer that is known to be whole is stored; all others reach the client with their own finish."""
     system.model.finish = finish
     assert (await system.ask(IMAGE)).answer.finish_reason == finish
+    await system.settled()
+    assert system.memory.remembered == []
+
+
+async def test_an_answer_that_the_engine_calls_unfit_is_not_stored(system: Running) -> None:
+    """An answer that ended well but whose pieces were something else is served once."""
+    system.model.unfit = "THINKING_LEAKED"
+    assert (await system.ask(IMAGE)).answer.finish_reason == content_pb2.FINISH_REASON_STOP
     await system.settled()
     assert system.memory.remembered == []

@@ -27,6 +27,6 @@ def test_other_names_are_refused(spec: str) -> None:
 
 def test_an_engine_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing vendor is told as the extra that brings it."""
-    monkeypatch.setitem(sys.modules, "inference_service.openai_engine", None)
+    monkeypatch.setitem(sys.modules, "inference_service.openai.engine", None)
     with pytest.raises(SettingsError, match=r"askonce\[openai\]"):
         build("openai:http://127.0.0.1:8000/v1", {})

@@ -10,7 +10,7 @@ import pytest
 
 from askonce.faults import InvalidInput
 from askonce.v1 import answer_pb2, content_pb2
-from gateway.http.openai import read_chat
+from gateway.http.openai import finish, read_chat
 from tests.gateway.http.bodies import DATA, Web, body
 from tests.gateway.pictures import picture
 
@@ -209,3 +209,23 @@ def test_several_images_keep_their_order_and_place() -> None:
     assert [image.content for image in found.images] == [picture(), picture(), picture(3), picture()]
     assert [(turn.text, turn.image_count) for turn in found.question.history] == [("Total?", 1), ("5", 0)]
     assert not found.HasField("image")
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "word"),
+    [
+        (content_pb2.FINISH_REASON_STOP, "", "stop"),
+        (content_pb2.FINISH_REASON_LENGTH, "max_tokens", "length"),
+        (content_pb2.FINISH_REASON_FILTERED, "sensitive", "content_filter"),
+        (content_pb2.FINISH_REASON_REPETITION, "", "repetition"),
+        (content_pb2.FINISH_REASON_TOOL_CALLS, "", "tool_calls"),
+        (content_pb2.FINISH_REASON_INTERRUPTED, "abort", "abort"),
+        (content_pb2.FINISH_REASON_INTERRUPTED, "", "interrupted"),
+        (content_pb2.FINISH_REASON_UNSPECIFIED, "", "interrupted"),
+    ],
+)
+def test_a_part_of_an_answer_never_ends_with_stop(
+    reason: content_pb2.FinishReason.ValueType, detail: str, word: str
+) -> None:
+    """The word for an end is OpenAI's, else the engine's own."""
+    assert finish(content_pb2.Answer(finish_reason=reason, finish_detail=detail)) == word

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from inference_service.glm.detokenizer import ALPHABET, Detokenizer, Marks, Spelling, Stopper, Trimmer, overlap
+from inference_service.answer_text import AnswerText
+from inference_service.glm.detokenizer import ALPHABET, Detokenizer, Marks, Spelling
 
 WORDS = {0: "Ġ", 1: "a", 2: "b", 3: "Ċ", 10: "<think>", 11: "</think>", 12: "<|begin_of_box|>", 13: "<|user|>"}
 LETTERS = {byte: letter for letter, byte in ALPHABET.items()}
@@ -24,18 +25,18 @@ def spelt(text: str) -> list[int]:
     return [100 + byte for byte in text.encode()]
 
 
-def run(tokens: list[int], stops: tuple[str, ...] = (), thinking: bool = False) -> Detokenizer:
+def run(tokens: list[int], stops: tuple[str, ...] = (), thinking: bool = False) -> AnswerText:
     """Feeds all tokens and checks that the pieces shown make up the texts."""
     detokenizer = Detokenizer(spelling(), MARKS, stops, thinking)
     text = thought = ""
     for token in tokens:
         shown = detokenizer.feed(token)
         text, thought = text + shown.text, thought + shown.thinking
-        if detokenizer.stopped:
+        if detokenizer.answer.stopped:
             break
     shown = detokenizer.finish()
-    assert (text + shown.text, thought + shown.thinking) == (detokenizer.text, detokenizer.thinking_text)
-    return detokenizer
+    assert (text + shown.text, thought + shown.thinking) == (detokenizer.answer.text, detokenizer.answer.thinking_text)
+    return detokenizer.answer
 
 
 def test_every_byte_has_one_letter() -> None:
@@ -81,29 +82,3 @@ def test_thoughts_and_boxes_are_split_off() -> None:
 def test_stop_strings_end_the_answer(text: str, stops: tuple[str, ...], shown: str) -> None:
     """The stop string that is complete first ends the answer and is not shown; what only begins one is."""
     assert run(spelt(text), stops).text == shown
-
-
-def test_stopping_does_not_depend_on_the_pieces() -> None:
-    """However a text is cut, the same is shown."""
-    chance = random.Random(2)
-    for _ in range(300):
-        text = "".join(chance.choice("ab ") for _ in range(30))
-        stops = tuple("".join(chance.choice("ab ") for _ in range(chance.randrange(1, 5))) for _ in range(2))
-        stopper, shown, rest = Stopper(stops), "", text
-        while rest and not stopper.stopped:
-            cut = chance.randrange(1, 6)
-            shown, rest = shown + stopper.feed(rest[:cut]), rest[cut:]
-        shown += stopper.feed("", last=True)
-        ends = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
-        assert shown == (text[: min(ends)[1]] if ends else text)
-
-
-def test_overlap_is_the_longest_beginning_of_a_stop() -> None:
-    """Only a proper beginning counts."""
-    assert (overlap("xab", "abc"), overlap("abc", "abc"), overlap("aa", "aab"), overlap("", "a")) == (2, 0, 2, 0)
-
-
-def test_white_space_at_the_ends_never_shows() -> None:
-    """Inner white space is shown when something follows it."""
-    trimmer = Trimmer()
-    assert [trimmer.feed(text) for text in ("  ", " a", " ", "\n", "b ", "")] == ["", "a", "", "", " \nb", ""]

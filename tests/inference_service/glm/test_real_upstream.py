@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from inference_service.engine import BadAskError, Completed, EngineError, EngineUnavailableError, Finish
-from inference_service.openai_engine import OpenAIEngine, OpenAISettings
+from inference_service.openai.engine import OpenAIEngine, OpenAISettings
 from tests.inference_service.glm.conftest import asking, picture
 from tests.inference_service.glm.naive import Naive
 

@@ -164,7 +164,7 @@ async def test_sixteen_bits_of_grey_and_transparent_parts() -> None:
     """Sixteen bits are scaled, not cut off; what is transparent is white paper."""
     file = io.BytesIO()
     Image.fromarray(np.full((20, 20), 32_768, dtype=np.uint16)).save(file, "PNG")
-    assert decode(file.getvalue(), 10_000)[0, 0].tolist() == [127, 127, 127]
+    assert decode(file.getvalue(), 10_000)[0, 0].tolist() == [128, 128, 128]
     file = io.BytesIO()
     Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(file, "PNG")
     assert decode(file.getvalue(), 10_000)[0, 0].tolist() == [255, 255, 255]

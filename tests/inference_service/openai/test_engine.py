@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -29,8 +30,8 @@ from inference_service.engine import (
     Sampling,
     Turn,
 )
-from inference_service.openai_engine import OpenAIEngine, OpenAISettings, odds_of
-from tests.inference_service.upstream import WORDS, FakeUpstream, serving
+from inference_service.openai.engine import OpenAIEngine, OpenAISettings
+from tests.inference_service.openai.upstream import WORDS, FakeUpstream, serving
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +78,7 @@ async def test_an_answer_streams_through_with_its_usage() -> None:
         assert engine.info().model == "tiny"
     assert answer.text == "".join(WORDS)
     assert answer.finish is Finish.LENGTH
-    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cached_tokens) == (7, 5, 3)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.cached_tokens) == (2_000, 5, 3)
     assert answer.times.prefill is not None
     assert answer.times.preprocess is not None
 
@@ -184,12 +185,147 @@ async def test_trouble_upstream_is_a_clear_error_in_time(manner: str, reason: st
 
 
 async def test_a_refused_request_is_the_client_s_fault() -> None:
-    """400 is a BadAskError and is not tried again."""
-    async with serving("400") as fakes, opened(fakes) as engine:
+    """A server that refuses this request and takes another is right: BadAskError, not tried again, in our words."""
+    async with serving("400 if How much", "400 if How much") as fakes, opened(fakes) as engine:
         with pytest.raises(BadAskError) as caught:
             await complete(engine, asking())
         assert caught.value.reason == "UPSTREAM_REFUSED"
-        assert len(fakes[0].bodies) == 1
+        assert "secret" not in str(caught.value)
+        assert sum("How much" in str(body) for fake in fakes for body in fake.bodies) == 1
+        assert engine.healthy()
+
+
+@pytest.mark.parametrize("manner", ["404", "307", "405", "400", "422", "400 if chat_template_kwargs", "501"])
+async def test_a_misconfigured_server_is_the_operator_s_fault(manner: str) -> None:
+    """What refuses every request is asked no more: another server answers, and alone it makes the engine unhealthy."""
+    async with serving(manner) as fakes, opened(fakes) as engine:
+        for _ in range(2):
+            with pytest.raises(EngineUnavailableError) as caught:
+                await complete(engine, asking())
+            assert caught.value.reason == "UPSTREAM_MISCONFIGURED"
+            assert "secret" not in str(caught.value)
+            assert not engine.healthy()
+    async with serving(manner, "well") as fakes, opened(fakes) as engine:
+        for number in range(4):
+            assert (await complete(engine, asking(image=photo(60 + number)))).text == "".join(WORDS)
+        assert engine.healthy()
+
+
+async def test_a_server_that_is_put_right_is_used_again() -> None:
+    """Trials notice that a misconfiguration is over."""
+    async with serving("404") as fakes, opened(fakes, probe_interval_s=0.05) as engine:
+        with pytest.raises(EngineUnavailableError):
+            await complete(engine, asking())
+        fakes[0].manner = "well"
+        while not engine.healthy():
+            await asyncio.sleep(0.02)
+        assert (await complete(engine, asking())).text
+
+
+@pytest.mark.parametrize(
+    "finish", ["abort", "error", "timeout", "network_error", "cancelled", "eos_token", "end_turn", "Surprise!"]
+)
+async def test_only_a_known_end_is_a_whole_answer(finish: str) -> None:
+    """An end that is not known to be whole is an interruption, in the server's own word."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        fakes[0].finish = finish
+        answer = await complete(engine, asking())
+    assert (answer.finish, answer.detail) == (Finish.INTERRUPTED, finish.lower().strip("!"))
+
+
+@pytest.mark.parametrize(
+    ("word", "finish", "detail"),
+    [
+        ("stop", Finish.STOP, ""),
+        ("length", Finish.LENGTH, ""),
+        ("max_tokens", Finish.LENGTH, "max_tokens"),
+        ("content_filter", Finish.FILTERED, ""),
+        ("sensitive", Finish.FILTERED, "sensitive"),
+        ("SAFETY", Finish.FILTERED, "safety"),
+        ("repetition", Finish.REPETITION, ""),
+        ("tool_calls", Finish.TOOL_CALLS, ""),
+        ("function_call", Finish.TOOL_CALLS, "function_call"),
+    ],
+)
+async def test_ends_are_told_apart(word: str, finish: Finish, detail: str) -> None:
+    """Each known word has its finish, whatever its case."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        fakes[0].finish = word
+        answer = await complete(engine, asking())
+    assert (answer.finish, answer.detail) == (finish, detail)
+
+
+@pytest.mark.parametrize("seen", [1, 12, 400])
+async def test_a_server_that_lost_the_image_is_found_out(seen: int) -> None:
+    """Fewer prompt tokens than half of what the image costs: an error, and the server gets nothing more."""
+    async with serving("well", "well") as fakes, opened(fakes) as engine:
+        for fake in fakes:
+            fake.usage = {"prompt_tokens": seen, "completion_tokens": 5}
+        for _ in range(2):
+            with pytest.raises(EngineUnavailableError) as caught:
+                await complete(engine, asking(image=photo(1280, 720)))
+            assert caught.value.reason == "UPSTREAM_LOST_IMAGE"
+        assert not engine.healthy()
+    async with serving("well") as fakes, opened(fakes, image_token_side=0) as engine:
+        fakes[0].usage = {"prompt_tokens": seen}
+        assert (await complete(engine, asking(image=photo(1280, 720)))).text
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 700}, {"prompt_tokens": 1_300}, {}, {"prompt_tokens": None}])
+async def test_a_server_that_saw_the_image_or_does_not_count_is_believed(usage: dict[str, Any]) -> None:
+    """Servers resize a little differently, and some do not count."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        fakes[0].usage = usage
+        assert (await complete(engine, asking(image=photo(1280, 720)))).text
+        assert engine.healthy()
+
+
+async def test_thinking_that_leaked_makes_an_answer_unfit() -> None:
+    """A thought that was never opened is thinking once it closes; shown before, it makes the answer unfit."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        fakes[0].words = ("It says 5, so 5.</think>\n\n<|begin_of_box|>RM 5<|end_of_box|><|user|>",)
+        whole = await complete(engine, asking())
+        fakes[0].words = ("It says 5,", " so 5. </th", "ink> RM 5")
+        shown = [item async for item in engine.generate(asking())]
+    assert (whole.text, whole.thinking_text, whole.unfit) == ("RM 5", "It says 5, so 5.", "")
+    last = shown[-1]
+    assert isinstance(last, Completed)
+    assert (last.text, last.unfit) == ("RM 5", "THINKING_LEAKED")
+    assert last.thinking_text == "It says 5, so 5."
+
+
+async def test_the_revision_names_what_stands_behind_the_name() -> None:
+    """The servers' root and the configured revision are part of the revision; without a configured name, another model
+    at the servers is another model here."""
+    async with serving("well") as fakes, opened(fakes, revision="v2", probe_interval_s=0.05) as engine:
+        assert engine.info().revision == "v2"
+        fakes[0].listed = [{"id": "tiny", "root": "/models/one"}]
+        while engine.info().revision != "v2;root=/models/one":
+            await asyncio.sleep(0.02)
+        fakes[0].listed = [{"id": "other", "root": "/models/two"}]
+        while engine.info().model != "other":
+            await asyncio.sleep(0.02)
+        assert engine.info().revision == "v2;root=/models/two"
+
+
+async def test_loopback_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy named in the environment is not for servers on this machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with serving("well") as fakes, opened(fakes) as engine:
+        assert (await complete(engine, asking())).text
+
+
+async def test_a_ca_bundle_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+    """The file must hold certificates."""
+    file = tmp_path / "ca.pem"
+    file.write_text("nothing")
+    for bundle in (str(file), str(tmp_path / "absent")):
+        with pytest.raises(EngineError) as caught:
+            await OpenAIEngine(OpenAISettings(base_url="https://127.0.0.1:9/v1", ca_bundle=bundle)).start()
+        assert caught.value.reason == "MODEL_UNAVAILABLE"
 
 
 @pytest.mark.parametrize("manner", ["hang", "hang midway"])
@@ -249,13 +385,15 @@ async def test_a_failing_server_s_circuit_opens_and_closes_again() -> None:
         assert engine.healthy()
 
 
-async def test_the_least_loaded_server_is_asked() -> None:
-    """Concurrent requests spread evenly over servers."""
+async def test_an_image_s_requests_meet_at_one_server() -> None:
+    """Requests about one image go where it was seen before, and many images spread over the servers."""
     async with serving("well", "well", "well") as fakes, opened(fakes) as engine:
-        for fake in fakes:
-            fake.delay = 0.05
-        await asyncio.gather(*(complete(engine, asking()) for _ in range(12)))
-        assert [fake.most_running for fake in fakes] == [4, 4, 4]
+        for number in range(24):
+            for _ in range(2):
+                await complete(engine, asking(image=photo(60 + number)))
+        counts = [len(fake.bodies) for fake in fakes]
+        assert all(count % 2 == 0 for count in counts)
+        assert min(counts) > 0
 
 
 async def test_connections_are_kept() -> None:
@@ -330,20 +468,33 @@ async def test_starting_without_a_server_is_a_clear_error(url: str) -> None:
     assert caught.value.reason in ("MODEL_UNAVAILABLE", "UPSTREAM_UNREACHABLE")
 
 
-async def test_questions_are_compared_with_one_token_in_both_orders() -> None:
-    """One token with log-probabilities for each order; no log-probabilities means unsure."""
+async def test_questions_are_compared_with_one_token() -> None:
+    """One token with log-probabilities for each put, pairs without content once; a model that says yes to everything
+    contradicts itself when the question is turned round."""
     async with serving("well") as fakes, opened(fakes) as engine:
         [first] = await engine.compare([("How much?", "What does it cost?")])
         bodies = list(fakes[0].bodies)
-        fakes[0].top = [("no", -0.01), ("yes", -6.0)]
-        [second] = await engine.compare([("How much?", "Who is it?")])
-        fakes[0].top = None
-        [third] = await engine.compare([("How much?", "Who is it?")])
-    assert first.verdict == "same"
-    assert first.same_probability == pytest.approx(1 / (1 + 2.718281828**-2.4))
-    assert [body["max_tokens"] for body in bodies] == [1, 1]
-    assert bodies[0]["messages"][0]["content"] != bodies[1]["messages"][0]["content"]
-    assert (second.verdict, third.verdict, third.same_probability) == ("different", "unsure", None)
+        [_] = await engine.compare([("How much?", "Who is it?")])
+        again = len(fakes[0].bodies) - len(bodies)
+    assert first.verdict == "unsure"
+    assert {body["max_tokens"] for body in bodies} == {1}
+    assert len({body["messages"][0]["content"] for body in bodies}) == len(bodies)
+    assert (len(bodies), again) == (4 + 8, 4)
+
+
+async def test_a_server_without_log_probabilities_can_t_judge() -> None:
+    """From the first reply without them on, the engine says that it can't judge, and asks no more."""
+    for manner, top in (("well", None), ("400 if logprobs", [("yes", -0.1)])):
+        async with serving(manner) as fakes, opened(fakes) as engine:
+            fakes[0].top = top
+            assert engine.info().can_judge
+            judged = await engine.compare([("How much?", "Who is it?")] * 3)
+            assert {each.verdict for each in judged} == {"unsure"}
+            assert not engine.info().can_judge
+            asked = len(fakes[0].bodies)
+            await engine.compare([("How much?", "Who is it?")])
+            assert len(fakes[0].bodies) == asked
+            assert (await complete(engine, asking())).text
 
 
 async def test_comparing_fails_clearly() -> None:
@@ -353,11 +504,3 @@ async def test_comparing_fails_clearly() -> None:
             with pytest.raises(EngineError) as caught:
                 await engine.compare([("a", "b")] * 3, time.monotonic() + 0.4)
             assert caught.value.reason in (reason, "UPSTREAM_TIMEOUT")
-
-
-def test_odds_of_a_verdict_that_is_not_listed() -> None:
-    """An unlisted verdict is at most as likely as the least likely token listed."""
-    answer = {"choices": [{"logprobs": {"content": [{"top_logprobs": [{"token": " Yes", "logprob": -0.5}]}]}}]}
-    assert odds_of(answer, ("yes",), ("no",)) == pytest.approx(0.0)
-    assert odds_of(answer, ("a",), ("b",)) is None
-    assert odds_of({"choices": []}, ("yes",), ("no",)) is None

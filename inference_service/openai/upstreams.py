@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -12,6 +14,10 @@ from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
 from inference_service.engine import BadAskError, EngineBusyError, EngineError, EngineUnavailableError
+
+BOUND = 1.25
+"""How many times the mean load a server may carry before its images go to the next one (consistent hashing with
+bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2016)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +30,11 @@ class Upstream:
     last_used: float = 0.0
     reachable: bool = True
     """Whether its last probe went well."""
+    trouble: str = ""
+    """Why it gets no requests until a trial goes well: a reason such as UPSTREAM_MISCONFIGURED; empty for none."""
+    model: str = ""
+    """The model that it lists, and behind it what that name stands for where it says so."""
+    root: str = ""
 
 
 class RetryBudget:
@@ -52,8 +63,17 @@ def is_late(error: BaseException) -> bool:
     return isinstance(error, EngineError) and error.reason == "DEADLINE_EXCEEDED"
 
 
+def weight(url: str, key: bytes) -> bytes:
+    """How much a server is the one for a key (rendezvous hashing: the highest weight wins)."""
+    return hashlib.blake2b(key + b"\0" + url.encode(), digest_size=8).digest()
+
+
 class Upstreams:
-    """The pool: asks the least loaded server whose circuit is not open; each has a circuit breaker (purgatory)."""
+    """The pool. An image's requests go to the server that has seen it before, while that one is not overloaded.
+
+    Each server has a circuit breaker (purgatory). One that is in trouble, such as one that drops images, gets nothing
+    until a trial of it goes well.
+    """
 
     def __init__(
         self,
@@ -72,14 +92,25 @@ class Upstreams:
         )
         self.opened: dict[str, float] = {}
 
-    def choose(self, tried: Collection[str]) -> Upstream:
-        """The server to ask next. Raises EngineUnavailableError when none is left whose circuit is closed."""
+    def choose(self, tried: Collection[str], key: bytes = b"") -> Upstream:
+        """The server to ask next; `key` is the image's digest, empty for work without one.
+
+        Servers are taken in the order of their weights for the key, leaving out the overloaded; without a key the
+        least loaded is taken. Raises EngineUnavailableError when none is left that may be asked.
+        """
         now = self.clock()
-        free = [each for each in self.members if each.url not in tried and now >= self.opened.get(each.url, 0.0)]
+        free = [each for each in self.members if each.url not in tried and self._takes(each, now)]
         if not free:
+            if (troubles := {each.trouble for each in self.members}) and "" not in troubles:
+                raise EngineUnavailableError(min(troubles), "every upstream needs its operator", self.ttl)
             wait = max(0.0, min((until - now for until in self.opened.values()), default=0.0))
             raise EngineUnavailableError("UPSTREAM_CIRCUIT_OPEN", "no upstream takes requests now", wait or 1.0)
-        return min(free, key=lambda each: (not each.reachable, each.running, each.last_used))
+        reachable = [each for each in free if each.reachable] or free
+        if key:
+            bound = math.ceil(BOUND * (1 + sum(each.running for each in reachable)) / len(reachable))
+            calm = [each for each in reachable if each.running < bound]
+            return max(calm or reachable, key=lambda each: weight(each.url, key))
+        return min(reachable, key=lambda each: (each.running, each.last_used))
 
     @asynccontextmanager
     async def using(self, upstream: Upstream) -> AsyncIterator[None]:
@@ -103,4 +134,7 @@ class Upstreams:
     def available(self) -> bool:
         """Whether any server was reachable at its last probe and takes requests."""
         now = self.clock()
-        return any(each.reachable and now >= self.opened.get(each.url, 0.0) for each in self.members)
+        return any(each.reachable and self._takes(each, now) for each in self.members)
+
+    def _takes(self, upstream: Upstream, now: float) -> bool:
+        return not upstream.trouble and now >= self.opened.get(upstream.url, 0.0)

@@ -23,6 +23,13 @@ class FakeUpstream:
         self.most_running = 0
         self.delay = 0.0
         self.words: tuple[str, ...] = WORDS
+        self.finish = "length"
+        self.usage: dict[str, Any] = {
+            "prompt_tokens": 2_000,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 3},
+        }
+        self.listed: list[dict[str, Any]] = [{"id": "tiny"}]
         self.top: list[tuple[str, float]] | None = [("Yes", -0.1), ("No", -2.5), ("the", -6.0)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +47,7 @@ class FakeUpstream:
                 )
                 body = await reader.readexactly(length)
                 if head.startswith("GET"):
-                    self.plain(writer, 200, {"data": [{"id": "tiny"}]})
+                    self.plain(writer, 200, {"data": self.listed})
                 else:
                     self.bodies.append(json.loads(body))
                     self.running += 1
@@ -71,15 +78,16 @@ class FakeUpstream:
         if manner == "reset":
             writer.transport.abort()
             return
-        if manner in ("429", "500", "401", "400"):
-            extra = "Retry-After: 0.2\r\n" if manner == "429" else ""
-            self.plain(writer, int(manner), {"error": {"message": "no"}}, extra)
+        status, _, only = manner.partition(" if ")
+        if status.isdigit() and (not only or only in json.dumps(body)):  # "400 if word": refuses what holds the word
+            extra = {"429": "Retry-After: 0.2\r\n", "307": "Location: http://127.0.0.1:9/\r\n"}.get(status, "")
+            self.plain(writer, int(status), {"error": {"message": "secret words"}}, extra)
             return
         if manner == "html":
             self.plain(writer, 200, b"<html>hello</html>")
             return
         if not body.get("stream"):
-            message: dict[str, Any] = {"choices": [{"message": {"content": "Yes"}}]}
+            message: dict[str, Any] = {"choices": [{"message": {"content": "Yes"}}], "usage": self.usage}
             if self.top is not None:
                 listed = [{"token": token, "logprob": chance} for token, chance in self.top]
                 message["choices"][0]["logprobs"] = {"content": [{"top_logprobs": listed}]}
@@ -107,9 +115,8 @@ class FakeUpstream:
             self.event(writer, {"choices": [{"index": 0, "delta": {"content": "x" * 10_000}}]})
             await writer.drain()
         if manner != "unfinished":
-            self.event(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
-            usage = {"prompt_tokens": 7, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}}
-            self.event(writer, {"choices": [], "usage": usage})
+            self.event(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": self.finish}]})
+            self.event(writer, {"choices": [], "usage": self.usage})
             self.event(writer, "[DONE]")
         writer.write(b"0\r\n\r\n")
 
