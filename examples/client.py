@@ -2,81 +2,57 @@
 
     python examples/client.py receipt.png "What is the total?" --gateway 127.0.0.1:50051
 
-Needs `pip install askonce` (the wire and nothing else) and a gateway (`make serve`).
+Needs `pip install askonce` (protobuf, grpcio and nothing of the servers) and a gateway (`make serve`).
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
-import grpc
-
-from askonce import faults
-from askonce.v1 import answer_pb2, answer_pb2_grpc, content_pb2
-
-LIMIT = 8 * 2**20
-"""gRPC's own limit of 4 MiB refuses photos; the gateway takes messages of 8 MiB."""
+import askonce
 
 
-async def ask(stub: answer_pb2_grpc.AnswerServiceAsyncStub, request: answer_pb2.AnswerRequest, key: str) -> str:
-    """Streams one answer to the terminal and returns the decision that gave it."""
-    # Every call carries a deadline: the gateway divides it among its steps.
-    call = stub.StreamAnswer(
-        answer_pb2.StreamAnswerRequest(request=request),
-        timeout=60,
-        metadata=(("authorization", f"Bearer {key}"),) if key else None,
-    )
-    summary = answer_pb2.AnswerResponse()
-    async for event in call:
-        match event.WhichOneof("event"):
-            case "text":
-                print(event.text, end="", flush=True)
-            case "summary":
-                summary = event.summary
-    found = summary.provenance
-    source = "memory" if found.source == content_pb2.SOURCE_CACHE else "the model"
-    print(f"\n    from {source} ({found.reason}) in {found.timings.total.ToMilliseconds()} ms")
-    return found.decision
+def ask(client: askonce.Client, image: Path, question: str, tenant: str) -> askonce.Answer | None:
+    """Streams one answer to the terminal and returns it."""
+    pieces = client.stream(image, question, tenant=tenant)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    answer = pieces.answer
+    if answer is not None:
+        milliseconds = answer.response.provenance.timings.total.ToMilliseconds()
+        source = "memory" if answer.cached else "the model"
+        print(f"\n    from {source} ({answer.reason}) in {milliseconds} ms")
+    return answer
 
 
-async def main() -> int:
+def main() -> int:
     """Asks twice; the second answer should come from memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", type=Path, help="a JPEG, PNG or WebP file of at most 5 MiB")
+    parser.add_argument("image", type=Path, help="a JPEG, PNG, WebP or PDF file of at most 5 MiB")
     parser.add_argument("question")
     parser.add_argument("--gateway", default="127.0.0.1:50051")
-    parser.add_argument("--tenant", default="", help='such as "tenants/acme"; default: the caller\'s own')
+    parser.add_argument("--tenant", default="", help="such as acme; default: the caller's own")
     parser.add_argument("--wrong", action="store_true", help="report the second answer as wrong, which removes it")
     arguments = parser.parse_args()
-    key = os.environ.get("ASKONCE_API_KEY", "")
-    request = answer_pb2.AnswerRequest(
-        parent=arguments.tenant,
-        image=content_pb2.Image(content=await asyncio.to_thread(arguments.image.read_bytes)),
-        question=content_pb2.Question(text=arguments.question),
-    )
-    options = [("grpc.max_send_message_length", LIMIT), ("grpc.max_receive_message_length", LIMIT)]
-    async with grpc.aio.insecure_channel(arguments.gateway, options=options) as channel:
-        stub: answer_pb2_grpc.AnswerServiceAsyncStub = answer_pb2_grpc.AnswerServiceStub(channel)
+    with askonce.Client(arguments.gateway, api_key=os.environ.get("ASKONCE_API_KEY", "")) as client:
         try:
-            await ask(stub, request, key)
-            await asyncio.sleep(0.5)  # the answer is stored behind the first caller's back
-            decision = await ask(stub, request, key)
-            if arguments.wrong and decision:
-                verdict = answer_pb2.SubmitFeedbackRequest(decision=decision, verdict=answer_pb2.VERDICT_WRONG)
-                removed = (await stub.SubmitFeedback(verdict, timeout=10)).removed_count
+            ask(client, arguments.image, arguments.question, arguments.tenant)
+            time.sleep(0.5)  # the answer is stored behind the first caller's back
+            answer = ask(client, arguments.image, arguments.question, arguments.tenant)
+            if arguments.wrong and answer is not None:
+                removed = client.feedback(answer, right=False)
                 print(f"reported as wrong; {removed} removed")
-        except grpc.aio.AioRpcError as error:
-            fault = faults.from_error(error)
-            print(f"{fault.code.name} {fault.reason}: {fault.message}", file=sys.stderr)
-            if fault.retry_after is not None:
-                print(f"try again in {fault.retry_after:g} s", file=sys.stderr)
+        except askonce.AskOnceError as error:
+            print(error, file=sys.stderr)
+            if error.retry_after is not None:
+                print(f"try again in {error.retry_after:g} s", file=sys.stderr)
             return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -25,7 +25,6 @@ async def test_the_snippet_runs(system: Running) -> None:
     def run() -> None:
         space: dict[str, Any] = {"print": lambda *words: said.append(words)}
         exec(compile(source, "README.md", "exec"), space)
-        space["channel"].close()
 
     await asyncio.to_thread(run)
-    assert said == [("answer 1 to: What is the total?", "SOURCE_MODEL", "QUESTION_UNKNOWN")]
+    assert said == [("answer 1 to: What is the total?", "model", "QUESTION_UNKNOWN")]

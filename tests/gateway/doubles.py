@@ -161,6 +161,8 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
         """Closed, it holds every answer back after its first piece."""
         self.gate.set()
         self.fault: Fault | None = None
+        self.passing: list[Fault] = []
+        """Faults that the next calls meet, one each."""
         self.finish = content_pb2.FINISH_REASON_STOP
         self.unfit = ""
         self.probability: float | None = 0.97
@@ -177,6 +179,8 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
         count = len(self.requests)
         self.running += 1
         try:
+            if self.passing:
+                raise self.passing.pop(0)
             if self.fault is not None:
                 raise self.fault
             pieces = [f"answer {count} to: ", request.question.text]
