@@ -110,6 +110,7 @@ class ChildPool:
         self.free: list[Child] = []
         self.alive: set[Child] = set()
         self.changed = threading.Condition()
+        self.begun = False
         self.closing = False
         self.described: Any = None
         self.problem: Exception | None = None
@@ -121,7 +122,7 @@ class ChildPool:
     def start(self) -> Any:
         """Starts the children and waits for the first. Returns what its object says of itself (`describe`, if it has
         such a method). Raises OpeningError."""
-        self.keeper.start()
+        self.begin()
         with self.changed:
             self.changed.wait_for(lambda: self.free or self.problem, self.opening)
             if self.free:
@@ -129,6 +130,13 @@ class ChildPool:
             problem = self.problem
         self.close()
         raise OpeningError(f"{self.name}: {problem or 'not ready in time'}") from problem
+
+    def begin(self) -> None:
+        """Starts the children and waits for none. A first call does it too."""
+        with self.changed:
+            if not self.begun and not self.closing:
+                self.begun = True
+                self.keeper.start()
 
     def call(self, method: str, *arguments: object, limit: float | None = None, key: str = "") -> Any:
         """Has a child run a method of its object; returns what it returns and raises what it raises.
@@ -141,6 +149,7 @@ class ChildPool:
         if self.condemned.get(digest, 0.0) > time.monotonic():
             raise ChildError(self.name, "CONDEMNED", digest)
         seconds = self.limit if limit is None else limit
+        self.begin()
         guilty = tries = 0
         while True:
             child = self.take(key, seconds, digest)
@@ -169,6 +178,10 @@ class ChildPool:
     def ready(self) -> int:
         """Children that are up, at work or free."""
         return len(self.alive)
+
+    def failing(self) -> bool:
+        """Whether there is no child, and the last attempt to start one failed."""
+        return not self.alive and self.problem is not None
 
     def close(self) -> None:
         """Ends the children after the calls under way. Safe to call twice."""

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,6 +18,66 @@ share: contextvars.ContextVar[str] = contextvars.ContextVar("askonce_share", def
 
 class FullError(Exception):
     """Too much waits already, of this share or of all together."""
+
+
+class FairQueue(Generic[T]):
+    """A queue that shares take turns at: first in, first out within each. Not safe for threads."""
+
+    def __init__(self) -> None:
+        self.queues: OrderedDict[str, deque[T]] = OrderedDict()
+        self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def waiting(self, whose: str) -> int:
+        """How much of one share waits."""
+        return len(self.queues.get(whose, ()))
+
+    def append(self, whose: str, item: T) -> None:
+        """Puts an item behind those of its share."""
+        self.queues.setdefault(whose, deque()).append(item)
+        self.count += 1
+
+    def popleft(self) -> T:
+        """Takes the next item of the share whose turn it is. Raises IndexError when there is none."""
+        if not self.queues:
+            raise IndexError("empty")
+        whose, queue = next(iter(self.queues.items()))
+        item = queue.popleft()
+        self.count -= 1
+        if queue:
+            self.queues.move_to_end(whose)
+        else:
+            del self.queues[whose]
+        return item
+
+    def remove(self, whose: str, item: T) -> bool:
+        """Takes an item out; says whether it was there."""
+        queue = self.queues.get(whose)
+        if queue is None or item not in queue:
+            return False
+        queue.remove(item)
+        self.count -= 1
+        if not queue:
+            del self.queues[whose]
+        return True
+
+    def surplus(self, whose: str) -> T | None:
+        """Takes the newest item of the longest share out, if that has more waiting than this share would have with one
+        more: room for those who have less."""
+        longest = max(self.queues, key=lambda each: len(self.queues[each]), default=None)
+        if longest is None or self.waiting(longest) <= self.waiting(whose) + 1:
+            return None
+        self.count -= 1
+        return self.queues[longest].pop()
+
+    def clear(self) -> list[T]:
+        """Takes everything out."""
+        items = [item for queue in self.queues.values() for item in queue]
+        self.queues.clear()
+        self.count = 0
+        return items
 
 
 class Work(Future[T]):
@@ -55,8 +115,7 @@ class FairExecutor(Executor):
         """`waiting` bounds the work that waits, `each` that of one share. `submit` raises FullError beyond them."""
         self.limit = waiting
         self.each = each
-        self.queues: OrderedDict[str, deque[tuple[Work[Any], Callable[[], Any]]]] = OrderedDict()
-        self.count = 0
+        self.queue: FairQueue[tuple[Work[Any], Callable[[], Any]]] = FairQueue()
         self.changed = threading.Condition()
         self.closing = False
         self.threads = [
@@ -72,13 +131,9 @@ class FairExecutor(Executor):
         with self.changed:
             if self.closing:
                 raise RuntimeError("the threads have ended")
-            queue = self.queues.get(whose)
-            if self.count >= self.limit or (queue is not None and len(queue) >= self.each):
+            if len(self.queue) >= self.limit or self.queue.waiting(whose) >= self.each:
                 raise FullError(whose)
-            if queue is None:
-                queue = self.queues[whose] = deque()
-            queue.append((work, lambda: fn(*args, **kwargs)))
-            self.count += 1
+            self.queue.append(whose, (work, lambda: fn(*args, **kwargs)))
             self.changed.notify()
         return work
 
@@ -86,17 +141,11 @@ class FairExecutor(Executor):
         """The next piece of the share whose turn it is; None at the end."""
         with self.changed:
             while True:
-                while not self.queues:
+                while not self.queue:
                     if self.closing:
                         return None
                     self.changed.wait()
-                whose, queue = next(iter(self.queues.items()))
-                work, call = queue.popleft()
-                self.count -= 1
-                if queue:
-                    self.queues.move_to_end(whose)
-                else:
-                    del self.queues[whose]
+                work, call = self.queue.popleft()
                 if work.set_running_or_notify_cancel():
                     return work, call
 
@@ -119,12 +168,9 @@ class FairExecutor(Executor):
         """Takes no more work and finishes, or with `cancel_futures` drops, what waits."""
         with self.changed:
             self.closing = True
-            dropped = [work for queue in self.queues.values() for work, _ in queue] if cancel_futures else []
-            if cancel_futures:
-                self.queues.clear()
-                self.count = 0
+            dropped = self.queue.clear() if cancel_futures else []
             self.changed.notify_all()
-        for work in dropped:
+        for work, _ in dropped:
             work.cancel()
         if wait:
             for thread in self.threads:

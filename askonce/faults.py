@@ -40,6 +40,17 @@ class Fault(Exception):  # noqa: N818 - a fault is the noun of this domain
         self.retry_after = retry_after
         """Seconds after which a repeated call may succeed; None for no promise."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets it be raised in one process and caught in another."""
+        return _rebuild, (type(self), dict(vars(self)), self.args)
+
+
+def _rebuild(kind: type[Fault], fields: dict[str, Any], args: tuple[Any, ...]) -> Fault:
+    fault = kind.__new__(kind, *args)
+    fault.__dict__.update(fields)
+    fault.args = args
+    return fault
+
 
 class InvalidInput(Fault):
     """The request can never work as it is."""

@@ -98,6 +98,8 @@ def _jpeg(content: bytes) -> Header:
     while True:
         found = _MARKER.search(content, at)
         if found is None:
+            if not height:  # no picture has begun: not cut, but something else
+                return Header("JPEG")
             raise HeaderError("IMAGE_TRUNCATED")
         segments += 1
         _bound(segments, SEGMENTS + SCANS, "segments")
@@ -127,7 +129,11 @@ def _png(content: bytes) -> Header:
     ended = False
     for number, (name, start, length) in enumerate(_chunks(content, 8, ">I4s", trailer=4)):
         _bound(number + 1, CHUNKS, "chunks")
-        if name == b"IHDR" and length >= 8:
+        if number == 0:
+            if name != b"IHDR":  # not cut, but something else
+                return Header("PNG")
+            if start + 8 > len(content):
+                break
             width, height = struct.unpack_from(">II", content, start)
         elif name in (b"zTXt", b"iTXt", b"iCCP"):
             texts += 1

@@ -23,7 +23,7 @@ from gateway.hit_verifier import HitVerifier
 from gateway.hosted_model import HostedModel, Model
 from gateway.http.routes import Routes
 from gateway.http.server import HttpServer
-from gateway.images import Inspector
+from gateway.images import ChildDecoder, Decoder, Inspector
 from gateway.job_service import NAME as JOB_SERVICE
 from gateway.job_service import JobService
 from gateway.job_store import JobStore
@@ -37,7 +37,10 @@ from gateway.settings import Settings
 class Gateway:
     """The parts of a running gateway."""
 
-    def __init__(self, settings: Settings, authenticator: Authenticator, terms: list[str]) -> None:
+    def __init__(
+        self, settings: Settings, authenticator: Authenticator, terms: list[str], decoder: Decoder | None = None
+    ) -> None:
+        """`decoder` checks images; in this process where none is given."""
         bounds, timeouts = settings.bounds, settings.timeouts
         self.settings = settings
         self.dedup_channel = dial(settings.dedup, retried=("askonce.v1.DedupService",))
@@ -45,7 +48,7 @@ class Gateway:
         dedup, inference = DedupClient(self.dedup_channel), InferenceClient(self.inference_channel)
         pinned = Model(settings.model, settings.model_revision) if settings.model else None
         self.hosted = HostedModel(inference, pinned)
-        self.inspector = Inspector(settings.images)
+        self.inspector = Inspector(settings.images, decoder)
         self.fetcher = Fetcher(settings.fetching, settings.images.max_bytes)
         self.judge = Judge(inference, dedup, self.hosted, bounds.judgements, timeouts.judge, settings.judge)
         self.hit_verifier = HitVerifier(inference, dedup, bounds.explorations, timeouts.generate)
@@ -90,7 +93,7 @@ class Gateway:
         stack.push_async_callback(self.dedup_channel.close)
         stack.push_async_callback(self.inference_channel.close)
         stack.push_async_callback(self.fetcher.close)
-        stack.callback(self.inspector.close)
+        stack.push_async_callback(asyncio.to_thread, self.inspector.close)
         steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
         if self.jobs is not None:
             await self.jobs.load()
@@ -131,7 +134,7 @@ def main() -> None:
 
 async def serve(settings: Settings, authenticator: Authenticator, forbidden: list[str]) -> None:
     """Builds the gateway inside the running loop and serves."""
-    gateway = Gateway(settings, authenticator, forbidden)
+    gateway = Gateway(settings, authenticator, forbidden, ChildDecoder(settings.images))
     await serving.run(gateway.server, gateway.prepare)
 
 

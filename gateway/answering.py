@@ -74,7 +74,7 @@ class Answering:
         self.background = background
         self.requests: SingleFlight[Event, Outcome] = SingleFlight(background, linger=0.0)
         self.generations: SingleFlight[Event, Outcome] = SingleFlight(background, linger=self.timeouts.linger)
-        self.inspected: LRUCache[bytes, bool] = LRUCache(INSPECTED)
+        self.inspected: LRUCache[tuple[str, bytes], bool] = LRUCache(INSPECTED)
 
     async def answer(
         self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None, background: bool = False
@@ -229,10 +229,15 @@ class Answering:
         return verdict
 
     async def sound(self, ask: Ask) -> None:
-        """Makes sure that the image can be decoded, once per digest. Raises InvalidInput."""
-        if ask.digest not in self.inspected:
-            await self.inspector.inspect(ask.content)
-            self.inspected[ask.digest] = True
+        """Makes sure that the image can be decoded, once per digest and tenant. Raises InvalidInput."""
+        key = (self.scope(ask.tenant), ask.digest)
+        if key not in self.inspected:
+            await self.inspector.inspect(ask.content, ask.tenant)
+            self.inspected[key] = True
+
+    def scope(self, tenant: str) -> str:
+        """Who shares what is kept of images besides answers: nobody but the tenant, unless the settings say so."""
+        return "" if self.settings.share_image_caches else tenant
 
     async def obtain(self, ask: Ask, found: LookupResult, flight: Shared) -> None:
         """Gets a fresh answer: from a generation under way that may stand in for ours, or from one of our own."""
@@ -288,7 +293,9 @@ class Answering:
         """Asks the model, hands its pieces on, and stores the answer."""
         started = time.monotonic()
         summary: inference_pb2.GenerateSummary | None = None
-        async for event in self.inference.generate(generate_request(ask, found), self.timeouts.generate):
+        async for event in self.inference.generate(
+            generate_request(ask, found, self.scope(ask.tenant)), self.timeouts.generate
+        ):
             match event.WhichOneof("event"):
                 case "text":
                     flight.publish(Event(text=event.text))
@@ -352,7 +359,9 @@ class Answering:
             content_pb2.QuestionTier.Name(evidence.question_tier).removeprefix("QUESTION_TIER_"),
         ).inc()
         if hit.explore and found.response.decision:
-            self.hit_verifier.offer(UnverifiedHit(ask.tenant, found.response.decision, generate_request(ask, found)))
+            self.hit_verifier.offer(
+                UnverifiedHit(ask.tenant, found.response.decision, generate_request(ask, found, self.scope(ask.tenant)))
+            )
         return Outcome(hit.answer, provenance)
 
     def respond(self, ask: Ask, outcome: Outcome, joined: bool, first: float | None) -> answer_pb2.AnswerResponse:

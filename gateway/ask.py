@@ -47,8 +47,9 @@ def lookup_request(ask: Ask, judge_available: bool) -> dedup_pb2.LookupRequest:
     )
 
 
-def generate_request(ask: Ask, found: LookupResult) -> inference_pb2.GenerateRequest:
-    """The question to the model, within the policy's pixel budget where dedup could tell it."""
+def generate_request(ask: Ask, found: LookupResult, scope: str) -> inference_pb2.GenerateRequest:
+    """The question to the model, within the policy's pixel budget where dedup could tell it. `scope` names who shares
+    the model's caches."""
     params = ask.params
     if found.response is not None and found.response.max_pixels:
         params = content_pb2.GenerationParams()
@@ -59,5 +60,6 @@ def generate_request(ask: Ask, found: LookupResult) -> inference_pb2.GenerateReq
         image_digest=ask.digest,
         question=ask.question,
         params=params,
+        cache_scope=scope,
         priority=inference_pb2.PRIORITY_BACKGROUND if ask.background else inference_pb2.PRIORITY_INTERACTIVE,
     )

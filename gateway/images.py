@@ -10,12 +10,16 @@ import asyncio
 import hashlib
 import io
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image, UnidentifiedImageError
 
+from askonce import fair
+from askonce.child_pool import ChildError, ChildPool
 from askonce.faults import Exhausted, InvalidInput
+from askonce.image_header import HeaderError, kind_of, read_header
 from gateway.settings import ImageLimits
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -43,17 +47,6 @@ class Facts:
     height: int
 
 
-def sniff(content: bytes) -> str | None:
-    """The format that the first bytes announce: JPEG, PNG or WEBP; None for anything else."""
-    if content.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "WEBP"
-    return None
-
-
 def glance(content: bytes, limits: ImageLimits, field: str = "image.content") -> None:
     """Checks size and type: all that can be said without decoding. Raises InvalidInput."""
     if not content:
@@ -65,7 +58,7 @@ def glance(content: bytes, limits: ImageLimits, field: str = "image.content") ->
             field=field,
             metadata={"limit": str(limits.max_bytes), "actual": str(len(content))},
         )
-    if sniff(content) is None:
+    if kind_of(content) is None:
         lead = content[:64].lstrip().lower()
         found = next((name for mark, name in KNOWN_OTHERS if lead.startswith(mark.lower())), "something else")
         raise InvalidInput(
@@ -77,17 +70,27 @@ def glance(content: bytes, limits: ImageLimits, field: str = "image.content") ->
 
 
 def inspect(content: bytes, limits: ImageLimits, field: str = "image.content") -> Facts:
-    """Decodes the whole image and checks its dimensions first. Takes milliseconds to seconds: not for the event loop.
+    """Decodes the whole image, after its header and its dimensions were checked. Takes milliseconds to seconds: not for
+    the event loop.
 
-    Raises InvalidInput with IMAGE_TOO_SMALL, IMAGE_ASPECT_UNSUPPORTED, IMAGE_TOO_MANY_PIXELS, IMAGE_TRUNCATED or
-    IMAGE_UNREADABLE, besides what `glance` raises.
+    Raises InvalidInput with IMAGE_TOO_COMPLEX, IMAGE_TOO_SMALL, IMAGE_ASPECT_UNSUPPORTED, IMAGE_TOO_MANY_PIXELS,
+    IMAGE_TRUNCATED or IMAGE_UNREADABLE, besides what `glance` raises.
     """
     glance(content, limits, field)
+    cut = False
+    try:
+        header = read_header(content)
+        if header.width and header.height:
+            check_size(Facts(header.kind, header.width, header.height), limits, field)
+    except HeaderError as error:
+        if error.what:
+            raise too_complex(str(error), field, limit=error.limit, actual=error.actual) from error
+        cut = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own bomb warning; the limit below is tighter
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                facts = Facts(format=sniff(content) or "", width=image.width, height=image.height)
+                facts = Facts(format=kind_of(content) or "", width=image.width, height=image.height)
                 check_size(facts, limits, field)
                 # A JPEG is read whole either way; scaled decoding saves the memory and most of the arithmetic.
                 image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
@@ -97,12 +100,12 @@ def inspect(content: bytes, limits: ImageLimits, field: str = "image.content") -
     except Image.DecompressionBombError as error:
         raise too_many_pixels(limits, field) from error
     except UnidentifiedImageError as error:
-        raise (truncated(field) if is_cut(content) else unreadable(field)) from error
+        raise (truncated(field) if cut else unreadable(field)) from error
     except MemoryError as error:
-        raise unreadable(field) from error
+        raise too_complex("the file takes too much memory to decode", field) from error
     except Exception as error:  # decoders raise anything from OSError to struct.error on hostile files
-        raise (truncated(field) if "truncated" in str(error) or is_cut(content) else unreadable(field)) from error
-    if is_cut(content):
+        raise (truncated(field) if "truncated" in str(error) or cut else unreadable(field)) from error
+    if cut:
         raise truncated(field)
     return facts
 
@@ -128,16 +131,13 @@ def check_size(facts: Facts, limits: ImageLimits, field: str) -> None:
         )
 
 
-def is_cut(content: bytes) -> bool:
-    """Whether the end that the format demands is missing. Bytes after the end are no harm."""
-    match sniff(content):
-        case "JPEG":
-            return content.find(b"\xff\xd9", 2) < 0
-        case "PNG":
-            return content.find(b"IEND", 8) < 0
-        case "WEBP":
-            return len(content) < 8 + int.from_bytes(content[4:8], "little")
-    return False
+def too_complex(what: str, field: str, **counts: int) -> InvalidInput:
+    return InvalidInput(
+        "IMAGE_TOO_COMPLEX",
+        f"{field}: {what}; save the image anew.",
+        field=field,
+        metadata={name: str(count) for name, count in counts.items()},
+    )
 
 
 def too_many_pixels(limits: ImageLimits, field: str) -> InvalidInput:
@@ -164,25 +164,77 @@ async def digest(content: bytes) -> bytes:
     return await asyncio.to_thread(lambda: hashlib.sha256(content).digest())
 
 
-class Inspector:
-    """Runs `inspect` on a few worker threads, with a bounded number of images waiting."""
+Decoder = Callable[[bytes], Facts]
+"""Decodes a file; blocks. Raises InvalidInput and Exhausted."""
 
-    def __init__(self, limits: ImageLimits, waiting: int = 64) -> None:
+
+class Inspection:
+    """A child's side of `ChildDecoder`."""
+
+    def __init__(self, limits: ImageLimits) -> None:
         self.limits = limits
-        self.executor = ThreadPoolExecutor(max_workers=limits.workers, thread_name_prefix="inspect")
-        self.waiting = waiting
-        self.pending = 0
 
-    async def inspect(self, content: bytes) -> Facts:
-        """Checks an image fully. Raises InvalidInput, and Exhausted when too many images wait already."""
-        if self.pending >= self.waiting:
-            raise Exhausted("GATEWAY_BUSY", "Too many new images at once; try again shortly.", retry_after=1.0)
-        self.pending += 1
+    def inspect(self, content: bytes) -> Facts:
+        """See the function of this name."""
+        return inspect(content, self.limits)
+
+
+class ChildDecoder:
+    """A `Decoder` in child processes, which begin when they are first needed: a file that crashes or holds up a
+    decoder ends a child."""
+
+    def __init__(self, limits: ImageLimits) -> None:
+        self.pool = ChildPool(
+            "inspect",
+            "gateway.images:Inspection",
+            (limits,),
+            size=limits.workers,
+            limit=limits.decode_seconds,
+            memory=limits.decode_bytes,
+            abandon=1.0,
+        )
+
+    def __call__(self, content: bytes) -> Facts:
+        """Decodes."""
+        field = "image.content"
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.executor, inspect, content, self.limits)
+            facts: Facts = self.pool.call("inspect", content)
+        except ChildError as error:
+            if error.cause in ("DOWN", "ABANDONED"):
+                raise Exhausted("GATEWAY_BUSY", "No decoder is ready; try again shortly.", retry_after=1.0) from error
+            if error.cause == "OVERRAN":
+                raise too_complex("the file takes too long to decode", field) from error
+            raise unreadable(field) from error
+        return facts
+
+    def close(self) -> None:
+        """Ends the children."""
+        self.pool.close()
+
+
+class Inspector:
+    """Has images decoded on a few worker threads, tenants in turn, with a bounded number of images waiting."""
+
+    def __init__(self, limits: ImageLimits, decoder: Decoder | None = None, waiting: int = 64) -> None:
+        """`decoder` decodes in this process where none is given."""
+        self.decoder = decoder or partial(inspect, limits=limits)
+        self.executor = fair.FairExecutor(limits.workers, "inspect", waiting=waiting, each=max(1, waiting // 2))
+
+    async def inspect(self, content: bytes, tenant: str = "") -> Facts:
+        """Checks an image fully. Raises InvalidInput, and Exhausted when too many images wait already."""
+        token = fair.share.set(tenant)
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self.executor, self.decoder, content)
+        except fair.FullError as error:
+            raise Exhausted(
+                "GATEWAY_BUSY", "Too many new images at once; try again shortly.", retry_after=1.0
+            ) from error
         finally:
-            self.pending -= 1
+            fair.share.reset(token)
+        return await work
 
     def close(self) -> None:
         """Ends the threads."""
         self.executor.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self.decoder, ChildDecoder):
+            self.decoder.close()

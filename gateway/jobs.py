@@ -6,10 +6,11 @@ import asyncio
 import re
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from askonce import faults, telemetry
+from askonce.fair import FairQueue
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate, Unreachable
 from askonce.names import split_child, tenant_name
 from askonce.paging import page_size, unknown_token
@@ -42,7 +43,7 @@ class Jobs:
         self.clock = clock
         self.jobs: OrderedDict[str, job_pb2.Job] = OrderedDict()
         """By name, oldest first."""
-        self.waiting: deque[str] = deque()
+        self.waiting: FairQueue[str] = FairQueue()
         self.arrived = asyncio.Event()
         self.running: dict[str, asyncio.Task[answer_pb2.AnswerResponse]] = {}
         self.creating = asyncio.Lock()
@@ -65,7 +66,10 @@ class Jobs:
         async with self.creating:
             if (known := self.jobs.get(name)) is not None:
                 return known
-            if len(self.waiting) >= self.settings.queued or not await self.make_room():
+            if self.waiting.waiting(tenant) >= self.settings.queued_each:
+                message = "The tenant's places in the queue of jobs are full; try again later."
+                raise Exhausted("JOBS_FULL", message, retry_after=30.0)
+            if len(self.waiting) >= self.settings.queued or not await self.make_room(tenant):
                 raise Exhausted("JOBS_FULL", "The queue of jobs is full; try again later.", retry_after=30.0)
             now = self.clock()
             job = job_pb2.Job(
@@ -80,11 +84,13 @@ class Jobs:
         self.enqueue(name)
         return job
 
-    async def make_room(self) -> bool:
-        """Forgets the oldest job that is done, when as many are kept as may be; says whether there is room."""
+    async def make_room(self, tenant: str) -> bool:
+        """Forgets the oldest job that is done, one of the tenant's own if there is one, when as many are kept as may
+        be; says whether there is room."""
         if len(self.jobs) < self.settings.kept:
             return True
-        done = next((name for name, job in self.jobs.items() if job.state not in UNFINISHED), None)
+        over = [name for name, job in self.jobs.items() if job.state not in UNFINISHED]
+        done = next((name for name in over if name.startswith(f"{tenant}/")), next(iter(over), None))
         if done is None:
             return False
         await self.forget(done)
@@ -127,8 +133,8 @@ class Jobs:
         return job
 
     def enqueue(self, name: str) -> None:
-        """Puts a job at the end of the queue."""
-        self.waiting.append(name)
+        """Puts a job at the end of its tenant's queue."""
+        self.waiting.append(tenant_of(name), name)
         self.arrived.set()
 
     async def step(self) -> None:
@@ -142,7 +148,7 @@ class Jobs:
             return
         pause = await self.attempt(job)
         if pause is not None:
-            self.waiting.append(name)
+            self.waiting.append(tenant_of(name), name)
             await asyncio.sleep(min(max(pause, PATIENCE[0]), PATIENCE[1]))
 
     async def attempt(self, job: job_pb2.Job) -> float | None:

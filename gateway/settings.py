@@ -25,7 +25,11 @@ class ImageLimits:
     max_aspect: float = 200.0
     """The largest ratio of the longer side to the shorter one; beyond it the model's processor gives up."""
     workers: int = 2
-    """Threads that decode images for checking."""
+    """Processes that decode images for checking."""
+    decode_seconds: float = 10.0
+    """Seconds that decoding one image may take; then it is ended and the image refused."""
+    decode_bytes: int = 2 << 30
+    """Bytes that a decoding process may have of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class Jobs:
     """Where jobs are kept, one gateway a folder; unset for no jobs."""
     queued: int = 256
     """Jobs that may wait; more are refused with JOBS_FULL. Their images lie in the folder."""
+    queued_each: int = 64
+    """Jobs of one tenant that may wait; tenants take turns."""
     kept: int = 4_096
     """Jobs remembered, done ones included; the oldest done ones make room."""
     ttl: float = 86_400.0
@@ -196,6 +202,10 @@ class Settings:
     auth: Auth = field(default_factory=Auth)
     rates: Rates = field(default_factory=Rates)
     screening: Screening = field(default_factory=Screening)
+    share_image_caches: bool = False
+    """Whether tenants share what is kept of an image besides answers: that it was checked, and the model service's
+    caches. It saves work where tenants send the same files, and lets one tell by the time of an answer whether another
+    has sent a file."""
     judge: bool = True
     """Whether question pairs are judged at all, in the background or inline."""
     model: str = ""

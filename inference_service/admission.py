@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from askonce.fair import FairQueue, share
 from inference_service.engine import EngineBusyError
 
 WEIGHT = 0.2
@@ -20,7 +20,8 @@ UNMEASURED = 1.0
 
 
 class Admission:
-    """Hands out an engine's `capacity` places in order of arrival.
+    """Hands out an engine's `capacity` places in order of arrival, the shares (`askonce.fair`) in turn: whoever asks
+    for much waits behind whoever asks for little, and gives way in a full queue.
 
     The wait that a newcomer must expect is `(requests ahead + 1) x mean service time / capacity`: when all places are
     busy, an engine finishes `capacity / mean service time` requests a second (Little's law).
@@ -35,7 +36,7 @@ class Admission:
         self.running = 0
         self.background = 0
         self.mean: float | None = None
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
     @property
     def queued(self) -> int:
@@ -74,7 +75,7 @@ class Admission:
             )
         if self.running < self.capacity and not self.waiting:
             self.running += 1
-        elif len(self.waiting) >= self.limit:
+        elif len(self.waiting) >= self.limit and not self.make_room():
             raise EngineBusyError("QUEUE_FULL", f"{len(self.waiting)} requests wait already; come back later.", wait)
         elif deadline is not None and self.mean is not None and self.clock() + wait > deadline:
             raise EngineBusyError(
@@ -88,23 +89,36 @@ class Admission:
     async def line_up(self, patience: float | None) -> None:
         """Waits up to `patience` seconds for a place to be handed over by a request that leaves."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
+        whose = share.get()
+        self.waiting.append(whose, turn)
         try:
             async with asyncio.timeout(patience):
                 await turn
         except TimeoutError as error:
-            self.give_up(turn)
+            self.give_up(whose, turn)
             raise EngineBusyError("QUEUE_TOO_SLOW", "No place came free in time.", self.expected_wait()) from error
         except asyncio.CancelledError:
-            self.give_up(turn)
+            self.give_up(whose, turn)
             raise
 
-    def give_up(self, turn: asyncio.Future[None]) -> None:
+    def make_room(self) -> bool:
+        """Sends the newest of the share with most in line away, for one with less; says whether it could."""
+        turn = self.waiting.surplus(share.get())
+        if turn is None:
+            return False
+        if not turn.done():
+            turn.set_exception(
+                EngineBusyError("QUEUE_FULL", "The line is full, and others ask for less.", self.expected_wait())
+            )
+        return True
+
+    def give_up(self, whose: str, turn: asyncio.Future[None]) -> None:
         """Leaves the line; a place that came in the very same moment goes to the next."""
         if not turn.cancelled():
-            self.hand_over()
-        elif turn in self.waiting:  # else somebody who left has passed it over already
-            self.waiting.remove(turn)
+            if turn.exception() is None:
+                self.hand_over()
+        else:  # unless somebody who left has passed it over already
+            self.waiting.remove(whose, turn)
 
     def leave(self, seconds: float, background: bool) -> None:
         """Gives the place back and remembers how long it was held."""

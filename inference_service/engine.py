@@ -72,7 +72,7 @@ class Ask:
     image: bytes
     """The encoded file: JPEG, PNG or WebP."""
     image_digest: bytes
-    """SHA-256 of `image`, 32 bytes: the key of per-image caches."""
+    """The key of per-image caches, 32 bytes: SHA-256 of `image`, salted with the request's scope where it has one."""
     question: str
     history: tuple[Turn, ...] = ()
     language: str = ""
@@ -205,6 +205,10 @@ class EngineError(Exception):
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[EngineError], tuple[str, str, float | None]]:
+        """Lets it be raised in one process and caught in another."""
+        return type(self), (self.reason, str(self), self.retry_after)
 
 
 class EngineBusyError(EngineError):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 import prometheus_client
 
-from askonce import faults, telemetry
+from askonce import fair, faults, telemetry
 from askonce.times import to_duration
 from askonce.v1 import inference_pb2, inference_pb2_grpc
 from inference_service import wire
@@ -63,6 +63,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         context: grpc.aio.ServicerContext[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse],
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         """Waits for a place and streams the answer."""
+        fair.share.set(request.cache_scope)
         deadline = self.deadline(context)
         ask = wire.from_generate(request, self.limits, self.engine.info(), telemetry.request_id(), deadline)
         async with aclosing(self.answer(ask, deadline)) as events:

@@ -52,6 +52,8 @@ PIXELS = (12_544, 4_816_896)
 STOPS, STOP_CHARS = 4, 64
 SIDE = 65_535
 SIZES = 16
+SCOPE = 200
+"""Characters of a cache scope."""
 
 
 def from_generate(
@@ -61,10 +63,11 @@ def from_generate(
     if request.priority not in inference_pb2.Priority.values():
         raise InvalidInput("ENUM_UNKNOWN", f"priority: {request.priority} is not known here.", field="priority")
     content, digest = from_image(request, limits)
+    scope = from_scope(request)
     return Ask(
         request_id=request_id,
         image=content,
-        image_digest=digest,
+        image_digest=salted(digest, scope),
         question=from_text(request.question.text, "QUESTION", "question.text", limits.max_question_chars),
         history=from_history(request.question.history, limits),
         language=request.question.answer_language_code,
@@ -89,6 +92,19 @@ def from_image(request: inference_pb2.GenerateRequest, limits: Limits) -> tuple[
     if digest and len(digest) != 32:
         raise InvalidInput("DIGEST_INVALID", "image_digest: send the 32 bytes of SHA-256.", field="image_digest")
     return content, digest or hashlib.sha256(content).digest()
+
+
+def from_scope(request: inference_pb2.GenerateRequest) -> str:
+    """Who shares what is kept of images. Raises InvalidInput."""
+    if len(request.cache_scope) > SCOPE:
+        raise InvalidInput("TEXT_TOO_LONG", f"cache_scope: at most {SCOPE} characters.", field="cache_scope")
+    return request.cache_scope
+
+
+def salted(digest: bytes, scope: str) -> bytes:
+    """The key of an image's caches, 32 bytes: another one in every scope, so that the time of an answer tells nothing
+    about what others asked."""
+    return hashlib.sha256(scope.encode() + b"\0" + digest).digest() if scope else digest
 
 
 def from_text(text: str, noun: str, field: str, limit: int) -> str:

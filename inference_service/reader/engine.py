@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
-
+from askonce.fair import FairExecutor
 from inference_service.engine import (
     Ask,
     Completed,
@@ -29,11 +26,9 @@ from inference_service.engine import (
 )
 from inference_service.reader.answering import Reply, reply
 from inference_service.reader.cache import Key, PageCache
+from inference_service.reader.child import ChildRecogniser
 from inference_service.reader.document import Document, study
 from inference_service.reader.understanding import understand
-
-if TYPE_CHECKING:
-    from inference_service.reader.recogniser import Recogniser
 
 TOKEN = re.compile(r"\s*(?:[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+)")
 """What counts as one token of an answer: a word, or a Chinese character."""
@@ -57,7 +52,7 @@ class ReaderSettings:
     capacity: int = 16
     """Requests taken at once. One page is read at a time; questions about pages already read overtake it."""
     stuck_after: float = 60.0
-    """Seconds that one page may take before the service calls itself unhealthy."""
+    """Seconds that one page may take: then its reading is ended, and the image refused."""
 
 
 @dataclass(slots=True)
@@ -76,8 +71,8 @@ class ReaderEngine:
         self.settings = settings
         self.pages = PageCache(settings.cache_bytes)
         self.readings: dict[Key, Reading] = {}
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
-        self.recogniser: Recogniser | None = None
+        self.thread = FairExecutor(1, "reader")
+        self.recogniser: ChildRecogniser | None = None
         self.begun: float | None = None
         self.versions = versions()
 
@@ -100,14 +95,8 @@ class ReaderEngine:
 
     def load(self) -> None:
         """Blocking part of `start`."""
-        from inference_service.reader.recogniser import Recogniser
-
-        self.recogniser = Recogniser(self.settings.threads, self.settings.max_side)
-        page = Image.new("RGB", (320, 96), "white")
-        ImageDraw.Draw(page).text((20, 30), "Total 12.50", fill="black", font_size=28)
-        file = io.BytesIO()
-        page.save(file, "PNG")
-        self.recogniser.read(file.getvalue(), self.settings.max_pixels)
+        settings = self.settings
+        self.recogniser = ChildRecogniser(settings.threads, settings.max_side, settings.stuck_after)
         understand("总额是多少？")
 
     async def stop(self) -> None:
@@ -115,6 +104,8 @@ class ReaderEngine:
         for reading in self.readings.values():
             reading.work.cancel()
         await asyncio.to_thread(self.thread.shutdown, wait=True, cancel_futures=True)
+        if self.recogniser is not None:
+            await asyncio.to_thread(self.recogniser.close)
         self.recogniser = None
 
     async def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
@@ -164,7 +155,7 @@ class ReaderEngine:
         if not result.cancelled() and result.exception() is None:
             self.pages.put(key, result.result())
 
-    def read(self, recogniser: Recogniser, content: bytes, max_pixels: int) -> Document:
+    def read(self, recogniser: ChildRecogniser, content: bytes, max_pixels: int) -> Document:
         """Reads a page; runs on the thread."""
         self.begun = time.monotonic()
         try:
@@ -192,9 +183,11 @@ class ReaderEngine:
         )
 
     def healthy(self) -> bool:
-        """False while one page takes far too long, and when not running."""
+        """False while one page takes far too long, when the recogniser can't be started again, and when not running."""
         begun = self.begun
-        return self.recogniser is not None and (begun is None or time.monotonic() - begun < self.settings.stuck_after)
+        if self.recogniser is None or self.recogniser.pool.failing():
+            return False
+        return begun is None or time.monotonic() - begun < self.settings.stuck_after + 1.0
 
 
 def shorten(answer: Reply, max_tokens: int, stops: Sequence[str]) -> tuple[str, Finish, int]:

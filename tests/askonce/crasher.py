@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from askonce.faults import InvalidInput
+
 
 class Crasher:
     """Fails on demand."""
@@ -46,6 +48,10 @@ class Crasher:
     def complain(self) -> None:
         """Raises."""
         raise ValueError("no")
+
+    def refuse(self) -> None:
+        """Raises one of our own errors."""
+        raise InvalidInput("OUT_OF_RANGE", "too much", field="image", metadata={"limit": "3"})
 
     def swallow(self, count: int) -> int:
         """Takes memory."""

@@ -14,6 +14,7 @@ import pytest
 
 from askonce.child_pool import ChildError, ChildPool, OpeningError
 from askonce.fair import FairExecutor
+from askonce.faults import InvalidInput
 
 
 @pytest.fixture
@@ -120,6 +121,25 @@ def test_an_object_that_can_not_be_made_is_named() -> None:
     with pytest.raises(OpeningError, match="/missing"):
         made.start()
     assert not made.alive
+
+
+def test_a_first_call_starts_the_children() -> None:
+    """A pool that nobody started starts when it is first needed."""
+    made = ChildPool("test", "tests.askonce.crasher:Crasher")
+    try:
+        assert not made.alive
+        assert made.call("echo", 4) == 4
+    finally:
+        made.close()
+
+
+def test_faults_come_back_whole(pool: ChildPool) -> None:
+    """An error of ours that is raised in a child is caught here with its reason, field and metadata."""
+    with pytest.raises(InvalidInput) as caught:
+        pool.call("refuse")
+    fault = caught.value
+    assert (fault.reason, fault.message, fault.field) == ("OUT_OF_RANGE", "too much", "image")
+    assert (fault.metadata, fault.retry_after) == ({"limit": "3"}, None)
 
 
 def test_children_end_with_the_pool(pool: ChildPool) -> None:

@@ -36,7 +36,7 @@ def test_one_share_is_bounded_and_does_not_shut_out_others() -> None:
     threads, gate = FairExecutor(1, "test", waiting=10, each=3), threading.Event()
     threads.submit(gate.wait, 10)
     order: list[str] = []
-    while threads.count != 0:
+    while len(threads.queue) != 0:
         pass
     for _ in range(3):
         submit_as(threads, "loud", order)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import grpc
 import pytest
 
 from askonce.v1 import answer_pb2, content_pb2
-from tests.gateway.doubles import IMAGE, Running, failure
+from gateway.settings import Settings
+from tests.gateway.doubles import IMAGE, Running, failure, running
+from tests.gateway.pictures import picture
 
 
 async def test_asked_twice_paid_once(system: Running) -> None:
@@ -115,3 +119,21 @@ async def test_an_answer_that_the_engine_calls_unfit_is_not_stored(system: Runni
     assert (await system.ask(IMAGE)).answer.finish_reason == content_pb2.FINISH_REASON_STOP
     await system.settled()
     assert system.memory.remembered == []
+
+
+async def test_tenants_share_nothing_kept_of_an_image(system: Running) -> None:
+    """Each tenant's request names its own cache scope to the model, and its image is checked for itself."""
+    image = picture()
+    for tenant in ("tenants/one", "tenants/two"):
+        await system.ask(image, "What is it?", parent=tenant, cache_mode=answer_pb2.CACHE_MODE_BYPASS)
+    assert [request.cache_scope for request in system.model.requests] == ["tenants/one", "tenants/two"]
+    assert {scope for scope, _ in system.gateway.answering.inspected} == {"tenants/one", "tenants/two"}
+
+
+async def test_sharing_is_a_setting() -> None:
+    """Where the settings say so, tenants share one scope."""
+    async with running(replace(Settings(), share_image_caches=True)) as system:
+        for tenant in ("tenants/one", "tenants/two"):
+            await system.ask(picture(), "What is it?", parent=tenant, cache_mode=answer_pb2.CACHE_MODE_BYPASS)
+        assert [request.cache_scope for request in system.model.requests] == ["", ""]
+        assert len(system.gateway.answering.inspected) == 1

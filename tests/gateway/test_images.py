@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
 import zlib
@@ -9,6 +10,10 @@ import zlib
 import pytest
 from PIL import Image
 
+from askonce.faults import InvalidInput
+from gateway.images import ChildDecoder, Inspector
+from gateway.settings import ImageLimits
+from tests.askonce.images import many_scans
 from tests.gateway.doubles import INVALID, Running, refused, request_for
 from tests.gateway.pictures import draw, encode, picture
 
@@ -106,3 +111,27 @@ def animated(kind: str) -> bytes:
 async def test_unusual_images_are_taken(shared: Running, content: bytes) -> None:
     """Every flavour that decodes is answered; an animated file stands for its first frame."""
     assert (await shared.ask(content, "What is it?")).answer.text
+
+
+async def test_costly_files_are_refused_in_no_time(shared: Running) -> None:
+    """A file that holds work for seconds is refused with the count and the limit."""
+    fault = await refused(shared, request_for(many_scans(300), "What is it?"))
+    assert (fault.code, fault.reason) == (INVALID, "IMAGE_TOO_COMPLEX")
+    assert fault.metadata["limit"] == "100"
+
+
+async def test_decoders_are_children() -> None:
+    """In a child the same files pass and fail; a decoder over its time is ended and the file refused."""
+    decoder = ChildDecoder(ImageLimits(workers=1))
+    inspector = Inspector(ImageLimits(workers=1), decoder)
+    try:
+        assert (await inspector.inspect(encode(LARGE, "PNG"))).width == 800
+        with pytest.raises(InvalidInput) as cut:
+            await inspector.inspect(encode(LARGE, "PNG")[:-500])
+        assert (cut.value.reason, cut.value.field) == ("IMAGE_TRUNCATED", "image.content")
+        decoder.pool.limit = 0.02
+        with pytest.raises(InvalidInput) as slow:
+            await inspector.inspect(many_scans(90, 2_200, 1_700))
+        assert slow.value.reason == "IMAGE_TOO_COMPLEX"
+    finally:
+        await asyncio.to_thread(inspector.close)

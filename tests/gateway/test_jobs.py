@@ -76,3 +76,22 @@ async def test_page_size(tmp_path: Path, size: int) -> None:
         jobs.list("tenants/a", size, "")
     with pytest.raises(InvalidInput):
         jobs.list("tenants/a", 1, "nowhere")
+
+
+async def test_tenants_take_turns(tmp_path: Path) -> None:
+    """One tenant may not fill the queue, and its many jobs do not hold up another's only one."""
+    asked = list[str]()
+
+    async def note(request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.AnswerResponse:
+        asked.append(tenant)
+        return answer_pb2.AnswerResponse()
+
+    jobs = Jobs(JobSettings(folder=tmp_path, queued_each=3), JobStore(tmp_path), note)
+    for number in range(3):
+        await jobs.create("tenants/loud", ask(), f"j{number}")
+    with pytest.raises(Exhausted, match="tenant's places"):
+        await jobs.create("tenants/loud", ask(), "j3")
+    await jobs.create("tenants/quiet", ask(), "only")
+    for _ in range(4):
+        await jobs.step()
+    assert asked == ["tenants/loud", "tenants/quiet", "tenants/loud", "tenants/loud"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from askonce.fair import share
 from inference_service.admission import UNMEASURED, Admission
 from inference_service.engine import EngineBusyError
 
@@ -159,3 +160,29 @@ def test_senseless_bounds_are_refused(capacity: int, limit: int) -> None:
     """A queue without places, or with fewer than none waiting, is a mistake of the settings."""
     with pytest.raises(ValueError, match="capacity"):
         Admission(capacity, limit)
+
+
+async def test_shares_take_turns_and_give_way() -> None:
+    """Of a full line the one who asks for most gives a place to one who asks for less; places go round."""
+    admission, order, release = Admission(1, 4), list[str](), asyncio.Event()
+    refused = list[str]()
+
+    async def ask(whose: str) -> None:
+        share.set(whose)
+        try:
+            async with admission.place():
+                order.append(whose)
+                await release.wait()
+        except EngineBusyError as error:
+            refused.append(f"{whose} {error.reason}")
+
+    tasks = []
+    for whose in ("loud", "loud", "loud", "loud", "loud", "loud", "quiet", "quiet"):
+        tasks.append(asyncio.create_task(ask(whose)))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    release.set()
+    await asyncio.gather(*tasks)
+    assert sorted(refused) == ["loud QUEUE_FULL"] * 3
+    assert order in (["loud", "loud", "quiet", "loud", "quiet"], ["loud", "quiet", "loud", "quiet", "loud"])
+    assert admission.queued == admission.running == 0

@@ -296,3 +296,17 @@ async def test_describes_engine_and_caches() -> None:
         5,
     )
     assert from_error(failed.value).reason == "SIZES_OUT_OF_RANGE"
+
+
+async def test_scopes_never_share_a_cache_key() -> None:
+    """The same image has another cache key in every scope, and its own digest without; a scope has a limit."""
+    engine = EchoEngine()
+    async with serving(engine) as stub:
+        for scope in ("", "tenants/a", "tenants/b", "tenants/a"):
+            await ask(stub, request(cache_scope=scope))
+        code, fault = await refusal(stub, request(cache_scope="x" * 201))
+    keys = [each.image_digest for each in engine.asks]
+    assert keys[0] == hashlib.sha256(CONTENT).digest()
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3]
+    assert (code, fault.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG")

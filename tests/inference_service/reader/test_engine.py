@@ -19,10 +19,12 @@ from PIL import Image, ImageDraw
 from inference_service.engine import Ask, BadAskError, Completed, EngineUnavailableError, Finish, Piece, Sampling
 from inference_service.reader.answering import Reply
 from inference_service.reader.cache import PageCache
+from inference_service.reader.child import ChildRecogniser
 from inference_service.reader.document import study
 from inference_service.reader.engine import ReaderEngine, ReaderSettings, shorten
 from inference_service.reader.page import Page
-from inference_service.reader.recogniser import Recogniser, decode
+from inference_service.reader.recogniser import decode
+from tests.askonce.images import many_scans
 from tests.inference_service.reader.pages import RECEIPT, SCREEN
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "pages"
@@ -79,14 +81,14 @@ async def test_waiters_for_one_page_share_one_reading(engine: ReaderEngine, monk
     """Concurrent questions about a new image run the recogniser once."""
     count = 0
 
-    def counted(self: Recogniser, content: bytes, max_pixels: int) -> Page:
+    def counted(self: ChildRecogniser, content: bytes, max_pixels: int) -> Page:
         nonlocal count
         count += 1
         assert threading.current_thread().name.startswith("reader")
         time.sleep(0.05)
         return RECEIPT
 
-    monkeypatch.setattr(Recogniser, "read", counted)
+    monkeypatch.setattr(ChildRecogniser, "read", counted)
     ask = make(b"one image")
     answers = await asyncio.gather(*(run(engine, ask) for _ in range(5)))
     assert [end.text for _, end in answers] == ["19.48"] * 5
@@ -107,12 +109,12 @@ async def test_a_page_that_nobody_waits_for_is_not_read(engine: ReaderEngine, mo
     """When the last waiter leaves before the thread has begun, the page leaves the line; a first one alone does not."""
     release, seen = threading.Event(), list[bytes]()
 
-    def slow(self: Recogniser, content: bytes, max_pixels: int) -> Page:
+    def slow(self: ChildRecogniser, content: bytes, max_pixels: int) -> Page:
         seen.append(content)
         release.wait(5)
         return RECEIPT
 
-    monkeypatch.setattr(Recogniser, "read", slow)
+    monkeypatch.setattr(ChildRecogniser, "read", slow)
     busy = asyncio.create_task(run(engine, make(b"busy")))
     while not seen:
         await asyncio.sleep(0.01)
@@ -130,8 +132,24 @@ async def test_a_page_that_nobody_waits_for_is_not_read(engine: ReaderEngine, mo
 async def test_unhealthy_while_a_page_takes_far_too_long(engine: ReaderEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stuck thread shows in the health, and the health comes back with it."""
     assert engine.healthy()
-    monkeypatch.setattr(engine, "begun", time.monotonic() - 61)
+    monkeypatch.setattr(engine, "begun", time.monotonic() - 62)
     assert not engine.healthy()
+
+
+async def test_a_killed_recogniser_costs_no_answer(engine: ReaderEngine) -> None:
+    """When the child is killed, the page is read by the next one; the engine stays healthy."""
+    assert engine.recogniser is not None
+    for child in list(engine.recogniser.pool.alive):
+        child.process.kill()
+    assert (await run(engine, make(picture("Total 41.10"))))[1].text == "41.10"
+    assert engine.healthy()
+
+
+async def test_costly_files_are_refused(engine: ReaderEngine) -> None:
+    """A file that would take long to decode is refused by its header."""
+    with pytest.raises(BadAskError) as refused:
+        await run(engine, make(many_scans(300)))
+    assert refused.value.reason == "IMAGE_TOO_COMPLEX"
 
 
 async def test_an_engine_that_is_not_running_says_so() -> None:
