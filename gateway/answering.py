@@ -35,7 +35,7 @@ from gateway.validation import CANONICAL_DEFAULT, canonical, check_request
 INSPECTED = 16_384
 """Digests of images that are known to be sound."""
 
-SCREEN_ON_LOOP = 2_000
+SCREEN_ON_LOOP = 150
 """Characters of question and history that are screened on the event loop, in less than a millisecond."""
 
 Event = answer_pb2.StreamAnswerResponse

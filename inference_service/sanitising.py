@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 GUARDED = re.compile(
-    r"<\|[a-z_]+\|>|\[[gs]?MASK\]|</?(?:think|tool_call|tool_response|arg_key|arg_value)>|<[se]op>|/nothink"
+    r"<\|[a-z_]+\|>|\[[gs]?MASK\]|</?(?:think|tool_call|tool_response|arg_key|arg_value)>|<[se]op>|/nothink|</?s>|\[/?INST\]|<</?SYS>>"
 )
-"""What GLM's tokenizer would read as control tokens in user text."""
+"""What GLM's tokenizer, and those of other models behind the OpenAI protocol, would read as control tokens."""
 
 LANGUAGES = {
     "zh": "请用中文回答。",
