@@ -17,7 +17,7 @@ class Dialing:
 
     target: str = ""
     """A gRPC target such as "127.0.0.1:50052" or "dns:///dedup.internal:50052"; several addresses are used in turn."""
-    max_message_bytes: int = 8 * MIB
+    max_message_bytes: int = 24 * MIB
     """The largest message, both ways; the same number as at the server."""
     ca: Path | None = None
     """The authority of the server's certificate, PEM. Unset for plain text."""

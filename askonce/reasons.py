@@ -78,8 +78,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             图片为空。
         IMAGE_ENCODING | The data URI is not valid base64.
             data URI 不是合法的 base64。
-        IMAGES_TOO_MANY | Send fewer images.
-            图片过多，请减少。
+        IMAGES_TOO_MANY | Send fewer images; the pages of a PDF file count one by one.
+            图片过多，请减少；PDF 按页计数。
         IMAGE_REQUIRED | Send an image with the question.
             请随问题附上图片。
         IMAGE_TOO_COMPLEX | Save the image anew: it holds too many scans, chunks, frames or metadata, or takes too long.
@@ -92,8 +92,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             图片边长过小。
         IMAGE_TRUNCATED | The file ends too early: send it again.
             图片文件不完整，请重新发送。
-        IMAGE_TYPE_UNSUPPORTED | Send JPEG, PNG or WebP.
-            只支持 JPEG、PNG、WebP。
+        IMAGE_TYPE_UNSUPPORTED | Send JPEG, PNG, WebP or PDF.
+            只支持 JPEG、PNG、WebP、PDF。
         IMAGE_UNREADABLE | The file can't be decoded: save it anew.
             图片无法解码，请重新保存。
         IMAGE_UNSUPPORTED | The model can't take this image: scale it.
@@ -122,6 +122,10 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             问题对数量超出范围。
         PARAMETER_OUT_OF_RANGE | A generation parameter is outside its range.
             生成参数超出范围。
+        PDF_ENCRYPTED | The PDF file is locked with a password: send it without one.
+            PDF 文件有密码，请去掉密码后发送。
+        PDF_UNREADABLE | The PDF file can't be read: save it anew, or send its pages as images.
+            PDF 文件无法读取，请重新保存，或将页面作为图片发送。
         PIECE_UNEXPECTED | The stream of an import is out of order.
             导入流的顺序不对。
         POLICY_INVALID | A field of the policy is outside its range, which is in the message.

@@ -49,5 +49,5 @@ class Settings:
     """Feedback messages that a tenant may send at once."""
     default_policy: Path | None = None
     """A JSON file with the policy of tenants that have none of their own; fields left out keep their defaults."""
-    serving: Serving = field(default_factory=Serving)
+    serving: Serving = field(default_factory=lambda: Serving(max_message_bytes=24 * 2**20))
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -23,12 +23,14 @@ from gateway.hit_verifier import HitVerifier
 from gateway.hosted_model import HostedModel, Model
 from gateway.http.routes import Routes
 from gateway.http.server import HttpServer
+from gateway.image_sources import ImageSources
 from gateway.images import ChildDecoder, Decoder, Inspector
 from gateway.job_service import NAME as JOB_SERVICE
 from gateway.job_service import JobService
 from gateway.job_store import JobStore
 from gateway.jobs import Jobs
 from gateway.judge import Judge
+from gateway.pdf import PdfPages
 from gateway.rates import Rate
 from gateway.service import NAME, AnswerService
 from gateway.settings import Settings
@@ -50,6 +52,7 @@ class Gateway:
         self.hosted = HostedModel(inference, pinned)
         self.inspector = Inspector(settings.images, decoder)
         self.fetcher = Fetcher(settings.fetching, settings.images.max_bytes)
+        self.pdf = PdfPages(settings.pdf)
         self.judge = Judge(inference, dedup, self.hosted, bounds.judgements, timeouts.judge, settings.judge)
         self.hit_verifier = HitVerifier(inference, dedup, bounds.explorations, timeouts.generate)
         self.background = Background(bounds.background)
@@ -59,7 +62,7 @@ class Gateway:
             inference,
             self.hosted,
             self.inspector,
-            self.fetcher,
+            ImageSources(settings.images, self.fetcher, self.pdf),
             BuiltInGuardrails(settings.screening.injection, terms),
             self.judge,
             self.hit_verifier,
@@ -94,6 +97,7 @@ class Gateway:
         stack.push_async_callback(self.inference_channel.close)
         stack.push_async_callback(self.fetcher.close)
         stack.push_async_callback(asyncio.to_thread, self.inspector.close)
+        stack.push_async_callback(asyncio.to_thread, self.pdf.close)
         steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
         if self.jobs is not None:
             await self.jobs.load()

@@ -17,14 +17,14 @@ from askonce import telemetry
 from askonce.faults import Absent, Fault, TooLate, Unreachable
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
 from gateway import images, metrics, response_format
-from gateway.ask import Ask, generate_request, lookup_request
+from gateway.ask import Ask, add_content, generate_request, lookup_request
 from gateway.background import Background
 from gateway.clients import DedupClient, DedupDown, InferenceClient
 from gateway.deadlines import Deadline
-from gateway.fetching import Fetcher
 from gateway.guardrails import Guardrails
 from gateway.hit_verifier import HitVerifier, UnverifiedHit
 from gateway.hosted_model import HostedModel
+from gateway.image_sources import ImageSources, named_in, placed
 from gateway.judge import Judge
 from gateway.keys import generation_key, is_private, request_key, tenant_key
 from gateway.provenance import LookupResult, Outcome, coalesced, set_duration, trace
@@ -55,7 +55,7 @@ class Answering:
         inference: InferenceClient,
         hosted: HostedModel,
         inspector: images.Inspector,
-        fetcher: Fetcher,
+        sources: ImageSources,
         guardrails: Guardrails,
         judge: Judge,
         hit_verifier: HitVerifier,
@@ -67,7 +67,7 @@ class Answering:
         self.inference = inference
         self.hosted = hosted
         self.inspector = inspector
-        self.fetcher = fetcher
+        self.sources = sources
         self.guardrails = guardrails
         self.judge = judge
         self.hit_verifier = hit_verifier
@@ -111,10 +111,9 @@ class Answering:
 
     async def check(self, request: answer_pb2.AnswerRequest) -> None:
         """Checks all of a request that can be checked without fetching or decoding anything. Raises Fault."""
-        check_request(request, self.settings.texts, 1)
+        check_request(request, self.settings.texts, self.settings.images.max_images)
         await self.pass_screen(request.question)
-        if only_image(request).WhichOneof("source") == "content":
-            images.glance(only_image(request).content, self.settings.images)
+        self.sources.glance(request)
 
     async def accept(
         self, request: answer_pb2.AnswerRequest, tenant: str, seconds: float | None, background: bool = False
@@ -122,21 +121,13 @@ class Answering:
         """Checks a request and gets its image. Raises Fault."""
         started = time.monotonic()
         deadline = Deadline(started + (self.timeouts.request if seconds is None else seconds))
-        check_request(request, self.settings.texts, 1)
+        check_request(request, self.settings.texts, self.settings.images.max_images)
         await self.pass_screen(request.question)
-        image = only_image(request)
-        if image.WhichOneof("source") == "uri":
-            content = await self.fetcher.fetch(image.uri, deadline)
-        else:
-            content = image.content
-        images.glance(content, self.settings.images)
-        digest = await images.digest(content)
-        telemetry.note(image=digest[:8].hex(), image_bytes=len(content), question_chars=len(request.question.text))
-        return Ask(
+        pictures = await self.sources.resolve(request, tenant, deadline)
+        ask = Ask(
             tenant=tenant,
-            content=content,
-            digest=digest,
-            question=request.question,
+            pictures=pictures.all,
+            question=placed(request.question, pictures),
             params=canonical(request.params) if request.HasField("params") else CANONICAL_DEFAULT,
             mode=request.cache_mode or answer_pb2.CACHE_MODE_DEFAULT,
             limits=request.limits if request.HasField("limits") else None,
@@ -147,6 +138,13 @@ class Answering:
             deadline=deadline,
             background=background,
         )
+        telemetry.note(
+            image=ask.digest[:8].hex(),
+            images=len(ask.pictures),
+            image_bytes=sum(len(picture.content) for picture in ask.pictures),
+            question_chars=len(ask.question.text),
+        )
+        return ask
 
     async def pass_screen(self, question: content_pb2.Question) -> None:
         """Screens a question; a long one in a thread. Raises Fault."""
@@ -203,9 +201,9 @@ class Answering:
             outcome = response.WhichOneof("outcome") if response is not None else None
             if response is None or outcome in ("hit", "miss"):
                 break
-            if outcome == "content_wanted" and not request.image_content:
+            if outcome == "content_wanted" and not (request.image_content or request.page_contents):
                 await self.sound(ask)
-                request.image_content = ask.content
+                add_content(request, ask)
             elif outcome == "judgement_wanted" and not request.HasField("judged"):
                 verdict = await self.judgement(ask, response.judgement_wanted.pair)
                 if verdict is None:
@@ -229,10 +227,15 @@ class Answering:
         return verdict
 
     async def sound(self, ask: Ask) -> None:
-        """Makes sure that the image can be decoded, once per digest and tenant. Raises InvalidInput."""
-        key = (self.scope(ask.tenant), ask.digest)
-        if key not in self.inspected:
-            await self.inspector.inspect(ask.content, ask.tenant)
+        """Makes sure that every image can be decoded, once per digest and tenant. Raises InvalidInput."""
+        for number, picture in enumerate(ask.pictures):
+            key = (self.scope(ask.tenant), picture.digest)
+            if picture.sound or key in self.inspected:
+                continue
+            try:
+                await self.inspector.inspect(picture.content, ask.tenant)
+            except Fault as fault:
+                raise (named_in(fault, "image", f"images[{number}]") if len(ask.pictures) > 1 else fault) from None
             self.inspected[key] = True
 
     def scope(self, tenant: str) -> str:
@@ -398,11 +401,6 @@ def storable(outcome: Outcome, params: content_pb2.GenerationParams) -> bool:
     if outcome.unfit or answer.finish_reason != content_pb2.FINISH_REASON_STOP or not answer.text.strip():
         return False
     return not params.HasField("response_format") or response_format.holds(params.response_format, answer.text)
-
-
-def only_image(request: answer_pb2.AnswerRequest) -> content_pb2.Image:
-    """The image of a request that has one."""
-    return request.images[0] if request.images else request.image
 
 
 def pieces(answer: content_pb2.Answer) -> list[Event]:

@@ -25,7 +25,6 @@ from gateway.settings import ImageLimits
 FORMATS = ("JPEG", "PNG", "WEBP")
 KNOWN_OTHERS = (
     (b"GIF8", "GIF"),
-    (b"%PDF", "PDF"),
     (b"BM", "BMP"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),
@@ -52,18 +51,13 @@ def glance(content: bytes, limits: ImageLimits, field: str = "image.content") ->
     if not content:
         raise InvalidInput("IMAGE_EMPTY", f"{field}: the file is empty.", field=field)
     if len(content) > limits.max_bytes:
-        raise InvalidInput(
-            "IMAGE_TOO_LARGE",
-            f"{field}: {len(content):,} bytes are too many; at most {limits.max_bytes:,} are accepted.",
-            field=field,
-            metadata={"limit": str(limits.max_bytes), "actual": str(len(content))},
-        )
+        raise too_large(len(content), limits.max_bytes, field)
     if kind_of(content) is None:
         lead = content[:64].lstrip().lower()
         found = next((name for mark, name in KNOWN_OTHERS if lead.startswith(mark.lower())), "something else")
         raise InvalidInput(
             "IMAGE_TYPE_UNSUPPORTED",
-            f"{field}: send a JPEG, PNG or WebP file; this is {found}.",
+            f"{field}: send a JPEG, PNG, WebP or PDF file; this is {found}.",
             field=field,
             metadata={"found": found},
         )
@@ -137,6 +131,15 @@ def too_complex(what: str, field: str, **counts: int) -> InvalidInput:
         f"{field}: {what}; save the image anew.",
         field=field,
         metadata={name: str(count) for name, count in counts.items()},
+    )
+
+
+def too_large(size: int, limit: int, field: str) -> InvalidInput:
+    return InvalidInput(
+        "IMAGE_TOO_LARGE",
+        f"{field}: {size:,} bytes are too many; at most {limit:,} are accepted.",
+        field=field,
+        metadata={"limit": str(limit), "actual": str(size)},
     )
 
 

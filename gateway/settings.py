@@ -30,6 +30,30 @@ class ImageLimits:
     """Seconds that decoding one image may take; then it is ended and the image refused."""
     decode_bytes: int = 2 << 30
     """Bytes that a decoding process may have of its own."""
+    max_images: int = 16
+    """The most images in one request, the pages of PDF files counted one by one."""
+    max_total_bytes: int = 20 * MIB
+    """What several images of one request may weigh together, rendered pages included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pdf:
+    """How PDF files are turned into images."""
+
+    dpi: float = 150.0
+    """Dots per inch at which pages are rendered: an A4 page becomes 1240 by 1754 pixels."""
+    page_pixels: int = 4_000_000
+    """The most pixels of one page; larger ones are rendered at a lower resolution."""
+    max_pages: int = 64
+    """The most pages that are rendered at all, whatever a request may have; more are refused unread."""
+    timeout: float = 20.0
+    """Seconds for one file."""
+    workers: int = 1
+    """Child processes that render, started with the first file."""
+    memory_bytes: int = 1_024 * MIB
+    """What a child may allocate."""
+    cache_bytes: int = 64 * MIB
+    """Rendered pages that are kept for files that come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +218,7 @@ class Settings:
     """Where the inference service is."""
     edge: Edge = field(default_factory=Edge)
     images: ImageLimits = field(default_factory=ImageLimits)
+    pdf: Pdf = field(default_factory=Pdf)
     jobs: Jobs = field(default_factory=Jobs)
     texts: TextLimits = field(default_factory=TextLimits)
     fetching: Fetching = field(default_factory=Fetching)

@@ -87,6 +87,10 @@ def check_question(question: content_pb2.Question, limits: TextLimits, field: st
         if turn.role not in ROLES:
             raise unknown_enum(f"{where}.role", turn.role)
         turn.text = visible(turn.text, f"{where}.text")
+        check_range(turn.image_count, 0, 1_000, f"{where}.image_count")
+        if turn.image_count and turn.role != content_pb2.ROLE_USER:
+            field = f"{where}.image_count"
+            raise InvalidInput("OUT_OF_RANGE", f"{field}: images come with the user's turns.", field=field)
         check_text(turn.text, "TURN", f"{where}.text", limits.max_turn_chars)
         total += len(turn.text)
     if total > limits.max_history_chars:

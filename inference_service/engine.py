@@ -22,6 +22,18 @@ class Turn:
 
     role: Role
     text: str
+    image_count: int = 0
+    """Of the request's images, how many came with this turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An encoded image and what names it."""
+
+    content: bytes
+    """JPEG, PNG or WebP."""
+    digest: bytes
+    """SHA-256 of `content`, salted by who may share caches, 32 bytes: the key of per-image caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,30 @@ class Ask:
     """The moment, on the clock of `time.monotonic`, after which nobody waits for the answer."""
     background: bool = False
     """Whether nobody waits: such work runs only when nothing else does."""
+    more_images: tuple[ImageFile, ...] = ()
+    """Images after the first, in order; only for an engine whose `max_images` is above 1."""
+
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """All images, in order."""
+        return (ImageFile(self.image, self.image_digest), *self.more_images)
+
+    def images_by_turn(self) -> list[tuple[ImageFile, ...]]:
+        """The images of each turn of the history and, last, of the question.
+
+        Where no turn says how many it has, all stand before the conversation: with the first turn of the user's.
+        """
+        left = list(self.images)
+        counts = [turn.image_count for turn in self.history]
+        if not any(counts):
+            users = [number for number, turn in enumerate(self.history) if turn.role is Role.USER]
+            if users:
+                counts[users[0]] = len(left)
+        found = []
+        for count in counts:
+            found.append(tuple(left[:count]))
+            left = left[count:]
+        return [*found, tuple(left)]
 
 
 OPTIONAL_PARAMS = (

@@ -37,5 +37,5 @@ class Settings:
     timeout: float = 120.0
     """Seconds for a call whose client set no deadline."""
     limits: Limits = field(default_factory=Limits)
-    serving: Serving = field(default_factory=Serving)
+    serving: Serving = field(default_factory=lambda: Serving(max_message_bytes=24 * 2**20))
     telemetry: Telemetry = field(default_factory=Telemetry)

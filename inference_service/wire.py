@@ -19,6 +19,7 @@ from inference_service.engine import (
     Completed,
     EngineInfo,
     Finish,
+    ImageFile,
     Judgement,
     Piece,
     ResponseFormat,
@@ -62,12 +63,12 @@ def from_generate(
     """The ask in a request. Raises InvalidInput with the field at fault."""
     if request.priority not in inference_pb2.Priority.values():
         raise InvalidInput("ENUM_UNKNOWN", f"priority: {request.priority} is not known here.", field="priority")
-    content, digest = from_image(request, limits)
-    scope = from_scope(request)
+    first, *more = from_images(request, limits, info)
     return Ask(
         request_id=request_id,
-        image=content,
-        image_digest=salted(digest, scope),
+        image=first.content,
+        image_digest=first.digest,
+        more_images=tuple(more),
         question=from_text(request.question.text, "QUESTION", "question.text", limits.max_question_chars),
         history=from_history(request.question.history, limits),
         language=request.question.answer_language_code,
@@ -77,21 +78,42 @@ def from_generate(
     )
 
 
-def from_image(request: inference_pb2.GenerateRequest, limits: Limits) -> tuple[bytes, bytes]:
-    """The image's bytes and their SHA-256. A digest that the caller sends is trusted: both are ours."""
-    content, digest = request.image.content, request.image_digest
-    if request.image.WhichOneof("source") != "content" or not content:
-        raise InvalidInput("IMAGE_EMPTY", "image.content: send the encoded file.", field="image.content")
+def from_images(request: inference_pb2.GenerateRequest, limits: Limits, info: EngineInfo) -> list[ImageFile]:
+    """The images, at least one, each with the key of its caches."""
+    scope = from_scope(request)
+    if not request.images:
+        return [from_image(request.image, request.image_digest, limits, "image", scope)]
+    if len(request.images) > info.max_images:
+        raise InvalidInput(
+            "IMAGES_TOO_MANY",
+            f"images: {len(request.images)} are too many; the hosted engine ({info.engine}) takes {info.max_images}.",
+            field="images",
+            metadata={"limit": str(info.max_images), "actual": str(len(request.images))},
+        )
+    digests = request.image_digests or [b""] * len(request.images)
+    if len(digests) != len(request.images):
+        raise InvalidInput("DIGEST_INVALID", "image_digests: send one for each image.", field="image_digests")
+    return [
+        from_image(image, digest, limits, f"images[{number}]", scope)
+        for number, (image, digest) in enumerate(zip(request.images, digests, strict=True))
+    ]
+
+
+def from_image(image: content_pb2.Image, digest: bytes, limits: Limits, where: str, scope: str) -> ImageFile:
+    """An image's bytes and their SHA-256, salted. A digest that the caller sends is trusted: both are ours."""
+    content, field = image.content, f"{where}.content"
+    if image.WhichOneof("source") != "content" or not content:
+        raise InvalidInput("IMAGE_EMPTY", f"{field}: send the encoded file.", field=field)
     if len(content) > limits.max_image_bytes:
         raise InvalidInput(
             "IMAGE_TOO_LARGE",
-            f"image.content: {len(content):,} bytes are too many; at most {limits.max_image_bytes:,} are accepted.",
-            field="image.content",
+            f"{field}: {len(content):,} bytes are too many; at most {limits.max_image_bytes:,} are accepted.",
+            field=field,
             metadata={"limit": str(limits.max_image_bytes)},
         )
     if digest and len(digest) != 32:
         raise InvalidInput("DIGEST_INVALID", "image_digest: send the 32 bytes of SHA-256.", field="image_digest")
-    return content, digest or hashlib.sha256(content).digest()
+    return ImageFile(content, salted(digest or hashlib.sha256(content).digest(), scope))
 
 
 def from_scope(request: inference_pb2.GenerateRequest) -> str:
@@ -136,7 +158,8 @@ def from_history(turns: Sequence[content_pb2.Turn], limits: Limits) -> tuple[Tur
         where = f"question.history[{number}]"
         if turn.role not in ROLES:
             raise InvalidInput("ENUM_UNKNOWN", f"{where}.role: {turn.role} is not known here.", field=f"{where}.role")
-        read.append(Turn(ROLES[turn.role], from_text(turn.text, "TURN", f"{where}.text", limits.max_question_chars)))
+        text = from_text(turn.text, "TURN", f"{where}.text", limits.max_question_chars)
+        read.append(Turn(ROLES[turn.role], text, max(0, turn.image_count)))
     return tuple(read)
 
 

@@ -10,6 +10,7 @@ from askonce.names import child_name, policy_name, tenant_id
 from askonce.times import to_duration, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from askonce.visible import visible
+from dedup_service.image.sequence import digest_of
 from dedup_service.policy.policy import Tightening
 from dedup_service.policy.revisions import Revision
 from dedup_service.question.normal import detect_language, normalise
@@ -23,6 +24,8 @@ QUESTION_CHARACTERS = 4_000
 ADDED_PARAMS = frozenset(("repetition_penalty", "top_k", "min_p", "presence_penalty", "frequency_penalty"))
 """Parameters that are part of the answer space where they are set, and leave it as it was where they are not."""
 TAGS, TAG_CHARACTERS = 8, 63
+PAGES = 64
+"""Images in one request; the gateway takes fewer."""
 
 
 def entry_name(tenant: str, entry: str) -> str:
@@ -43,11 +46,7 @@ def revision_name(revision: Revision) -> str:
 def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
     """A look-up, checked."""
     tenant = tenant_id(request.parent)
-    if len(request.image_digest) != DIGEST:
-        raise InvalidInput("DIGEST_INVALID", "image_digest: expected 32 bytes of SHA-256.", field="image_digest")
-    content = request.image_content or None
-    if content is not None and hashlib.sha256(content).digest() != request.image_digest:
-        raise InvalidInput("DIGEST_MISMATCH", "image_digest is not the digest of image_content.", field="image_digest")
+    digest, contents = from_images(request)
     text = visible(request.question.text, "question.text")
     normal = normalise(text)
     if not text.strip() or not normal.strip(".?!。…, "):
@@ -63,8 +62,8 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
     limits = request.limits
     return Query(
         tenant=tenant,
-        byte_digest=request.image_digest,
-        content=content,
+        byte_digest=digest,
+        contents=contents,
         question=text,
         normal=normal,
         language=detect_language(text),
@@ -86,6 +85,23 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
         judge_available=request.judge_available,
         judged=from_judged(request.judged) if request.HasField("judged") else None,
     )
+
+
+def from_images(request: dedup_pb2.LookupRequest) -> tuple[bytes, tuple[bytes, ...]]:
+    """The digest that names the image, or several as one, and the files if they were sent. Raises InvalidInput."""
+    if request.page_digests:
+        digests, contents, field = list(request.page_digests), tuple(request.page_contents), "page_digests"
+        if request.image_digest or request.image_content or len(digests) > PAGES:
+            message = f"page_digests: 1 to {PAGES}, and no image_digest or image_content beside them."
+            raise InvalidInput("DIGEST_INVALID", message, field=field, metadata={"limit": str(PAGES)})
+    else:
+        digests, field = [request.image_digest], "image_digest"
+        contents = (request.image_content,) if request.image_content else ()
+    if any(len(digest) != DIGEST for digest in digests):
+        raise InvalidInput("DIGEST_INVALID", f"{field}: expected 32 bytes of SHA-256.", field=field)
+    if contents and [hashlib.sha256(content).digest() for content in contents] != digests:
+        raise InvalidInput("DIGEST_MISMATCH", f"{field}: not the digests of what was sent.", field=field)
+    return digest_of(digests), contents
 
 
 def enum_name(kind: object, number: int, prefix: str, field: str) -> str:

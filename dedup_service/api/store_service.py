@@ -16,6 +16,7 @@ from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.api import store_messages
 from dedup_service.store.exact_cache import Hot
 from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of
+from dedup_service.usecases.forget import images_showing
 from dedup_service.usecases.image_resolver import Pictures
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
@@ -63,11 +64,11 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
             return await self.memory.delete_stale(request.dry_run)
         files: list[str] | None = None
         if request.image_digest:
-            record = await self.memory.image_by_digest(tenant, request.image_digest.hex())
-            if record is None:
+            records = await images_showing(self.memory, tenant, request.image_digest.hex())
+            if not records:
                 return Deleted()
-            selection = replace(selection, images=(record.id,))
-            files = files_of(record)
+            selection = replace(selection, images=tuple(record.id for record in records))
+            files = [file for record in records for file in files_of(record)]
         deleted = await self.memory.delete(selection, request.dry_run)
         if not request.dry_run:
             await self.hot.drop(tenant)

@@ -113,6 +113,7 @@ class ImageVerdict:
         turn: degrees by which the stored image is turned counter-clockwise to lie like the query: 0, 90, 180 or 270.
         ms: wall time of the comparison, milliseconds.
         comparison: what kind of comparison it was: kinds differ in how often the check errs.
+        images: how many images were compared, in a sequence.
     """
 
     verdict: Verdict
@@ -123,6 +124,7 @@ class ImageVerdict:
     turn: int
     ms: float
     comparison: Comparison = "NONE"
+    images: int = 1
 
 
 def compare(

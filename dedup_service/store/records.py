@@ -171,6 +171,10 @@ class Memory(Protocol):
         """Flushes and closes. Safe to call twice."""
         ...
 
+    async def images_by_digest(self, tenant: str, digest: str) -> list[ImageRecord]:
+        """Every image that claims a digest."""
+        ...
+
     async def image_by_digest(self, tenant: str, digest: str) -> ImageRecord | None:
         """The image that a file's or its pixels' digest is known to show."""
         ...

@@ -76,6 +76,11 @@ class PointMemory:
         records = [image_of(found.id, found.payload) for found in page.points]
         return min(records, key=lambda record: (record.digests.index(digest), record.create_time), default=None)
 
+    async def images_by_digest(self, tenant: str, digest: str) -> list[ImageRecord]:
+        """Every image that claims a digest."""
+        where = (Equals("tenant", tenant), Equals("digests", digest))
+        return [image_of(found.id, found.payload) async for found in self.every(Shelf.IMAGES, where)]
+
     async def image(self, tenant: str, image: str) -> ImageRecord | None:
         """The image of this id."""
         found = await self.own(Shelf.IMAGES, tenant, [image])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dedup_service.image.sequence import mark_of
 from dedup_service.store.exact_cache import Hot
-from dedup_service.store.records import Deleted, Memory, Selection, files_of
+from dedup_service.store.records import Deleted, ImageRecord, Memory, Selection, files_of
 from dedup_service.usecases.image_resolver import Pictures
 from dedup_service.usecases.known_mismatches import Strangers
 
@@ -24,14 +25,15 @@ class Forget:
         return deleted
 
     async def image(self, tenant: str, digest: str) -> Deleted:
-        """Forgets the image that the file with this digest (hexadecimal) shows, with all its entries."""
-        record = await self.memory.image_by_digest(tenant, digest)
-        if record is None:
+        """Forgets the image that the file with this digest (hexadecimal) shows, and every sequence that holds the file,
+        with all their entries."""
+        records = await images_showing(self.memory, tenant, digest)
+        if not records:
             return Deleted()
-        entries = await self.memory.entries_of(tenant, record.id)
-        deleted = await self.memory.delete(Selection(tenant, images=(record.id,)))
+        entries = [entry for record in records for entry in await self.memory.entries_of(tenant, record.id)]
+        deleted = await self.memory.delete(Selection(tenant, images=tuple(record.id for record in records)))
         if self.pictures is not None:
-            self.pictures.forget(tenant, files_of(record))
+            self.pictures.forget(tenant, [file for record in records for file in files_of(record)])
         await self.hot.drop(tenant, frozenset(entry.id for entry in entries))
         return deleted
 
@@ -42,3 +44,10 @@ class Forget:
             return Deleted()
         self.strangers.add(tenant, digest, record.id)
         return Deleted(aliases=await self.memory.remove_digest(tenant, digest))
+
+
+async def images_showing(memory: Memory, tenant: str, digest: str) -> list[ImageRecord]:
+    """The image that a file (digest in hexadecimal) shows, and every sequence of images that holds the file."""
+    record = await memory.image_by_digest(tenant, digest)
+    sequences = await memory.images_by_digest(tenant, mark_of(bytes.fromhex(digest)))
+    return ([record] if record is not None else []) + sequences

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from askonce.image_header import HeaderError, kind_of, read_header
@@ -11,6 +12,14 @@ from dedup_service.image.fingerprint import Fingerprint, take_fingerprint
 from dedup_service.image.lookalike import ImageVerdict, compare
 from dedup_service.image.perceptual import turned_hashes
 from dedup_service.image.picture import Picture, PictureError, open_picture
+from dedup_service.image.sequence import (
+    PageFingerprints,
+    digest_of,
+    join_hashes,
+    join_vectors,
+    mark_of,
+    pages_of,
+)
 from dedup_service.store.records import Vector
 
 
@@ -26,7 +35,9 @@ class Features:
     """Perceptual hashes of the image and of its three quarter turns."""
     vectors: Vector
     """Shape (4, D): descriptors of the image and of its three quarter turns."""
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint | PageFingerprints
+    marks: tuple[str, ...] = ()
+    """Of a sequence of images: under which digests its files are found in it, see `sequence.mark_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +118,18 @@ def extract(picture: Picture, encoder: ImageEncoder) -> Features:
         hashes=turned_hashes(picture),
         vectors=encoder.encode_turns(picture),
         fingerprint=take_fingerprint(picture),
+    )
+
+
+def join(parts: Sequence[Features]) -> Features:
+    """The features of several pictures in order, as those of one."""
+    files = [bytes.fromhex(part.byte_digest) for part in parts]
+    return replace(
+        parts[0],
+        byte_digest=digest_of(files).hex(),
+        pixel_digest=digest_of([bytes.fromhex(part.pixel_digest) for part in parts]).hex(),
+        hashes=tuple(join_hashes(turned) for turned in zip(*(part.hashes for part in parts), strict=True)),
+        vectors=join_vectors([part.vectors for part in parts]),
+        fingerprint=PageFingerprints(tuple(page for part in parts for page in pages_of(part.fingerprint))),
+        marks=tuple(dict.fromkeys(mark_of(file) for file in files)),
     )

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -19,13 +20,23 @@ from askonce import telemetry
 from dedup_service.image.fingerprint import Fingerprint
 from dedup_service.image.lookalike import ImageVerdict
 from dedup_service.image.perceptual import hamming
+from dedup_service.image.sequence import (
+    ANOTHER_COUNT,
+    PageFingerprints,
+    digest_of,
+    join_packed,
+    pages_of,
+    split_packed,
+    together,
+)
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
 from dedup_service.store.records import ImageRecord, Memory, image_id
-from dedup_service.usecases.image_features import Features, ImageWork
+from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
 from dedup_service.usecases.known_mismatches import Strangers
 
 T = TypeVar("T")
+AnyFingerprint = Fingerprint | PageFingerprints
 log = structlog.get_logger("image_resolver")
 
 CANDIDATES = 5
@@ -115,27 +126,39 @@ class Recogniser:
         record = await self.memory.image_by_digest(tenant, pixel_digest)
         return by_digest(record, pixel_digest, "PIXELS") if record is not None else None
 
-    async def recognise(self, tenant: str, content: bytes, policy: Policy) -> Recognition:
-        """The image by its content. Raises PictureError when it can't be read."""
-        opened = await self.work(lambda: self.images.open(content))
-        self.pixels[opened.byte_digest] = opened.pixel_digest
-        record = await self.memory.image_by_digest(tenant, opened.pixel_digest)
+    async def recognise(self, tenant: str, contents: Sequence[bytes], policy: Policy) -> Recognition:
+        """The image, or several as one, by content. Raises PictureError when one can't be read."""
+        opened = [await self.open(content) for content in contents]
+        byte_digest = digest_of([bytes.fromhex(each.byte_digest) for each in opened]).hex()
+        pixel_digest = digest_of([bytes.fromhex(each.pixel_digest) for each in opened]).hex()
+        self.pixels[byte_digest] = pixel_digest
+        record = await self.memory.image_by_digest(tenant, pixel_digest)
         if record is not None:
-            return by_digest(record, opened.pixel_digest, "PIXELS")
-        key = (tenant, opened.byte_digest)
+            return by_digest(record, pixel_digest, "PIXELS")
+        key = (tenant, byte_digest)
         if (underway := self.fresh(key)) is None:
-            features = await self.work(lambda: self.images.extract(opened))
+            features = await self.extract(opened)
             if self.pictures is not None and policy.keep_thumbnails:
-                image = image_id(tenant, bytes.fromhex(opened.byte_digest))
+                image = image_id(tenant, bytes.fromhex(byte_digest))
                 self.pictures.keep(tenant, image, features.fingerprint.rgb)
             underway = self.fresh(key)
         if underway is not None:
             return await asyncio.shield(underway.recognition)
         return await self.arrive(key, features, policy)
 
+    async def open(self, content: bytes) -> Opened:
+        """Checks and decodes one file. Raises PictureError."""
+        return await self.work(lambda: self.images.open(content))
+
+    async def extract(self, opened: Sequence[Opened]) -> Features:
+        """The features of one file, or of several as one."""
+        parts = [await self.work(partial(self.images.extract, each)) for each in opened]
+        return parts[0] if len(parts) == 1 else join(parts)
+
     async def pack(self, features: Features) -> bytes:
         """The image's fingerprint as it is stored."""
-        return await self.work(lambda: self.images.pack(features.fingerprint))
+        pages = [await self.work(partial(self.images.pack, page)) for page in pages_of(features.fingerprint)]
+        return pages[0] if len(pages) == 1 else join_packed(pages)
 
     def fresh(self, key: tuple[str, str]) -> Arrival | None:
         """The arrival of this very file, unless it is too old."""
@@ -175,7 +198,7 @@ class Recogniser:
             side = side_of(verdict, tier)
             found = Recognition(side, founded(tenant, features), record, features, verdict.box)
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
-                await self.memory.add_digests(tenant, record.id, [features.byte_digest])
+                await self.memory.add_digests(tenant, record.id, [features.byte_digest, *features.marks])
                 return Recognition(side, record.id, record)
             if best is None or side.probability > best.side.probability:
                 best = found
@@ -220,15 +243,28 @@ class Recogniser:
         """The image is remembered, or will not be: it is no longer on its way."""
         self.arrivals.pop((tenant, byte_digest), None)
 
-    async def check(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
+    async def check(self, stored: bytes | AnyFingerprint, query: AnyFingerprint) -> ImageVerdict:
         """Runs the look-alike check in a worker thread. A failing check is unsure, never same."""
         try:
-            verdict = await self.work(lambda: self.images.compare(stored, query))
+            verdict = await self.compare(stored, query)
         except Exception:
             log.exception("check_failed", request_id=telemetry.request_id())
             verdict = ImageVerdict("unsure", 1.0, 0.0, "CHECK_FAILED", box=None, turn=0, ms=0.0)
         telemetry.note(check_ms=round(verdict.ms, 1), check=verdict.reason)
         return verdict
+
+    async def compare(self, stored: bytes | AnyFingerprint, query: AnyFingerprint) -> ImageVerdict:
+        """The verdict on two images, or on two sequences: place by place, up to the first that is not the same."""
+        kept: Sequence[bytes | Fingerprint] = split_packed(stored) if isinstance(stored, bytes) else pages_of(stored)
+        asked = pages_of(query)
+        if len(kept) != len(asked):
+            return ANOTHER_COUNT
+        verdicts: list[ImageVerdict] = []
+        for left, right in zip(kept, asked, strict=True):
+            verdicts.append(await self.work(partial(self.images.compare, left, right)))
+            if verdicts[-1].verdict != "same":
+                return verdicts[-1]
+        return together(verdicts)
 
     async def work(self, call: Callable[[], T]) -> T:
         """Runs CPU work in the worker threads."""
@@ -255,7 +291,8 @@ def side_of(verdict: ImageVerdict, tier: str) -> Side:
     """
     probability = verdict.same_probability
     if verdict.verdict == "same":
-        probability = CHECK_PROBABILITY + (1 - CHECK_PROBABILITY) * probability
+        # The check errs on each image of a sequence by itself.
+        probability = (CHECK_PROBABILITY + (1 - CHECK_PROBABILITY) * probability) ** verdict.images
     return Side(verdict.verdict.upper(), tier, probability, verdict.reason)
 
 

@@ -125,9 +125,9 @@ class Lookup:
             return await self.found_hot(query, revision, policy, entry, started)
         recognition = await self.recogniser.known(query.tenant, query.byte_digest)
         if recognition is None:
-            if query.content is None:
+            if not query.contents:
                 return ContentWanted(revision)
-            recognition = await self.recogniser.recognise(query.tenant, query.content, policy)
+            recognition = await self.recogniser.recognise(query.tenant, query.contents, policy)
         recognised = time.perf_counter()
         matching = await self.match(query, recognition, policy)
         match, reuse = self.decide(query, recognition, matching, policy)
@@ -332,7 +332,7 @@ class Lookup:
         founding = None
         if features is not None:
             founding = Founding(
-                (features.byte_digest, features.pixel_digest),
+                (features.byte_digest, features.pixel_digest, *features.marks),
                 features.hashes[0].hex(),
                 features.width,
                 features.height,

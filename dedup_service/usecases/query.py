@@ -49,9 +49,9 @@ class Query:
 
     tenant: str
     byte_digest: bytes
-    """SHA-256 of the file, 32 bytes."""
-    content: bytes | None
-    """The file; None on the first attempt."""
+    """SHA-256 of the file, 32 bytes; of several files, what `image.sequence.digest_of` makes of theirs."""
+    contents: tuple[bytes, ...]
+    """The file, or several in order; none on the first attempt."""
     question: str
     normal: str
     """The question's normal form."""

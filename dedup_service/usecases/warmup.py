@@ -6,6 +6,7 @@ import io
 
 from PIL import Image, ImageDraw
 
+from dedup_service.image.sequence import pages_of
 from dedup_service.question.answers import compare_answers
 from dedup_service.question.encoder import QuestionEncoder
 from dedup_service.question.normal import normalise
@@ -23,8 +24,8 @@ def warm_up_images(images: ImageWork) -> None:
         draw.text((20, 20 + 26 * line), f"ITEM {line} ...... {line * 7}.40", "black")
     file = io.BytesIO()
     page.save(file, "PNG")
-    fingerprint = images.extract(images.open(file.getvalue())).fingerprint
-    images.compare(images.pack(fingerprint), fingerprint)
+    for fingerprint in pages_of(images.extract(images.open(file.getvalue())).fingerprint):
+        images.compare(images.pack(fingerprint), fingerprint)
 
 
 def warm_up_questions(questions: QuestionEncoder) -> None:

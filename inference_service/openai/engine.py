@@ -180,7 +180,7 @@ class OpenAIEngine:
             begin = time.monotonic()
             try:
                 async with asyncio.timeout(remaining(deadline)):
-                    picture, body = await asyncio.to_thread(self.prepare, ask)
+                    pictures, body = await asyncio.to_thread(self.prepare, ask)
             except TimeoutError as error:
                 raise late() from error
             prepared = time.monotonic() - begin
@@ -190,7 +190,7 @@ class OpenAIEngine:
                 upstream = self.upstreams.choose(tried, ask.image_digest)
                 tried.add(upstream.url)
                 silent = True
-                answer = self.answer(upstream, picture, body, deadline)
+                answer = self.answer(upstream, pictures, body, deadline)
                 try:
                     async for item in answer:
                         silent = False
@@ -209,12 +209,12 @@ class OpenAIEngine:
         finally:
             self.in_flight -= 1
 
-    def prepare(self, ask: Ask) -> tuple[Picture, dict[str, Any]]:
-        """The image and the request's body; runs in a thread."""
+    def prepare(self, ask: Ask) -> tuple[list[Picture], dict[str, Any]]:
+        """The images and the request's body; runs in a thread."""
         settings = self.settings
         budget = min(ask.sampling.max_pixels or settings.max_pixels_limit, settings.max_pixels_limit)
-        picture = picture_of(ask.image, budget, settings.max_source_pixels)
-        return picture, chat_body(ask, picture.data_uri(), self.model, settings)
+        pictures = [picture_of(image.content, budget, settings.max_source_pixels) for image in ask.images]
+        return pictures, chat_body(ask, [picture.data_uri() for picture in pictures], self.model, settings)
 
     def check(self, ask: Ask) -> None:
         """Raises BadAskError for settings that no server takes."""
@@ -248,7 +248,7 @@ class OpenAIEngine:
         return True
 
     async def answer(
-        self, upstream: Upstream, picture: Picture, body: Mapping[str, Any], deadline: float
+        self, upstream: Upstream, pictures: Sequence[Picture], body: Mapping[str, Any], deadline: float
     ) -> AsyncGenerator[Piece | Completed, None]:
         """One attempt at one server. Raises EngineError for whatever goes wrong there."""
         begin = time.monotonic()
@@ -261,7 +261,7 @@ class OpenAIEngine:
                 async for event in events:
                     first = time.monotonic() if first is None else first
                     usage = usage_of(event, usage)
-                    self.look_for_image(upstream, picture, usage)
+                    self.look_for_images(upstream, pictures, usage)
                     for choice in listed(event, "choices"):
                         delta = choice.get("delta") or {}
                         thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
@@ -295,14 +295,18 @@ class OpenAIEngine:
                 unfit=THINKING_LEAKED if answer.leaked else "",
             )
 
-    def look_for_image(self, upstream: Upstream, picture: Picture, usage: Usage) -> None:
-        """Raises EngineError when the prompt, as the server counted it, is too short to have held the image."""
-        least = picture.tokens(self.settings.image_token_side) / 2
+    def look_for_images(self, upstream: Upstream, pictures: Sequence[Picture], usage: Usage) -> None:
+        """Raises EngineError when the prompt, as the server counted it, is too short to have held the images."""
+        least = self.least_tokens(pictures)
         if 0 < usage.input_tokens < least:
             self.condemn(upstream, LOST_IMAGE)
             raise EngineUnavailableError(
                 LOST_IMAGE, f"the upstream saw {usage.input_tokens} tokens; the image alone costs {2 * least:.0f}"
             )
+
+    def least_tokens(self, pictures: Sequence[Picture]) -> float:
+        """The tokens that a prompt with these images has at the very least."""
+        return sum(picture.tokens(self.settings.image_token_side) for picture in pictures) / 2
 
     def condemn(self, upstream: Upstream, reason: str) -> None:
         """Sends a server nothing more until a trial goes well."""
@@ -316,13 +320,13 @@ class OpenAIEngine:
         if (known := self.trials.get(upstream.url)) and time.monotonic() - known[0] < self.trial_keeps():
             return known[1]
         try:
-            picture, body = await asyncio.to_thread(self.prepare, trial_ask())
+            pictures, body = await asyncio.to_thread(self.prepare, trial_ask())
             body |= {"stream": False}
             del body["stream_options"]
             limit = self.settings.first_token_timeout_s
             answer = await self.opened().post(f"{upstream.url}/chat/completions", json=body, timeout=limit)
             usage = usage_of(parsed(answer.text), Usage()) if answer.status_code == 200 else Usage()
-            least = picture.tokens(self.settings.image_token_side) / 2
+            least = self.least_tokens(pictures)
             well = answer.status_code == 200 and not 0 < usage.input_tokens < least
         except (httpx.HTTPError, EngineError):
             well = False
@@ -468,6 +472,7 @@ class OpenAIEngine:
             can_judge=self.can_judge,
             versions=(f"httpx {httpx.__version__}",),
             supported_params=supported(self.settings),
+            max_images=self.settings.max_images,
         )
 
     def healthy(self) -> bool:

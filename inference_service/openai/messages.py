@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -49,22 +49,19 @@ PLAIN_WORDS = frozenset({"stop", "length", "content_filter", "repetition", "tool
 """Words that `Finish` says without a detail."""
 
 
-def chat_body(ask: Ask, image_uri: str, model: str, settings: OpenAISettings) -> dict[str, Any]:
-    """The request in the OpenAI form; the image travels once, as a data URI."""
+def chat_body(ask: Ask, image_uris: Sequence[str], model: str, settings: OpenAISettings) -> dict[str, Any]:
+    """The request in the OpenAI form; each image travels once, as a data URI, where it came in the conversation."""
     messages: list[dict[str, Any]] = []
     question = plain(ask.question)
     if ask.language:
         wish = LANGUAGES.get(ask.language.split("-")[0].lower(), f"Answer in the language {plain(ask.language)}.")
         question = f"{question}\n{wish}"
     turns = [(turn.role.value, plain(turn.text)) for turn in ask.history] + [("user", question)]
-    pictured = False
-    for role, text in turns:
-        if role == "user" and not pictured:
-            picture = {"type": "image_url", "image_url": {"url": image_uri}}
-            messages.append({"role": role, "content": [picture, {"type": "text", "text": text}]})
-            pictured = True
-        else:
-            messages.append({"role": role, "content": text})
+    waiting = iter(image_uris)
+    for (role, text), images in zip(turns, ask.images_by_turn(), strict=True):
+        pictures = [{"type": "image_url", "image_url": {"url": next(waiting)}} for _ in images]
+        content = [*pictures, {"type": "text", "text": text}] if pictures else text
+        messages.append({"role": role, "content": content})
     sampling = ask.sampling
     body: dict[str, Any] = {
         "model": model,

@@ -42,6 +42,8 @@ class OpenAISettings:
     """How often each server is asked whether it is there, and one in trouble whether the trouble is over."""
     template_kwargs: bool = True
     """Whether to send `chat_template_kwargs` to switch thinking; vLLM and SGLang take it, some endpoints refuse it."""
+    max_images: int = 16
+    """The most images that the servers take in one request."""
     vendor_params: bool = True
     """Whether the servers take `repetition_penalty`, `top_k` and `min_p`; vLLM and SGLang do, OpenAI's own do not."""
     response_format: bool = True

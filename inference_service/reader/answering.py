@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
@@ -67,6 +68,23 @@ def reply(document: Document, question: str, language: str = "") -> Reply:
         else "I can only quote the text in this image, and I can't find an answer to this question in it.",
         answered=False,
     )
+
+
+def reply_about(documents: Sequence[Document], question: str, language: str = "") -> Reply:
+    """Answers `question` from one page or several.
+
+    What the pages say alike is said once; what they say differently is said page by page; a page without an answer says
+    nothing unless no page has one.
+    """
+    replies = [reply(document, question, language) for document in documents]
+    found = [(number, each) for number, each in enumerate(replies, 1) if each.answered]
+    if not found:
+        return replies[0]
+    if len({each.text for _, each in found}) == 1:
+        return found[0][1]
+    chinese = language.lower().startswith("zh") or (not language and is_chinese(question))
+    mark = "第{}页：{}" if chinese else "Page {}: {}"
+    return Reply("\n".join(mark.format(number, each.text) for number, each in found))
 
 
 def from_fields(document: Document, fields: tuple[Field, ...], chinese: bool) -> Reply:

@@ -19,12 +19,14 @@ from inference_service.engine import (
     EngineInfo,
     EngineUnavailableError,
     Finish,
+    ImageFile,
     Judgement,
     Piece,
+    Sampling,
     StageTimes,
     Usage,
 )
-from inference_service.reader.answering import Reply, reply
+from inference_service.reader.answering import Reply, reply_about
 from inference_service.reader.cache import Key, PageCache
 from inference_service.reader.child import ChildRecogniser
 from inference_service.reader.document import Document, study
@@ -47,6 +49,8 @@ class ReaderSettings:
     """Pixels of the longer side beyond which a page is scaled down before text is looked for."""
     max_pixels: int = 3_000_000
     """Pixels of the page beyond which it is scaled down; a request may ask for fewer."""
+    max_images: int = 16
+    """The most pages in one request."""
     cache_bytes: int = 32 * 2**20
     """Bytes of pages that are kept for follow-up questions; a page takes about 20 kB."""
     capacity: int = 16
@@ -111,9 +115,10 @@ class ReaderEngine:
     async def generate(self, ask: Ask) -> AsyncIterator[Piece | Completed]:
         """Answers in pieces of one line."""
         started = time.monotonic()
-        document, cached = await self.document(ask)
+        pages = [await self.document(image, ask.sampling) for image in ask.images]
+        cached = all(known for _, known in pages)
         read = time.monotonic()
-        answer = await asyncio.to_thread(reply, document, ask.question, ask.language)
+        answer = await asyncio.to_thread(reply_about, [page for page, _ in pages], ask.question, ask.language)
         text, finish, tokens = shorten(answer, ask.sampling.max_tokens, ask.sampling.stop)
         for line in text.splitlines(keepends=True):
             yield Piece(line)
@@ -124,14 +129,14 @@ class ReaderEngine:
             times=StageTimes(vision=None if cached else read - started, decode=time.monotonic() - read),
         )
 
-    async def document(self, ask: Ask) -> tuple[Document, bool]:
-        """What stands on the ask's image, and whether it was known already. One reading serves all who wait for it."""
-        pixels = min(ask.sampling.max_pixels or self.settings.max_pixels, self.settings.max_pixels)
-        key = ask.image_digest, pixels
+    async def document(self, image: ImageFile, sampling: Sampling) -> tuple[Document, bool]:
+        """What stands on an image, and whether it was known already. One reading serves all who wait for it."""
+        pixels = min(sampling.max_pixels or self.settings.max_pixels, self.settings.max_pixels)
+        key = image.digest, pixels
         known = self.pages.get(key)
         if known is not None:
             return known, True
-        reading = self.readings.get(key) or self.begin(key, ask.image)
+        reading = self.readings.get(key) or self.begin(key, image.content)
         reading.waiting += 1
         try:
             return await asyncio.shield(reading.result), False
@@ -178,6 +183,7 @@ class ReaderEngine:
             model="reader",
             revision=REVISION,
             max_pixels_limit=self.settings.max_pixels,
+            max_images=self.settings.max_images,
             caches=(self.pages.state(),),
             versions=self.versions,
         )

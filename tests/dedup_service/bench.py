@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from qdrant_client import AsyncQdrantClient
 
 from askonce.v1 import content_pb2
 from dedup_service.image.load_encoder import load_image_encoder
+from dedup_service.image.sequence import digest_of
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
@@ -80,12 +81,14 @@ class Bench:
     learn: Learn
     touches: Touches
 
-    async def ask(self, content: bytes, question: str, tenant: str = "acme", **changes: Any) -> Outcome:
+    async def ask(
+        self, content: bytes | Sequence[bytes], question: str, tenant: str = "acme", **changes: Any
+    ) -> Outcome:
         """Looks up as the gateway does: the digest first, the content when it is asked for."""
         query = query_for(content, question, tenant, **changes)
         outcome = await self.lookup.look_up(query)
         if isinstance(outcome, ContentWanted):
-            outcome = await self.lookup.look_up(replace(query, content=content))
+            outcome = await self.lookup.look_up(replace(query, contents=files_in(content)))
         return outcome
 
     async def store(self, missed: Outcome, text: str, tenant: str = "acme", **changes: Any) -> Remembered:
@@ -97,7 +100,7 @@ class Bench:
         options = {"replace": False, "compare_only": False, **changes}
         return await self.remember.remember(tenant, missed.ticket, answer, **options)
 
-    async def teach(self, content: bytes, question: str, text: str, tenant: str = "acme") -> Missed:
+    async def teach(self, content: bytes | Sequence[bytes], question: str, text: str, tenant: str = "acme") -> Missed:
         """Asks and stores; the request must miss."""
         missed = await self.ask(content, question, tenant)
         assert isinstance(missed, Missed), missed
@@ -110,12 +113,17 @@ class Bench:
         await asyncio.to_thread(self.book.update, tenant, policy, list(fields))
 
 
-def query_for(content: bytes, question: str, tenant: str = "acme", **changes: Any) -> Query:
+def files_in(content: bytes | Sequence[bytes]) -> tuple[bytes, ...]:
+    """The files of a request: one, or several in order."""
+    return (content,) if isinstance(content, bytes) else tuple(content)
+
+
+def query_for(content: bytes | Sequence[bytes], question: str, tenant: str = "acme", **changes: Any) -> Query:
     """A look-up by digest."""
     fields: dict[str, Any] = {
         "tenant": tenant,
-        "byte_digest": hashlib.sha256(content).digest(),
-        "content": None,
+        "byte_digest": digest_of([hashlib.sha256(file).digest() for file in files_in(content)]),
+        "contents": (),
         "question": question,
         "normal": normalise(question),
         "language": detect_language(question),

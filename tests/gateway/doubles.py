@@ -63,7 +63,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
     def key(self, request: dedup_pb2.LookupRequest) -> bytes:
         parts = [
             request.parent.encode(),
-            request.image_digest,
+            request.image_digest + b"".join(request.page_digests),
             request.question.SerializeToString(deterministic=True),
             request.space.SerializeToString(deterministic=True),
         ]
@@ -94,7 +94,8 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
             response.evidence.image_tier = content_pb2.IMAGE_TIER_BYTES
             response.evidence.question_tier = content_pb2.QUESTION_TIER_EXACT
             return response
-        if request.image_digest not in self.images and not request.image_content:
+        image = request.image_digest + b"".join(request.page_digests)
+        if image not in self.images and not (request.image_content or request.page_contents):
             response.content_wanted.SetInParent()
             return response
         miss = dedup_pb2.Miss(ticket=f"ticket {number}".encode(), reason="QUESTION_UNKNOWN", flight_key=key)
@@ -105,7 +106,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
             miss.joinable_flight_keys.extend(each for each in beside if each != key)
             beside.append(key)
         self.tickets[miss.ticket] = key
-        self.images.add(request.image_digest)
+        self.images.add(image)
         if self.wanted_pair is not None and request.judge_available and not request.HasField("judged"):
             left, right = self.wanted_pair
             response.judgement_wanted.pair.left, response.judgement_wanted.pair.right = left, right

@@ -52,7 +52,7 @@ LARGE = draw(800, 600)
         (encode(LARGE, "WEBP", lossless=True)[:-40], "IMAGE_TRUNCATED"),
         (animated_gif(), "IMAGE_TYPE_UNSUPPORTED"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "IMAGE_TYPE_UNSUPPORTED"),
-        (b"%PDF-1.7 ...", "IMAGE_TYPE_UNSUPPORTED"),
+        (b"%PDF-1.7 ...", "PDF_UNREADABLE"),
         (b"just a text named photo.jpg", "IMAGE_TYPE_UNSUPPORTED"),
         (encode(draw(), "BMP"), "IMAGE_TYPE_UNSUPPORTED"),
         (encode(draw(), "TIFF"), "IMAGE_TYPE_UNSUPPORTED"),

@@ -11,6 +11,7 @@ from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from gateway.ask import Ask
 from gateway.deadlines import Deadline
 from gateway.hosted_model import Model
+from gateway.image_sources import Picture
 from gateway.keys import generation_key, is_private, request_key, tenant_key
 from gateway.provenance import LookupResult
 from tests.gateway.doubles import IMAGE, Running
@@ -25,8 +26,7 @@ async def test_tenants_share_nothing(system: Running) -> None:
 
 ASK = Ask(
     tenant="tenants/one",
-    content=b"file",
-    digest=bytes(32),
+    pictures=(Picture(b"file", bytes(32)),),
     question=content_pb2.Question(text="Total?"),
     params=content_pb2.GenerationParams(max_tokens=128, temperature=0.0),
     mode=answer_pb2.CACHE_MODE_DEFAULT,
@@ -44,7 +44,8 @@ ASK = Ask(
     "change",
     [
         {"tenant": "tenants/two"},
-        {"digest": bytes(31) + b"\1"},
+        {"pictures": (Picture(b"file", bytes(31) + b"\1"),)},
+        {"pictures": (Picture(b"file", bytes(32)), Picture(b"file", bytes(32)))},
         {"question": content_pb2.Question(text="Date?")},
         {"question": content_pb2.Question(text="Total?", history=[content_pb2.Turn(text="x")])},
         {"question": content_pb2.Question(text="Total?", answer_language_code="zh")},

@@ -18,12 +18,14 @@ class EchoEngine:
         error: Exception | None = None,
         judge: bool = True,
         params: frozenset[str] = frozenset(),
+        images: int = 1,
     ) -> None:
         self.capacity = capacity
         self.delay = delay
         self.error = error
         self.judge = judge
         self.params = params
+        self.images = images
         self.running = 0
         self.most = 0
         self.cancelled = 0
@@ -79,6 +81,7 @@ class EchoEngine:
             can_judge=self.judge,
             versions=("echo 1.0",),
             supported_params=self.params,
+            max_images=self.images,
         )
 
     def healthy(self) -> bool:

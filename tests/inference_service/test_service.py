@@ -310,3 +310,43 @@ async def test_scopes_never_share_a_cache_key() -> None:
     assert len(set(keys)) == 3
     assert keys[1] == keys[3]
     assert (code, fault.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG")
+
+
+def pages(*contents: bytes, **fields: Any) -> inference_pb2.GenerateRequest:
+    """A request about several images."""
+    images = [content_pb2.Image(content=content) for content in contents]
+    return inference_pb2.GenerateRequest(images=images, question=content_pb2.Question(text="what?"), **fields)
+
+
+async def test_several_images_reach_an_engine_that_takes_them() -> None:
+    """Contents and digests arrive in order; missing digests are computed; one in a list is that one."""
+    engine = EchoEngine(images=3)
+    turns = [content_pb2.Turn(role=content_pb2.ROLE_USER, text="so", image_count=1)]
+    async with serving(engine) as stub:
+        message = pages(b"a", b"b", b"c")
+        message.question.history.extend(turns)
+        await ask(stub, message)
+        await ask(stub, pages(b"a", b"b", image_digests=[b"1" * 32, b"2" * 32]))
+        await ask(stub, pages(b"a"))
+    first, second, third = engine.asks
+    assert [image.content for image in first.images] == [b"a", b"b", b"c"]
+    assert first.images[2].digest == hashlib.sha256(b"c").digest()
+    assert [len(each) for each in first.images_by_turn()] == [1, 2]
+    assert [image.digest for image in second.images] == [b"1" * 32, b"2" * 32]
+    assert (third.image, third.more_images) == (b"a", ())
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "field"),
+    [
+        (pages(b"a", b"b", b"c"), "IMAGES_TOO_MANY", "images"),
+        (pages(b"a", b""), "IMAGE_EMPTY", "images[1].content"),
+        (pages(b"a", b"x" * (5 * 2**20 + 1)), "IMAGE_TOO_LARGE", "images[1].content"),
+        (pages(b"a", b"b", image_digests=[b"1" * 32]), "DIGEST_INVALID", "image_digests"),
+    ],
+)
+async def test_bad_sequences_are_refused(message: inference_pb2.GenerateRequest, reason: str, field: str) -> None:
+    """Too many for the engine, or one that is no image: told with its place."""
+    async with serving(EchoEngine(images=2)) as stub:
+        _, fault = await refusal(stub, message)
+    assert (fault.reason, fault.field) == (reason, field)

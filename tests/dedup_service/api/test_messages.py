@@ -61,7 +61,7 @@ def test_zero_is_a_value() -> None:
 def test_a_plain_look_up() -> None:
     """Defaults, normal form and language are filled in."""
     query = messages.from_lookup(request(question=content_pb2.Question(text="  总額 是多少？ ")))
-    assert (query.tenant, query.mode, query.language, query.content) == ("acme", CacheMode.DEFAULT, "zh", None)
+    assert (query.tenant, query.mode, query.language, query.contents) == ("acme", CacheMode.DEFAULT, "zh", ())
     assert query.normal == messages.from_lookup(request(question=content_pb2.Question(text="总额是多少"))).normal
 
 
@@ -115,3 +115,43 @@ def test_a_foreign_or_malformed_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         child_id(name, "acme", "entries", "entry")
     assert caught.value.reason == "NAME_INVALID"
+
+
+def test_several_images_are_one_key_in_their_order() -> None:
+    """Every image and its place count; one image in a list is that image."""
+    one, two = hashlib.sha256(b"one").digest(), hashlib.sha256(b"two").digest()
+
+    def key(*digests: bytes) -> bytes:
+        return messages.from_lookup(request(image_digest=b"", page_digests=digests)).byte_digest
+
+    keys = {key(one, two), key(two, one), key(one), key(one, one), key(one, two, two)}
+    assert len(keys) == 5
+    assert key(one) == messages.from_lookup(request(image_digest=one)).byte_digest
+    query = messages.from_lookup(request(image_digest=b"", page_digests=[one, two], page_contents=[b"one", b"two"]))
+    assert query.contents == (b"one", b"two")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"page_digests": [b"short"], "image_digest": b""}, "DIGEST_INVALID"),
+        ({"page_digests": [b"\1" * 32]}, "DIGEST_INVALID"),
+        ({"page_digests": [b"\1" * 32] * 65, "image_digest": b""}, "DIGEST_INVALID"),
+        ({"page_digests": [b"\1" * 32] * 2, "page_contents": [b"x"], "image_digest": b""}, "DIGEST_MISMATCH"),
+        ({"page_digests": [b"\1" * 32] * 2, "page_contents": [b"x", b"y"], "image_digest": b""}, "DIGEST_MISMATCH"),
+    ],
+)
+def test_bad_sequences_are_refused(fields: dict[str, object], reason: str) -> None:
+    """Digests and contents of several images belong together, and not beside those of one."""
+    with pytest.raises(InvalidInput) as caught:
+        messages.from_lookup(request(**fields))
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("counts", [(1, 0), (0, 1)])
+def test_where_images_stand_in_the_conversation_is_part_of_the_space(counts: tuple[int, int]) -> None:
+    """The same images with other turns are another conversation."""
+    turns = [content_pb2.Turn(role=content_pb2.ROLE_USER, text="x", image_count=count) for count in counts]
+    plain = [content_pb2.Turn(role=content_pb2.ROLE_USER, text="x") for _ in counts]
+    assert space(question={"history": turns}) != space(question={"history": plain})
+    assert space(question={"history": turns}) != space(question={"history": turns[::-1]})

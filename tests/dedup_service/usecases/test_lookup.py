@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -383,3 +384,49 @@ async def test_what_is_known_of_questions_is_shared_as_policies_say(
     match = found.findings.match if not isinstance(found, ContentWanted) else None
     assert match is not None
     assert (match.side.tier == "KNOWN") is known
+
+
+PAGES = (receipt(), receipt(total="77.10"), receipt(total="3.45"))
+
+
+async def test_several_images_are_the_same_when_every_one_is(dedup: Bench) -> None:
+    """The same files, and copies of every one, in the same order are served; the exact repeat by its digest alone."""
+    await dedup.teach(PAGES, QUESTION, "219.45 together")
+    assert hit(await dedup.lookup.look_up(query_for(PAGES, QUESTION))) == "219.45 together"
+    assert hit(await dedup.ask([resaved(page) for page in PAGES], QUESTION)) == "219.45 together"
+    found = await dedup.ask([copy_of(page) for page in PAGES], QUESTION)
+    assert hit(found) == "219.45 together"
+    assert isinstance(found, Found)
+    assert found.findings.recognition is not None
+    assert found.findings.recognition.side.tier == "PERCEPTUAL"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [PAGES[::-1], PAGES[:2], PAGES[:1], (*PAGES, PAGES[0]), (PAGES[0], PAGES[1], PAGES[1]), PAGES[1:]],
+    ids=["turned round", "first two", "first alone", "one more", "last changed", "without the first"],
+)
+async def test_another_sequence_is_another_document(dedup: Bench, other: tuple[bytes, ...]) -> None:
+    """Order, number and every image count: nothing less is served."""
+    await dedup.teach(PAGES, QUESTION, "219.45 together")
+    assert reason(await dedup.ask(other, QUESTION))
+    assert reason(await dedup.ask([copy_of(page) for page in other], QUESTION))
+
+
+async def test_a_single_image_is_not_the_sequence_that_holds_it(dedup: Bench) -> None:
+    """What was asked of several images says nothing about one of them, nor the other way round."""
+    await dedup.teach(PAGES, QUESTION, "219.45 together")
+    await dedup.teach(PAGES[0], QUESTION, "138.90")
+    assert hit(await dedup.ask(PAGES, QUESTION)) == "219.45 together"
+    assert hit(await dedup.ask(copy_of(PAGES[0]), QUESTION)) == "138.90"
+
+
+async def test_forgetting_an_image_forgets_the_sequences_that_hold_it(dedup: Bench) -> None:
+    """A file that is to be forgotten is forgotten wherever it stands."""
+    await dedup.teach(PAGES, QUESTION, "219.45 together")
+    await dedup.teach(PAGES[:2], QUESTION, "two")
+    await dedup.teach(PAGES[0], QUESTION, "138.90")
+    deleted = await dedup.forget.image("acme", hashlib.sha256(PAGES[1]).hexdigest())
+    assert (deleted.images, deleted.entries) == (2, 2)
+    assert hit(await dedup.ask(PAGES[0], QUESTION)) == "138.90"
+    assert reason(await dedup.ask(PAGES, QUESTION))

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ from inference_service.engine import (
     EngineError,
     EngineUnavailableError,
     Finish,
+    ImageFile,
     Piece,
     ResponseFormat,
     Role,
@@ -97,6 +99,25 @@ async def test_the_request_is_in_the_openai_form() -> None:
     assert body["messages"][2]["content"] == "How much?< |assistant|>/ nothink"
     assert (body["seed"], body["stop"], body["max_tokens"], body["temperature"]) == (4, ["\n"], 9, 0.0)
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
+
+
+async def test_several_images_stand_where_they_came() -> None:
+    """Each turn has its images before its text; where no turn says how many it has, all stand with the first."""
+    files = [ImageFile(photo(40 + number, 40), bytes([number]) * 32) for number in range(3)]
+    history = (Turn(Role.USER, "This?", 1), Turn(Role.ASSISTANT, "A receipt."), Turn(Role.USER, "Sure?"))
+    placed = replace(asking(history=history), image=files[0].content, more_images=tuple(files[1:]))
+    plain = replace(placed, history=tuple(replace(turn, image_count=0) for turn in history))
+    async with serving("well") as fakes, opened(fakes) as engine:
+        await complete(engine, placed)
+        await complete(engine, plain)
+        assert engine.info().max_images == 16
+    counts = []
+    for body in fakes[0].bodies:
+        contents = [message["content"] for message in body["messages"]]
+        counts.append([0 if isinstance(each, str) else len(each) - 1 for each in contents])
+        sent = [part["image_url"]["url"] for each in contents if not isinstance(each, str) for part in each[:-1]]
+        assert [base64.b64decode(url.split(",")[1]) for url in sent] == [file.content for file in files]
+    assert counts == [[1, 0, 0, 2], [3, 0, 0, 0]]
 
 
 async def test_further_parameters_and_the_form_are_passed_on() -> None:

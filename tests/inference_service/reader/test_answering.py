@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference_service.reader.answering import Reply, reply
+from inference_service.reader.answering import Reply, reply, reply_about
 from inference_service.reader.document import study
 from inference_service.reader.page import Page, arrange
 from tests.inference_service.reader.pages import CHART, INVOICE_ZH, RECEIPT, SCREEN, page
@@ -84,3 +84,23 @@ def test_a_page_without_text() -> None:
 def test_the_whole_text() -> None:
     """All rows, one a line."""
     assert ask(SCREEN, "Read all the text").text.splitlines()[1] == "Hostname: lumen-gw-07"
+
+
+@pytest.mark.parametrize(
+    ("pages", "question", "answer"),
+    [
+        ((RECEIPT, SCREEN), "What is the firmware version?", Reply("5.12.3")),
+        ((RECEIPT, RECEIPT), "What is the total?", Reply("19.48")),
+        ((RECEIPT, INVOICE_ZH), "总金额是多少？", Reply("第1页：19.48\n第2页：¥5763.00")),
+        ((RECEIPT, INVOICE_ZH), "What is the total?", Reply("Page 1: 19.48\nPage 2: ¥5763.00")),
+        ((SCREEN,), "What is the firmware version?", Reply("5.12.3")),
+    ],
+)
+def test_several_pages(pages: tuple[Page, ...], question: str, answer: Reply) -> None:
+    """What pages say alike is said once, what they say differently page by page; a silent page is left out."""
+    assert reply_about([study(on) for on in pages], question) == answer
+
+
+def test_no_page_has_an_answer() -> None:
+    """Where no page says anything the reader says that it can't answer."""
+    assert not reply_about([study(RECEIPT), study(CHART)], "What is the hostname?").answered
