@@ -13,14 +13,14 @@ help: ## shows this
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.embedded: pyproject.toml hatch_build.py $(wildcard protos/askonce/v1/*.proto) | $(BIN)/python
+$(VENV)/.embedded: pyproject.toml compose/services/pyproject.toml hatch_build.py $(wildcard protos/askonce/v1/*.proto) | $(BIN)/python
 	@echo "installing what the embedded default needs (no torch) ..."
-	@$(PIP) --editable '.[embedded]'
+	@$(PIP) --editable ./compose/services --editable '.[embedded]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.embedded
 	@echo "installing the tools and the extras that the tests need (with torch: several GB) ..."
-	@$(PIP) --editable '.[dev,clip,sbert,glm]'
+	@$(PIP) --editable ./compose/services --editable '.[dev,clip,sbert,glm]'
 	@touch $@
 
 protos: $(VENV)/.embedded ## compiles the protos again

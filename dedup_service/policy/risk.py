@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, betaincinv, gammaincinv
 
 STARTS = (1, 2, 4)
 """Where the fixed sequences begin, in multiples of the fewest labels with which a test can succeed at all. The first
@@ -65,6 +64,8 @@ class Tested:
 def upper_bound(wrong: int, total: int, confidence: float) -> float:
     """One-sided Clopper–Pearson upper bound of a rate after `wrong` of `total`: the rate at which so few wrong ones
     would be seen with probability 1 - confidence. 1 when nothing was observed."""
+    from scipy.special import betaincinv  # half a second to import: not at every start
+
     if total == 0 or wrong >= total:
         return 1.0
     return float(betaincinv(wrong + 1, total - wrong, confidence))
@@ -72,6 +73,8 @@ def upper_bound(wrong: int, total: int, confidence: float) -> float:
 
 def lower_bound(wrong: int, total: int, confidence: float) -> float:
     """One-sided Clopper–Pearson lower bound, the mirror of `upper_bound`. 0 when nothing wrong was observed."""
+    from scipy.special import betaincinv  # half a second to import: not at every start
+
     if wrong == 0:
         return 0.0
     return float(betaincinv(wrong, total - wrong + 1, 1 - confidence))
@@ -86,6 +89,8 @@ def clopper_pearson(wrong: int, total: int, confidence: float = 0.95) -> Interva
 
 def labels_needed(budget: float, confidence: float, wrong: int = 0) -> int:
     """Fewest labels, `wrong` of them wrong, with which `upper_bound` can lie within `budget` (0 < budget < 1)."""
+    from scipy.special import bdtr  # half a second to import: not at every start
+
     low, high = wrong + 1, wrong + 2
     while bdtr(wrong, high, budget) > 1 - confidence:
         low, high = high, high * 2
@@ -111,6 +116,8 @@ def learn_then_test(risks: NDArray[np.float64], wrong: NDArray[np.bool_], budget
     binomial p-value is valid. Where risky candidates are labelled more often than safe ones, as near-misses are, the
     labelled rate overstates the served rate: the error is on the safe side.
     """
+    from scipy.special import bdtr  # half a second to import: not at every start
+
     order = np.argsort(risks, kind="stable")
     ordered = risks[order]
     total, wrong_total = len(ordered), int(np.count_nonzero(wrong))
@@ -178,6 +185,8 @@ def gamma_end(events: Sequence[int], weights: Sequence[float], confidence: float
     """One end of Fay and Feuer's interval for the weighted sum of Poisson `events`, each counting `weights` (equations
     4 and 5 of their paper): a gamma distribution that matches the sum's mean and variance, with the heaviest weight
     added for the upper end."""
+    from scipy.special import gammaincinv  # half a second to import: not at every start
+
     mean = math.fsum(event * weight for event, weight in zip(events, weights, strict=True))
     variance = math.fsum(event * weight * weight for event, weight in zip(events, weights, strict=True))
     if upper:

@@ -61,12 +61,13 @@ def test_services_listen_where_others_look_for_them() -> None:
 def test_images_name_roles_and_extras_that_exist() -> None:
     """Build arguments name a console script and extras of the distribution."""
     project = (COMPOSE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    scripts = (COMPOSE / "services" / "pyproject.toml").read_text(encoding="utf-8")
     for name in OVERLAYS[:2]:
         for service, description in read(name)["services"].items():
             arguments = description.get("build", {}).get("args", {})
             if "ROLE" in arguments:
                 assert arguments["ROLE"] == service
-                assert f"askonce-{service} = " in project
+                assert f"askonce-{service} = " in scripts
             for extra in filter(None, arguments.get("EXTRA", "").split(",")):
                 assert re.search(rf"^{extra} = \[", project, re.MULTILINE)
 
