@@ -172,6 +172,10 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
         self.running = 0
         self.cancelled = 0
         self.usage: content_pb2.Usage | None = None
+        self.text: str | None = None
+        """What it answers; None for the count and the question."""
+        self.broken: Fault | None = None
+        """The fault in the middle of an answer."""
 
     async def Generate(
         self, request: inference_pb2.GenerateRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -185,8 +189,12 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
             if self.fault is not None:
                 raise self.fault
             pieces = [f"answer {count} to: ", request.question.text]
+            if self.text is not None:
+                pieces = [self.text[:3], self.text[3:]]
             yield inference_pb2.GenerateResponse(text=pieces[0])
             await self.gate.wait()
+            if self.broken is not None:
+                raise self.broken
             yield inference_pb2.GenerateResponse(text=pieces[1])
             if request.params.thinking:
                 yield inference_pb2.GenerateResponse(thinking_text="hm")
