@@ -65,7 +65,7 @@ class GlmEngine:
         vocabulary = vocabulary_of(loaded.processor.tokenizer, loaded.model.config, loaded.model.generation_config)
         self.vocabulary, self.network, self.revision = vocabulary, network, loaded.revision
         self.prompter = Prompter(
-            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.runner.grid_of(key)
+            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.runner.grids_of(key)
         )
         self.judge = Judge(self.prompter)
         self.can_judge = self.judge.able
@@ -223,6 +223,7 @@ class GlmEngine:
             dtype=self.settings.dtype + quantised,
             max_tokens_limit=self.settings.max_tokens_limit,
             max_pixels_limit=self.settings.max_pixels_limit,
+            max_images=self.settings.max_images,
             caches=caches,
             can_judge=self.can_judge,
             versions=self.versions,

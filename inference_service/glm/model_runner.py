@@ -31,18 +31,18 @@ RECOVERY_STEPS = 256
 
 
 class Features:
-    """What the vision tower saw in an image."""
+    """What the vision tower saw in a prompt's images, one after another."""
 
-    def __init__(self, grid: Grid, tensor: torch.Tensor) -> None:
-        self.grid, self.tensor = grid, tensor
+    def __init__(self, grids: tuple[Grid, ...], tensor: torch.Tensor) -> None:
+        self.grids, self.tensor = grids, tensor
         self.bytes = tensor.numel() * tensor.element_size()
 
 
 class Prefix:
     """Keys and values of a prompt's beginning, per layer."""
 
-    def __init__(self, grid: Grid, saved: list[torch.Tensor]) -> None:
-        self.grid, self.saved = grid, saved
+    def __init__(self, grids: tuple[Grid, ...], saved: list[torch.Tensor]) -> None:
+        self.grids, self.saved = grids, saved
         self.bytes = sum(each.numel() * each.element_size() for each in saved)
 
 
@@ -78,10 +78,10 @@ class ModelRunner:
             max(network.kv_cache.tokens // settings.max_batch_rows, SMALLEST_PLACES, 1), [], settings.max_batch_rows
         )
 
-    def grid_of(self, key: ImageKey) -> Grid | None:
-        """The grid of an image that need not be decoded, as what the model saw in it is kept. Safe from any thread."""
+    def grids_of(self, key: ImageKey) -> tuple[Grid, ...] | None:
+        """The grids of images that need not be decoded, as what the model saw in them is kept. Safe from any thread."""
         known = self.prefixes.peek(key) or self.features.peek(key)
-        return known.grid if known else None
+        return known.grids if known else None
 
     def caches(self) -> tuple[CacheState, ...]:
         """The figures of the per-image caches. Safe from any thread."""
@@ -124,20 +124,12 @@ class ModelRunner:
 
         def see(some: Sequence[SequenceState]) -> None:
             begin = time.monotonic()
-            images = [
-                (
-                    self.patches(row.ask.image, row.prompt.key.max_pixels)[0]
-                    if row.prompt.pixels is None
-                    else row.prompt.pixels,
-                    row.prompt.grid,
-                )
-                for row in some
-            ]
-            tensors = self.calling(self.network.see, images)
+            images = [each for row in some for each in zip(self.pixels_of(row), row.prompt.grids, strict=True)]
+            tensors = iter(self.calling(self.network.see, images))
             took = time.monotonic() - begin
-            for row, tensor in zip(some, tensors, strict=True):
+            for row in some:
                 row.vision = took
-                features = Features(row.prompt.grid, tensor)
+                features = Features(row.prompt.grids, torch.cat([next(tensors) for _ in row.prompt.grids]))
                 found[row.prompt.key] = features
                 self.features.put(row.prompt.key, features)
 
@@ -147,6 +139,12 @@ class ModelRunner:
             if row.prompt.key not in found and not row.done:
                 self.fail(row, EngineError("ENGINE_FAILED", "the image could not be encoded"))
         return found
+
+    def pixels_of(self, row: SequenceState) -> tuple[Any, ...]:
+        """The patches of a row's images."""
+        if row.prompt.pixels is not None:
+            return row.prompt.pixels
+        return tuple(self.patches(image.content, row.prompt.key.max_pixels)[0] for image in row.ask.images)
 
     def prefill(self, rows: Sequence[SequenceState], seen: dict[ImageKey, Features], fresh: bool) -> None:
         """Takes prompts into the KV cache: all of them when `fresh`, else what follows a kept prefix."""
@@ -166,7 +164,10 @@ class ModelRunner:
                     past = prompt.prefix
                 embeds = self.network.embed(prompt.ids[past:])
                 if fresh:
-                    embeds[prompt.image[0] : prompt.image[1]] = seen[prompt.key].tensor
+                    sizes = [end - begin for begin, end in prompt.images]
+                    parts = torch.split(seen[prompt.key].tensor, sizes)
+                    for (left, right), part in zip(prompt.images, parts, strict=True):
+                        embeds[left:right] = part
                 chunks.append(Chunk(embeds, torch.from_numpy(prompt.positions[:, past:]), past))
             logits = self.calling(self.network.prefill, first, chunks)
             tokens = choose(logits, [row.ask.sampling for row in some], [row.dice for row in some])
@@ -212,7 +213,7 @@ class ModelRunner:
             return
         try:
             saved = self.network.kv_cache.save(place, row.prompt.prefix)
-            self.prefixes.put(row.prompt.key, Prefix(row.prompt.grid, saved))
+            self.prefixes.put(row.prompt.key, Prefix(row.prompt.grids, saved))
         except torch.OutOfMemoryError:
             self.prefixes.clear()
 

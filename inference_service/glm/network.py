@@ -76,15 +76,18 @@ class Network:
         self.graphs_allowed = graphs and self.device.type == "cuda" and one_device
         self.graphs: dict[tuple[int, int, int, int], Graph] = {}
 
-    def rope(self, ids: Sequence[int], image: tuple[int, int], grid: tuple[int, int, int]) -> np.ndarray:
-        """Rotary positions of a prompt whose tokens `image[0]` to `image[1]` are one image; shape (3, tokens), int64.
+    def rope(
+        self, ids: Sequence[int], images: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int, int]]
+    ) -> np.ndarray:
+        """Rotary positions of a prompt with images at these tokens (begin, end); shape (3, tokens), int64.
 
         Thread-safe: `get_rope_index` reads the configuration only.
         """
         kinds = torch.zeros(1, len(ids), dtype=torch.int32)
-        kinds[0, image[0] : image[1]] = 1
+        for begin, end in images:
+            kinds[0, begin:end] = 1
         found, _ = self.core.get_rope_index(
-            input_ids=torch.tensor([ids]), mm_token_type_ids=kinds, image_grid_thw=torch.tensor([grid])
+            input_ids=torch.tensor([ids]), mm_token_type_ids=kinds, image_grid_thw=torch.tensor(list(grids))
         )
         positions: np.ndarray = found[:, 0].numpy()
         return positions

@@ -1,7 +1,8 @@
-"""From a request to prompt tokens: sanitised, rendered by the checkpoint's own chat template, the image expanded."""
+"""From a request to prompt tokens: sanitised, rendered by the checkpoint's own chat template, images expanded."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -23,9 +24,11 @@ SMALLEST_PIXELS = 112 * 112
 
 @dataclass(frozen=True, slots=True)
 class ImageKey:
-    """What per-image caches are kept under: the file and the budget of pixels it is looked at with."""
+    """What caches are kept under: a prompt's images with all that stands before the last of them, and the budget of
+    pixels that each is looked at with."""
 
     digest: bytes
+    """The image's own digest where it stands alone at the beginning, as nearly always."""
     max_pixels: int
 
 
@@ -36,14 +39,15 @@ class Prompt:
     ids: list[int]
     positions: np.ndarray
     """Rotary positions, shape (3, tokens), int64."""
-    image: tuple[int, int]
-    """Where the image's tokens begin and end."""
+    images: tuple[tuple[int, int], ...]
+    """Where each image's tokens begin and end, in order."""
     prefix: int
-    """Tokens up to and with the end-of-image mark: the part that every question about the image shares."""
+    """Tokens up to and with the last end-of-image mark: the part that every question about the images shares."""
     key: ImageKey
-    grid: Grid
-    pixels: Any
-    """Patches of the image (tensor), or None where the features are expected to be known already."""
+    grids: tuple[Grid, ...]
+    """The grid of each image."""
+    pixels: tuple[Any, ...] | None
+    """Patches of each image (tensors), or None where the features are expected to be known already."""
     open_thought: bool
     """Whether the prompt ends inside a thought."""
 
@@ -103,32 +107,35 @@ class Prompter:
         processor: Any,
         vocabulary: Vocabulary,
         settings: GlmSettings,
-        rope: Callable[[Sequence[int], tuple[int, int], Grid], np.ndarray],
-        grid_of: Callable[[ImageKey], Grid | None],
+        rope: Callable[[Sequence[int], Sequence[tuple[int, int]], Sequence[Grid]], np.ndarray],
+        grids_of: Callable[[ImageKey], tuple[Grid, ...] | None],
     ) -> None:
         self.processor, self.vocabulary, self.settings = processor, vocabulary, settings
-        self.rope, self.grid_of = rope, grid_of
+        self.rope, self.grids_of = rope, grids_of
         self.lock = Lock()  # a fast tokenizer must not be used by two threads at once
 
     def prompt(self, ask: Ask) -> Prompt:
         """The prompt of a request. Raises BadAskError."""
         check(ask.sampling, self.settings)
-        key = ImageKey(ask.image_digest, self.budget(ask.sampling.max_pixels))
-        grid, pixels = self.grid_of(key), None
-        if grid is None:
-            pixels, grid = self.patches(ask.image, key.max_pixels)
-        before, after, rendered = self.render(ask)
+        pieces, rendered = self.render(ask)
+        key = ImageKey(shared_digest(ask, pieces), self.budget(ask.sampling.max_pixels))
+        grids, pixels = self.grids_of(key), None
+        if grids is None:
+            made = [self.patches(image.content, key.max_pixels) for image in ask.images]
+            pixels, grids = tuple(patches for patches, _ in made), tuple(grid for _, grid in made)
         with self.lock:
-            head, tail = self.tokens(before), self.tokens(after)
+            parts = [self.tokens(piece) for piece in pieces]
         merge = self.processor.image_processor.merge_size**2
-        size = grid[0] * grid[1] * grid[2] // merge
-        ids = [*head, *[self.vocabulary.image] * size, *tail]
-        if tail[0] != self.vocabulary.image_end:
-            raise BadAskError("CHAT_TEMPLATE_UNSUPPORTED", "the chat template does not close the image")
-        image = (len(head), len(head) + size)
+        ids, images = list(parts[0]), []
+        for grid, part in zip(grids, parts[1:], strict=True):
+            if part[0] != self.vocabulary.image_end:
+                raise BadAskError("CHAT_TEMPLATE_UNSUPPORTED", "the chat template does not close the image")
+            size = grid[0] * grid[1] * grid[2] // merge
+            images.append((len(ids), len(ids) + size))
+            ids += [*[self.vocabulary.image] * size, *part]
         open_thought = rendered.rfind("<think>") > rendered.rfind("</think>")
-        positions = self.rope(ids, image, grid)
-        return Prompt(ids, positions, image, image[1] + 1, key, grid, pixels, open_thought)
+        positions = self.rope(ids, images, grids)
+        return Prompt(ids, positions, tuple(images), images[-1][1] + 1, key, grids, pixels, open_thought)
 
     def budget(self, max_pixels: int | None) -> int:
         """The pixels to look at: what the request wants, within the engine's limit and the model's lower bound."""
@@ -159,8 +166,8 @@ class Prompter:
             raise BadAskError("IMAGE_ASPECT_UNSUPPORTED", "the model can't look at an image of this shape") from error
         return patches // int(self.processor.image_processor.merge_size) ** 2
 
-    def render(self, ask: Ask) -> tuple[str, str, str]:
-        """The conversation as text, before and after the image's placeholder, and whole."""
+    def render(self, ask: Ask) -> tuple[list[str], str]:
+        """The conversation as text, in pieces between the images' placeholders, and whole."""
         guard = self.vocabulary.guarded
         turns = [(turn.role, sanitised(turn.text, guard)) for turn in ask.history]
         question = sanitised(ask.question, guard)
@@ -170,19 +177,14 @@ class Prompter:
             question = f"{question}\n{wish}"
         turns.append((Role.USER, question))
         messages: list[dict[str, Any]] = []
-        pictured = False
-        for role, text in turns:
-            content: list[dict[str, str]] = [{"type": "text", "text": text}]
-            if role is Role.USER and not pictured:
-                content.insert(0, {"type": "image"})
-                pictured = True
-            messages.append({"role": role.value, "content": content})
+        for (role, text), images in zip(turns, ask.images_by_turn(), strict=True):
+            content: list[dict[str, str]] = [{"type": "image"} for _ in images]
+            messages.append({"role": role.value, "content": [*content, {"type": "text", "text": text}]})
         rendered = self.rendered(messages, ask.sampling.thinking)
-        mark = self.processor.image_token
-        if rendered.count(mark) != 1:
-            raise BadAskError("PROMPT_UNSUPPORTED", "the prompt does not hold exactly one image")
-        before, after = rendered.split(mark)
-        return before, after, rendered
+        pieces = rendered.split(self.processor.image_token)
+        if len(pieces) != len(ask.images) + 1:
+            raise BadAskError("PROMPT_UNSUPPORTED", "the prompt does not hold exactly the images of the request")
+        return pieces, rendered
 
     def rendered(self, messages: list[dict[str, Any]], thinking: bool) -> str:
         """A conversation in the words of the checkpoint's chat template."""
@@ -195,3 +197,19 @@ class Prompter:
         """Token ids of rendered text."""
         ids: list[int] = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def shared_digest(ask: Ask, pieces: Sequence[str]) -> bytes:
+    """What tells the beginning of a prompt, up to its last image, from any other's; 32 bytes.
+
+    An image alone at the beginning of a conversation goes by its own digest. Otherwise what is said before the last
+    image counts as well: what the model makes of an image depends on all that stands before it.
+    """
+    first = ask.images_by_turn()[0]
+    if len(ask.images) == 1 and first:
+        return ask.image_digest
+    mix = hashlib.sha256()
+    for image, piece in zip(ask.images, pieces[:-1], strict=True):
+        text = piece.encode()
+        mix.update(image.digest + len(text).to_bytes(8, "little") + text)
+    return mix.digest()

@@ -52,6 +52,8 @@ class GlmSettings:
     """The most tokens that one answer may take."""
     max_pixels_limit: int = 4_816_896
     """The most pixels of one image that the model looks at: 6,144 image tokens of 28 x 28 pixels."""
+    max_images: int = 8
+    """The most images in one request; each takes its own tokens of the context."""
     max_source_pixels: int = 100_000_000
     """An image file that decodes to more pixels is refused before it is decoded."""
     preprocess_threads: int = 2

@@ -26,12 +26,20 @@ class Naive:
 
     def answer(self, ask: Ask) -> tuple[str, int]:
         """The greedy answer without its thinking, and the number of tokens generated, the end token not counted."""
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(ask.image))).convert("RGB")
         messages: list[dict[str, Any]] = [
             {"role": turn.role.value, "content": [{"type": "text", "text": turn.text}]} for turn in ask.history
         ]
         messages.append({"role": "user", "content": [{"type": "text", "text": ask.question}]})
-        messages[0]["content"].insert(0, {"type": "image", "image": picture})
+        counts = [turn.image_count for turn in ask.history]
+        if not any(counts):
+            first = next(number for number, message in enumerate(messages) if message["role"] == "user")
+            counts = [len(ask.images) if number == first else 0 for number in range(len(messages) - 1)]
+        counts.append(len(ask.images) - sum(counts))
+        pictures = iter(
+            ImageOps.exif_transpose(Image.open(io.BytesIO(each.content))).convert("RGB") for each in ask.images
+        )
+        for message, count in zip(messages, counts, strict=True):
+            message["content"][:0] = [{"type": "image", "image": next(pictures)} for _ in range(count)]
         extra = {}
         if ask.sampling.max_pixels is not None:
             extra = {"images_kwargs": {"size": {"shortest_edge": 12_544, "longest_edge": 2 * ask.sampling.max_pixels}}}

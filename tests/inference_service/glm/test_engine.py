@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from hashlib import sha256
 from typing import cast
 
 import pytest
@@ -20,6 +21,7 @@ from inference_service.engine import (
     EngineError,
     EngineUnavailableError,
     Finish,
+    ImageFile,
     Piece,
     Role,
     Turn,
@@ -101,6 +103,52 @@ async def test_follow_ups_on_a_kept_prefix_equal_uncached_ones(opening: Opening,
     assert [each.text for each in together] == expected * 3
 
 
+def about(*images: bytes, question: str = "Do they agree?", history: tuple[Turn, ...] = (), **sampling: object) -> Ask:
+    """A request about several images."""
+    first, *more = [ImageFile(image, sha256(image).digest()) for image in images]
+    ask = asking(question, first.content, history, **sampling)
+    return replace(ask, more_images=tuple(more))
+
+
+async def test_several_images_equal_the_plain_path(opening: Opening, naive: Naive) -> None:
+    """Any number of images in any turn, alone and together, kept and not: what `generate` gives, to the token."""
+    one, two, three = picture(1), picture(2, 300, 120), picture(3, 90, 260)
+    so, reply = Turn(Role.USER, "See this.", image_count=1), Turn(Role.ASSISTANT, "A picture.")
+    asks = [
+        about(one, two),
+        about(two, one),
+        about(one, two, three, question="How much in all?"),
+        about(one, two, history=(so, reply)),
+        about(one, two, history=(replace(so, text="Look."), reply)),
+        about(one, two, history=(replace(so, image_count=0), reply)),
+        about(one),
+        about(one, one),
+    ]
+    expected = [naive.answer(ask)[0] for ask in asks]
+    async with opening() as engine:
+        assert engine.info().max_images == 8
+        together = await asyncio.gather(*(complete(engine, ask) for ask in asks))
+        again = [await complete(engine, ask) for ask in asks]
+    assert [each.text for each in together] == expected
+    assert [each.text for each in again] == expected
+    assert all(each.usage.cached_tokens > 0 for each in again)
+
+
+async def test_what_stands_before_the_image_is_part_of_what_is_kept(opening: Opening, naive: Naive) -> None:
+    """Keys and values of an image after one system message are not those of the same image after another."""
+    systems = ("Be brief.", "Answer in French, and as long as you can, with every detail.", "请用中文回答。")
+    asks = [asking("What is it?", picture(7), (Turn(Role.SYSTEM, text),)) for text in systems] + [
+        asking("What is it?", picture(7))
+    ]
+    expected = [naive.answer(ask)[0] for ask in asks]
+    async with opening() as engine:
+        first = [await complete(engine, ask) for ask in asks]
+        again = [await complete(engine, ask) for ask in asks]
+    assert [each.text for each in first] == expected
+    assert [each.text for each in again] == expected
+    assert len({each.usage.input_tokens for each in first}) == len(asks)
+
+
 async def test_small_caches_change_nothing_but_time(opening: Opening, naive: Naive) -> None:
     """Answers stay right when prefixes and features are evicted all the time, or never kept."""
     asks = mixed(10, seed=5)
@@ -169,7 +217,7 @@ async def test_thinking_is_switched_by_the_request(opening: Opening, naive: Naiv
     asks = [asking(thinking=thinking, max_tokens=20) for thinking in (False, True)]
     async with opening() as engine:
         answers = [await complete(engine, ask) for ask in asks]
-        prompts = [engine.prompter.render(ask)[2] for ask in asks]
+        prompts = [engine.prompter.render(ask)[1] for ask in asks]
     assert [each.text for each in answers] == [naive.answer(ask)[0] for ask in asks]
     assert prompts[0].endswith("/nothink<|assistant|>\n<think></think>\n")
     assert prompts[1].endswith("<|assistant|>\n")
