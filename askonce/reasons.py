@@ -413,6 +413,10 @@ OUTCOMES: Final = _table("""
         请求只接受完全相同的重复。
     CROSS_LANGUAGE | The questions are in two languages, and the policy forbids it.
         问题语言不同，策略不允许。
+    ASKS_ABOUT_NOW | The question is about this moment or the asker's place: its answer is used once.
+        问题与当前时刻或提问者所在地有关，答案不复用。
+    SAMPLED | The answer is drawn at random, and the policy does not use such answers again.
+        答案为随机采样，策略不复用。
     MODE_OFF | The policy's mode is OFF: nothing is reused.
         策略为 OFF，不复用。
     SHADOW | The policy's mode is SHADOW: a hit was recorded and withheld.
@@ -441,6 +445,8 @@ STORING: Final = _table("""
         答案被过滤。
     ANSWER_UNANSWERABLE | The model says that it can't answer.
         模型表示无法回答。
+    ANSWER_OUTDATED | The day that the question was about has ended.
+        问题所问的那一天已结束。
     ANSWER_UNFINISHED | It is not known that the answer is whole.
         无法确认答案完整。
     COMPARE_ONLY | The answer was only compared with the stored one.

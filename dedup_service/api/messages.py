@@ -81,6 +81,7 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
         ),
         max_age=float(limits.max_age_seconds) if limits.HasField("max_age_seconds") else None,
         exact_only=limits.exact_only,
+        sampled=request.space.params.temperature > 0 and not request.space.params.HasField("seed"),
         tags=from_tags(list(request.tags)),
         judge_available=request.judge_available,
         judged=from_judged(request.judged) if request.HasField("judged") else None,

@@ -28,7 +28,7 @@ ENUMS: dict[str, tuple[type[StrEnum], Any, str]] = {
     "shared_intents": (IntentSharing, policy_pb2.IntentSharing, "INTENT_SHARING_"),
 }
 """Fields that are enums: their value type, wire type, and the wire names' prefix."""
-DURATIONS = frozenset({"hot_ttl", "archive_ttl", "ttl_jitter", "record_ttl"})
+DURATIONS = frozenset({"hot_ttl", "archive_ttl", "ttl_jitter", "unanswered_ttl", "record_ttl"})
 """Fields that are seconds here and a Duration on the messages."""
 NOTE_CHARACTERS = 1_000
 DECISION_LABELS = ("AUDIT", "EXPLORATION", "SHADOW", "NEAR_MISS", "FEEDBACK")

@@ -114,6 +114,8 @@ def put(message: policy_pb2.Policy, name: str, raw: str) -> None:
         getattr(message, name).CopyFrom(to_duration(seconds_of(raw)))
     elif name == "protected_terms":
         message.protected_terms.extend(term.strip() for term in re.split(r"[,，]", raw) if term.strip())
+    elif isinstance(default, str):
+        setattr(message, name, raw)
     elif isinstance(default, bool):
         if raw.lower() not in ("true", "false", "yes", "no", "1", "0"):
             raise ValueError(f"true or false, not {raw!r}")

@@ -8,7 +8,9 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
 class Mode(StrEnum):
@@ -84,6 +86,13 @@ class Policy:
     """Most seconds by which either time to live is lengthened or shortened at random, 0 to 86,400."""
     sliding_ttl: bool = False
     """Whether a hit starts the archive time anew. When false, an answer's age is bounded by `archive_ttl`."""
+    unanswered_ttl: float = 0.0
+    """Seconds that an answer which says it can't tell is kept, 0 to `archive_ttl`. With 0 none is stored."""
+    time_zone: str = "UTC"
+    """The tenant's time zone, a name of the IANA database such as Asia/Shanghai: an answer to a question about today
+    holds until the day ends there."""
+    reuse_sampled: bool = False
+    """Whether an answer drawn at random (temperature above 0 and no seed) may be stored and used again."""
     answers_per_image: int = 20
     """Most answers kept for one image, 1 to 10,000; the least recently used go first."""
     shared_intents: IntentSharing = IntentSharing.NONE
@@ -141,6 +150,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "hot_ttl": (0, YEAR),
     "archive_ttl": (0, YEAR),
     "ttl_jitter": (0, 86_400),
+    "unanswered_ttl": (0, YEAR),
     "answers_per_image": (1, 10_000),
     "record_ttl": (3_600, 10 * YEAR),
 }
@@ -164,16 +174,38 @@ def validate(policy: Policy) -> Policy:
             found.append(Violation(name, f"must be one of {', '.join(kind)}, not {getattr(policy, name)!r}"))
     found.extend(
         Violation(name, f"must be true or false, not {getattr(policy, name)!r}")
-        for name in ("cross_language", "sliding_ttl", "keep_question_text", "keep_thumbnails")
+        for name in ("cross_language", "sliding_ttl", "reuse_sampled", "keep_question_text", "keep_thumbnails")
         if not isinstance(getattr(policy, name), bool)
     )
     found.extend(wrong_terms(policy.protected_terms))
     faulty = {violation.field for violation in found}
     if not faulty & {"hot_ttl", "archive_ttl"} and policy.archive_ttl < policy.hot_ttl:
         found.append(Violation("archive_ttl", f"must be at least hot_ttl, {policy.hot_ttl:g} s"))
+    if not faulty & {"unanswered_ttl", "archive_ttl"} and policy.unanswered_ttl > policy.archive_ttl:
+        found.append(Violation("unanswered_ttl", f"must be at most archive_ttl, {policy.archive_ttl:g} s"))
+    if not known_zone(policy.time_zone):
+        found.append(Violation("time_zone", f"must be a name such as Europe/Berlin, not {policy.time_zone!r}"))
     if found:
         raise PolicyInvalidError(found)
     return policy
+
+
+def known_zone(name: object) -> bool:
+    """Whether a time zone of this name is known here."""
+    try:
+        return isinstance(name, str) and bool(zone(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """The time zone of this name. Reads a file the first time, which is when a policy is validated: off the event loop.
+    Raises ZoneInfoNotFoundError and ValueError."""
+    return ZoneInfo(name)
+
+
+zone("UTC")  # the default: read at start
 
 
 def wrong_terms(terms: object) -> list[Violation]:

@@ -14,7 +14,16 @@ from dedup_service.policy.recorded import RIGHT, UNDECIDED, WRONG, Recorded
 from dedup_service.policy.risk import Interval, Sample, estimate
 from dedup_service.policy.thresholds import Rule, Thresholds
 
-UNSEEN = ("phash_distance", "protected_terms", "judge", "shared_intents", "max_pixels")
+UNSEEN = (
+    "phash_distance",
+    "protected_terms",
+    "judge",
+    "shared_intents",
+    "max_pixels",
+    "unanswered_ttl",
+    "time_zone",
+    "reuse_sampled",
+)
 """Fields whose effect can't be read off recorded decisions: they change what evidence is gathered."""
 
 

@@ -18,6 +18,7 @@ from rapidfuzz.distance import Indel
 from dedup_service.question.lexicon import shipped
 from dedup_service.question.normal import CJK, fold
 from dedup_service.question.numerals import han_value
+from dedup_service.question.refusals import bare_no, cannot_tell
 from dedup_service.question.words import units
 
 Verdict = Literal["same", "different", "unsure"]
@@ -81,13 +82,6 @@ _SENTENCE_NO = re.compile(
 )
 _NUMBERED = re.compile(r"no\s*[.:#]?\s*[a-z]{0,2}-?\d")
 """How an address or a serial number begins: "no." for number, which denies nothing."""
-_REFUSAL = re.compile(
-    r"(?:can ?not|can't|unable to|could not|couldn't|impossible to) "
-    r"(?:tell|see|determine|identify|read|answer|find|make out)"
-    r"|not (?:visible|shown|legible|clear|mentioned|specified|available|provided)|illegible|unknown|unclear"
-    r"|i (?:do not|don't) know|sorry|as an ai|无法(?:确定|识别|判断|看清|辨认|得知|回答)"
-    r"|看不清|看不出|不清楚|未知|不知道|没有提供|未提及|未显示|抱歉"
-)
 _MONTHS = {
     name: at
     for at, name in enumerate(
@@ -248,7 +242,10 @@ def compare_answers(a: str, b: str, *, embed: Embed | None = None) -> AnswerVerd
     """Compares two answers to (perhaps) one question about one image. ``embed`` turns texts into unit vectors (N, D)
     and is asked only about long answers; without it long answers are compared by their words."""
     one, other = understand(a), understand(b)
-    if not one.text or not other.text or _REFUSAL.search(one.text) or _REFUSAL.search(other.text):
+    empty = bare_no(a) or bare_no(b)
+    if not one.text or not other.text or any(cannot_tell(text) and not bare_no(text) for text in (a, b)):
+        return AnswerVerdict("unsure", "REFUSED")
+    if empty and {one.polarity, other.polarity} != {1, -1}:
         return AnswerVerdict("unsure", "REFUSED")
     if one.text == other.text or (one.words and one.words == other.words and one.unit == other.unit):
         return AnswerVerdict("same", "EQUAL_TEXT")

@@ -16,6 +16,7 @@ from dedup_service.question.answers import AnswerVerdict, compare_answers
 from dedup_service.question.encoder import EncoderFailedError, QuestionEncoder
 from dedup_service.question.pair_memory import Evidence, PairMemory
 from dedup_service.question.pair_store import Source as Witness
+from dedup_service.question.refusals import cannot_tell
 
 TENANTS = 1_000
 """Most tenants whose answer frequencies are kept."""
@@ -93,7 +94,10 @@ class Lessons:
         self.note(tenant, left, right, Evidence(witness, log_odds, same, self.clock(), image, prior))
 
     def count(self, tenant: str, answer: str) -> None:
-        """Counts a fresh answer: how common it is decides how telling an agreement on it will be."""
+        """Counts a fresh answer: how common it is decides how telling an agreement on it will be. One that can't tell
+        is no evidence, and not counted."""
+        if cannot_tell(answer):
+            return
         with self.lock:
             self.frequency(tenant).add(answer)
 

@@ -14,13 +14,15 @@ from dedup_service.policy.account import Account
 from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
 from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
 from dedup_service.policy.revisions import PolicyBook, Revision
+from dedup_service.question.refusals import cannot_tell
+from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import Hot, HotKey
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.image_resolver import Recogniser, Recognition
 from dedup_service.usecases.inflight import Flight, Flights
 from dedup_service.usecases.miss_token import Founding, Rival, Ticket, Tickets
-from dedup_service.usecases.query import CacheMode, Query, within
+from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
 from dedup_service.usecases.question_matcher import Match, Matcher, Matching
 
 JUDGE_FLOOR = 0.75
@@ -118,9 +120,9 @@ class Lookup:
         started = time.perf_counter()
         revision = self.book.current(query.tenant)
         policy = tighten(revision.policy, query.limits)
-        query = within(query, policy.max_pixels)
-        if policy.mode is Mode.OFF:
-            return self.missed_off(query, revision)
+        query = bound(within(query, policy.max_pixels), day_of(self.clock(), policy.time_zone))
+        if (reason := unreusable(query, policy)) is not None:
+            return self.missed_unseen(query, revision, reason)
         if (entry := await self.repeated(query, policy)) is not None:
             return await self.found_hot(query, revision, policy, entry, started)
         recognition = await self.recogniser.known(query.tenant, query.byte_digest)
@@ -228,17 +230,18 @@ class Lookup:
         now = self.clock()
         self.account.settle(query.tenant, findings.reuse.cost, policy.error_budget)
         explore = policy.exploration_rate > 0 and explored(findings.decision, policy.exploration_rate)
-        entry = self.touches.use(match.entry, policy, now)
+        kept = replace(policy, sliding_ttl=False) if fleeting(match.entry) else policy
+        entry = self.touches.use(match.entry, kept, now)
         if findings.reuse.stratum == "exact/exact" and policy.hot_ttl > 0:
             await self.hot.put(hot_key(query), entry)
         self.record(query, findings, policy, timings, hit=True, explore=explore)
         return Found(findings, entry, explore)
 
-    def missed_off(self, query: Query, revision: Revision) -> Missed:
-        """The outcome when the policy is off: nothing is read and nothing stored."""
-        findings = Findings(revision, new_id(self.clock()))
+    def missed_unseen(self, query: Query, revision: Revision, reason: str) -> Missed:
+        """The outcome when no answer may be used again, whatever is stored: nothing is read and nothing stored."""
+        findings = Findings(revision, new_id(self.clock()), reuse=replace(NOTHING, reason=reason))
         self.record(query, findings, revision.policy, {}, hit=False)
-        return Missed(findings, "MODE_OFF")
+        return Missed(findings, reason)
 
     async def missed(
         self, query: Query, findings: Findings, matching: Matching, policy: Policy, timings: dict[str, float]
@@ -416,6 +419,26 @@ class Lookup:
             saved_seconds=nearest.generate_seconds if nearest and hit else 0.0,
         )
         self.ledger.record_decision(decision, keep_text=policy.keep_question_text)
+
+
+def unreusable(query: Query, policy: Policy) -> str | None:
+    """Why no stored answer may be used whatever it is, or None.
+
+    MODE_OFF; ASKS_ABOUT_NOW, for an answer that holds for a moment or a place; SAMPLED, for one drawn at random that
+    nobody asked to have from memory.
+    """
+    if policy.mode is Mode.OFF:
+        return "MODE_OFF"
+    if Subject.MOMENT in subjects_of(query.question):
+        return "ASKS_ABOUT_NOW"
+    if query.sampled and not policy.reuse_sampled and query.mode is not CacheMode.ONLY_IF_CACHED:
+        return "SAMPLED"
+    return None
+
+
+def fleeting(entry: Entry) -> bool:
+    """Whether an entry's end of life is fixed, however often it is used: it can't tell, or it is about the day."""
+    return cannot_tell(entry.answer_text, entry.question) or Subject.DAY in subjects_of(entry.question)
 
 
 def same(recognition: Recognition) -> bool:

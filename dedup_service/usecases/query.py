@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 
-from dedup_service.policy.policy import Tightening
+from dedup_service.policy.policy import Tightening, zone
 from dedup_service.question.normal import Language
+from dedup_service.question.subject import Subject, subjects_of
 
 
 class CacheMode(StrEnum):
@@ -66,6 +68,8 @@ class Query:
     max_age: float | None = None
     """Oldest acceptable answer in seconds; None for any that is kept."""
     exact_only: bool = False
+    sampled: bool = False
+    """Whether the answer is drawn at random, without a seed."""
     tags: tuple[str, ...] = ()
     judge_available: bool = False
     judged: Judged | None = None
@@ -90,5 +94,31 @@ def space_of(
 def within(query: Query, max_pixels: int) -> Query:
     """The query among answers for which the model looked at as many pixels as a policy and the query itself allow."""
     budget = max_pixels if query.max_pixels is None else min(query.max_pixels, max_pixels)
-    space = hashlib.sha256(f"{query.space} {budget}".encode()).hexdigest()[:32]
-    return replace(query, space=space, max_pixels=budget)
+    return replace(query, space=narrowed(query.space, str(budget)), max_pixels=budget)
+
+
+def bound(query: Query, day: date) -> Query:
+    """The query among answers that hang on the same things: one about the picture itself on the very same bytes, one
+    about the day on the same day. Answers of other spaces never stand in for one another."""
+    subjects = subjects_of(query.question)
+    if Subject.PICTURE in subjects:
+        query = replace(query, space=narrowed(query.space, query.byte_digest.hex()))
+    if Subject.DAY in subjects:
+        query = replace(query, space=narrowed(query.space, day.isoformat()))
+    return query
+
+
+def day_of(now: float, time_zone: str) -> date:
+    """The day at a time (seconds since the epoch) in a time zone."""
+    return datetime.fromtimestamp(now, zone(time_zone)).date()
+
+
+def end_of_day(now: float, time_zone: str) -> float:
+    """When the day of a time ends in a time zone, in seconds since the epoch."""
+    tomorrow = day_of(now, time_zone) + timedelta(days=1)
+    return datetime.combine(tomorrow, time.min, zone(time_zone)).timestamp()
+
+
+def narrowed(space: str, condition: str) -> str:
+    """The digest of a space within another."""
+    return hashlib.sha256(f"{space} {condition}".encode()).hexdigest()[:32]

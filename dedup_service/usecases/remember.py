@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -13,6 +14,8 @@ import numpy as np
 from dedup_service.ledger.records import Source
 from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.revisions import PolicyBook
+from dedup_service.question.refusals import cannot_tell
+from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import Hot
 from dedup_service.store.records import Entry, ImageRecord, Memory, entry_id
 from dedup_service.store.usage import lifetime_end
@@ -20,6 +23,7 @@ from dedup_service.usecases.image_resolver import Recogniser
 from dedup_service.usecases.inflight import Flights
 from dedup_service.usecases.labelling import Lessons
 from dedup_service.usecases.miss_token import Rival, Ticket, Tickets
+from dedup_service.usecases.query import end_of_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Remembered:
     stored: bool
     reason: str = ""
     """Why it was not stored: ANSWER_CUT_OFF, ANSWER_FILTERED, ANSWER_UNANSWERABLE, ANSWER_UNFINISHED, ANSWER_EMPTY,
-    COMPARE_ONLY, ENCODER_CHANGED, POLICY_KEEPS_NOTHING, or ALREADY_STORED. Empty when it was."""
+    ANSWER_OUTDATED, COMPARE_ONLY, ENCODER_CHANGED, POLICY_KEEPS_NOTHING, or ALREADY_STORED. Empty when it was."""
 
 
 UNSTORABLE = {
@@ -118,10 +122,15 @@ class Remember:
 
     def refusal(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, compare_only: bool) -> str | None:
         """Why this answer must not be stored, or None."""
-        if answer.finish != "STOP":
+        kept = policy.unanswered_ttl > 0
+        if answer.finish != "STOP" and not (answer.finish == "UNANSWERABLE" and kept):
             return UNSTORABLE.get(answer.finish, "ANSWER_UNFINISHED")
         if not answer.text.strip():
             return "ANSWER_EMPTY"
+        if cannot_tell(answer.text, ticket.question) and not kept:
+            return "ANSWER_UNANSWERABLE"
+        if self.last_moment(ticket, answer, policy) <= self.clock():
+            return "ANSWER_OUTDATED"
         if compare_only:
             return "COMPARE_ONLY"
         if ticket.encoders != self.encoders:
@@ -134,6 +143,7 @@ class Remember:
         """The entry to store."""
         now = self.clock()
         expire_time = lifetime_end(now, policy.archive_ttl, policy.ttl_jitter)
+        expire_time = min(expire_time, self.last_moment(ticket, answer, policy))
         return Entry(
             id=entry_id(ticket.tenant, ticket.image, ticket.space, ticket.normal),
             tenant=ticket.tenant,
@@ -155,6 +165,16 @@ class Remember:
             tags=ticket.tags,
             decision=ticket.decision,
         )
+
+    def last_moment(self, ticket: Ticket, answer: FreshAnswer, policy: Policy) -> float:
+        """When this answer ends at the latest: one about the day with the day on which it was asked, one that can't
+        tell after the policy's time for such; without an end otherwise."""
+        last = math.inf
+        if Subject.DAY in subjects_of(ticket.question):
+            last = end_of_day(ticket.issue_time, policy.time_zone)
+        if answer.finish == "UNANSWERABLE" or cannot_tell(answer.text, ticket.question):
+            last = min(last, self.clock() + policy.unanswered_ttl)
+        return last
 
     async def found(self, ticket: Ticket) -> None:
         """Writes the record of a new image, or adds this file to one that was written in between."""
