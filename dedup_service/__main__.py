@@ -39,14 +39,16 @@ from dedup_service.policy.threshold_learner import Learner
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
 from dedup_service.settings import Settings
+from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.exact_cache import Hot, NoHot, ProcessHot
 from dedup_service.store.exact_cache_redis import RedisHot
 from dedup_service.store.expiry import Sweeper
 from dedup_service.store.qdrant_server import ServerMemory
-from dedup_service.store.records import Memory
+from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
+from dedup_service.usecases.forms import Forms
 from dedup_service.usecases.image_resolver import Recogniser
 from dedup_service.usecases.inflight import Flights
 from dedup_service.usecases.known_mismatches import MOST as STRANGERS
@@ -127,7 +129,10 @@ async def serve(chosen: Settings) -> None:
         album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
         strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, STRANGERS))
-        recogniser = Recogniser(memory, images, strangers, image_threads, pictures=album)
+        forms = Forms(PointDescriptors(memory.points), memory, image_threads)
+        await forms.keeper.start()
+        stack.push_async_callback(forms.keeper.stop)
+        recogniser = Recogniser(memory, images, strangers, forms, image_threads, pictures=album)
         matcher = Matcher(memory, question_encoder, pairs, question_threads)
         lessons = Lessons(pairs, ledger, question_encoder, book.shares)
         lookup = Lookup(
@@ -172,7 +177,9 @@ def ledger_url(chosen: Settings) -> str:
     return chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}"
 
 
-def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: ChildQuestionEncoder) -> Memory:
+def open_memory(
+    chosen: Settings, image_identity: str, image_dimension: int, question: ChildQuestionEncoder
+) -> PointMemory:
     """The store that the settings name."""
     if chosen.store == "edge":
         return EdgeMemory(chosen.data, image_identity, image_dimension, question.identity, question.dimension)

@@ -28,6 +28,9 @@ JOINED = 20
 """Fewest keypoints of the form that an image of it shows."""
 JOINED_SPREAD = 0.15
 """Least share of the form's parts in which they lie."""
+MEMBER = 0.3
+"""Least share of the keypoints that members usually show which a new member shows. A copy that shows less is looked for
+among them all the same, but no image is stored as a member by chance."""
 FOUNDED = 36
 """Fewest keypoints that two different images share when they found a form together."""
 FOUNDED_SPREAD = 0.25
@@ -108,6 +111,16 @@ class Form:
     def projection(self) -> Projection:
         """The one that new members are described by."""
         return self.projections[-1]
+
+    def usual(self) -> float:
+        """How many of its keypoints a member usually shows, the founding image left out: that one shows all."""
+        members = self.learnt.members
+        shown = float(self.learnt.shown.sum())
+        return (shown - len(self.keypoints)) / (members - 1) if members > 1 else shown
+
+    def loose(self) -> bool:
+        """Whether its members have too little in common: hardly anything that most of them show."""
+        return self.learnt.members >= FIRST_LEARNT and int((2 * self.learnt.shown > self.learnt.members).sum()) < JOINED
 
     def with_learnt(self, news: Learnt) -> "Form":
         """With what further members taught; beyond `LAST_LEARNT` nothing is added."""
@@ -209,6 +222,11 @@ def of_form(form: Form, keypoints: Keypoints) -> list[Registration]:
 def joins(found: Registration) -> bool:
     """Whether an image that registers so to a form is of it."""
     return len(found.agreed) >= JOINED and found.spread >= JOINED_SPREAD
+
+
+def belongs(form: Form, agreed: int) -> bool:
+    """Whether an image that shows so many keypoints of a form is to be stored as its member."""
+    return agreed >= max(JOINED, MEMBER * form.usual())
 
 
 def founds(found: Registration) -> bool:

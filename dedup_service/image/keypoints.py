@@ -69,7 +69,9 @@ class Keypoints:
         (count,) = _HEADER.unpack_from(stored)
         if len(stored) != _HEADER.size + 36 * count:
             raise ValueError(f"{count} keypoints take {_HEADER.size + 36 * count} bytes, not {len(stored)}")
-        at = np.frombuffer(stored, "<u2", 2 * count, _HEADER.size).reshape(count, 2).astype(np.float32) / _STEP
+        at = np.frombuffer(stored, "<u2", 2 * count, _HEADER.size).reshape(count, 2).astype(np.float32) / np.float32(
+            _STEP
+        )
         return cls(at, np.frombuffer(stored, np.uint8, offset=_HEADER.size + 4 * count).reshape(count, 32).copy())
 
 
@@ -88,6 +90,9 @@ class Registration:
     spread: float
 
 
+NO_KEYPOINTS = Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8))
+
+
 def find_keypoints(grey: NDArray[np.uint8], most: int = MOST) -> Keypoints:
     """ORB keypoints of an image (H, W), found at 800 pixels; positions are those of the image given."""
     height, width = grey.shape
@@ -96,11 +101,12 @@ def find_keypoints(grey: NDArray[np.uint8], most: int = MOST) -> Keypoints:
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     points, described = cv2.ORB.create(nfeatures=most, fastThreshold=8).detectAndCompute(small, None)
     if not points:
-        return Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8))
+        return NO_KEYPOINTS
     at = np.array([point.pt for point in points], np.float32)
     order = _spread_out(at, np.array([point.response for point in points]))[:most]
     larger = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
-    return Keypoints(((at + 0.5) * larger - 0.5)[order], np.asarray(described, np.uint8)[order])
+    at = ((at + 0.5) * larger - 0.5).astype(np.float32)
+    return Keypoints(at[order], np.asarray(described, np.uint8)[order])
 
 
 def register(source: Keypoints, target: Keypoints, most: int = 1) -> list[Registration]:

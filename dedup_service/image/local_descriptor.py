@@ -36,4 +36,5 @@ def signs_of(purpose: str, rows: int, columns: int) -> NDArray[np.float32]:
     """(rows, columns) of +1 and -1, drawn once and for all for a purpose: the same on every machine and in every
     release. A random projection by them keeps distances (Achlioptas 2003)."""
     bits = np.frombuffer(hashlib.shake_256(purpose.encode()).digest(rows * columns // 8 + 1), np.uint8)
-    return (np.unpackbits(bits)[: rows * columns].reshape(rows, columns).astype(np.float32) * 2 - 1) / rows**0.5
+    signs = np.unpackbits(bits)[: rows * columns].reshape(rows, columns).astype(np.float32) * 2 - 1
+    return np.asarray(signs / rows**0.5, dtype=np.float32)

@@ -102,7 +102,7 @@ def cells_of(grey: NDArray[np.uint8], matrix: Matrix, frame: Frame) -> Cells:
     shape = (frame.height, frame.width)
     moved = warp(grey, matrix, shape, fast=True).astype(np.float32)
     ink = cv2.blur(moved, (_PAPER, _PAPER), borderType=cv2.BORDER_REFLECT) - moved
-    ink = cv2.resize(cv2.GaussianBlur(ink, (0, 0), _SOFT), frame.grid, interpolation=cv2.INTER_AREA)
+    per_cell = cv2.resize(cv2.GaussianBlur(ink, (0, 0), _SOFT), frame.grid, interpolation=cv2.INTER_AREA)
     full = np.full(grey.shape, 255, np.uint8)
     size = (frame.width, frame.height)
     covered = cv2.warpAffine(full, matrix[:2], size, flags=cv2.INTER_NEAREST, borderValue=0)
@@ -110,7 +110,7 @@ def cells_of(grey: NDArray[np.uint8], matrix: Matrix, frame: Frame) -> Cells:
     # The outermost cells may show what lies around a copy, such as the frame of a screenshot.
     inside[[0, -1]] = inside[:, [0, -1]] = False
     seen = inside.ravel()
-    flat = np.asarray(ink, np.float32).ravel()
+    flat = np.asarray(per_cell, np.float32).ravel()
     strength = float(np.sqrt((np.clip(flat[seen], 0, None) ** 2).mean())) if seen.any() else 0.0
     return Cells(np.where(seen, np.clip(flat / max(strength, 0.5), *_INK), 0).astype(np.float32), seen)
 

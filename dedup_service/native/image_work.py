@@ -8,6 +8,7 @@ from typing import Any
 from askonce.child_pool import ChildError, ChildPool, OpeningError
 from dedup_service.image.encoder import EncoderUnavailable
 from dedup_service.image.fingerprint import Fingerprint
+from dedup_service.image.keypoints import Matrix
 from dedup_service.image.load_encoder import load_image_encoder
 from dedup_service.image.lookalike import ImageVerdict
 from dedup_service.image.picture import PictureError
@@ -72,9 +73,9 @@ class ChildImageWork:
         features: Features = self.call("extract", opened, key=opened.byte_digest)
         return features
 
-    def compare(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
+    def compare(self, stored: bytes | Fingerprint, query: Fingerprint, guess: Matrix | None = None) -> ImageVerdict:
         """See `ImageWork`. Raises ChildError."""
-        verdict: ImageVerdict = self.pool.call("compare", stored, query)
+        verdict: ImageVerdict = self.pool.call("compare", stored, query, guess)
         return verdict
 
     def pack(self, fingerprint: Fingerprint) -> bytes:

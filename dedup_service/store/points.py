@@ -1,4 +1,4 @@
-"""What memory needs of a vector database: points in three shelves, found by id, by condition and by vector.
+"""What memory needs of a vector database: points in shelves, found by id, by condition and by vector.
 
 Both kinds of Qdrant offer it; everything that memory *means* is written once above it, in `point_memory`.
 """
@@ -16,11 +16,19 @@ FINGERPRINTS = "fingerprints"
 """What names of collections of fingerprints begin with; those of the shelves begin with the shelf's name."""
 
 
+DESCRIPTOR_IDENTITY = "orb-vlad-8x256-v1 ink-10-256-v1"
+"""Names how local features and residuals become vectors."""
+DESCRIPTOR_DIMENSION = 256
+
+
 class Shelf(StrEnum):
     """What a collection holds."""
 
     IMAGES = "images"
     ENTRIES = "entries"
+    DESCRIPTORS = "descriptors"
+    """How each image is told from others of its form, or by its local features where it is of none."""
+    FORMS = "forms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,9 @@ class Layout:
     def name(self, shelf: Shelf) -> str:
         """The name of a shelf's collection. Entries carry both identities: they belong to image records."""
         images = collection_name(shelf, self.image_identity)
-        return images if shelf is Shelf.IMAGES else collection_name(images, self.question_identity)
+        if shelf is Shelf.IMAGES:
+            return images
+        return collection_name(images, self.question_identity if shelf is Shelf.ENTRIES else DESCRIPTOR_IDENTITY)
 
     @property
     def fingerprints(self) -> str:
@@ -49,7 +59,9 @@ class Layout:
 
     def dimension(self, shelf: Shelf) -> int:
         """The length of a shelf's vectors."""
-        return self.image_dimension if shelf is Shelf.IMAGES else self.question_dimension
+        if shelf is Shelf.IMAGES:
+            return self.image_dimension
+        return self.question_dimension if shelf is Shelf.ENTRIES else DESCRIPTOR_DIMENSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +118,22 @@ Where: TypeAlias = tuple[Condition, ...]
 KEYWORDS: dict[Shelf, tuple[str, ...]] = {
     Shelf.IMAGES: ("tenant", "digests", "bands"),
     Shelf.ENTRIES: ("tenant", "image", "space", "model", "tags"),
+    Shelf.DESCRIPTORS: ("tenant", "space", "form"),
+    Shelf.FORMS: ("tenant",),
 }
 """Indexed text fields of each shelf; the tenant comes first."""
 
 NUMBERS: dict[Shelf, tuple[str, ...]] = {
     Shelf.IMAGES: ("create_time",),
     Shelf.ENTRIES: ("expire_time", "create_time"),
+    Shelf.DESCRIPTORS: (),
+    Shelf.FORMS: (),
 }
 """Indexed numeric fields of each shelf."""
+
+GRAPHED: dict[Shelf, str] = {Shelf.IMAGES: "tenant", Shelf.DESCRIPTORS: "space"}
+"""The field by whose values a shelf's vectors are parted when they are searched: every value has an HNSW graph of its
+own. The vectors of the other shelves are never searched but among a few, which the payload index finds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from qdrant_client.http.exceptions import ApiException
 
 from dedup_service.store.payloads import bytes_of, text_of
 from dedup_service.store.points import (
+    GRAPHED,
     KEYWORDS,
     NUMBERS,
     Above,
@@ -42,7 +43,7 @@ FAULTS = (QdrantException, ApiException, grpc.RpcError, OSError, TimeoutError)
 """What the client raises when the server refuses, fails, or is away."""
 GRPC_PORT = 6334
 GRAPH_LINKS = 16
-"""Links of a node in a tenant's own graph (`payload_m`). There is no graph over all tenants: every search names one."""
+"""Links of a node in the graph of a tenant or a form (`payload_m`). There is none over all: every search is in one."""
 
 
 class ServerPoints:
@@ -74,9 +75,10 @@ class ServerPoints:
                 distance=models.Distance.COSINE,
                 on_disk=True,
                 # Entries are only looked for among the few of their image, which the payload index finds.
-                hnsw_config=models.HnswConfigDiff(m=0, payload_m=GRAPH_LINKS if shelf is Shelf.IMAGES else 0),
+                hnsw_config=models.HnswConfigDiff(m=0, payload_m=GRAPH_LINKS if shelf in GRAPHED else 0),
             )
-            await self.create(self.layout.name(shelf), vectors, KEYWORDS[shelf], NUMBERS[shelf])
+            graphed = GRAPHED.get(shelf, "")
+            await self.create(self.layout.name(shelf), vectors, KEYWORDS[shelf], NUMBERS[shelf], graphed)
         await self.create(self.layout.fingerprints, {}, (), ("time",))
 
     async def create(
@@ -85,6 +87,7 @@ class ServerPoints:
         vectors: models.VectorParams | dict[str, models.VectorParams],
         keywords: Sequence[str],
         numbers: Sequence[str],
+        graphed: str = "",
     ) -> None:
         """Creates a collection unless it is there; another replica may do the same at this moment."""
         async with self.bounded() as seconds:
@@ -96,9 +99,8 @@ class ServerPoints:
                         raise
         schemas: dict[str, models.KeywordIndexParams | models.FloatIndexParams] = {}
         for key in keywords:
-            tenant = key == "tenant"
             schemas[key] = models.KeywordIndexParams(
-                type=models.KeywordIndexType.KEYWORD, is_tenant=tenant, enable_hnsw=tenant
+                type=models.KeywordIndexType.KEYWORD, is_tenant=key == "tenant", enable_hnsw=key == graphed
             )
         for key in numbers:
             schemas[key] = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)

@@ -229,6 +229,9 @@ class PointMemory:
             images = (*images, Among(selection.images))
         async for found in self.every(Shelf.IMAGES, images, fields=("tenant",)):
             deleted = add(deleted, await self.remove_image(selection.tenant, found.id, entries=True))
+        if not selection.images:
+            async for found in self.every(Shelf.FORMS, images, fields=("tenant",)):
+                await self.points.remove(Shelf.FORMS, [found.id])
         return deleted
 
     async def survey(self, selection: Selection, where: Where, whole: bool) -> Deleted:
@@ -344,6 +347,7 @@ class PointMemory:
             if record is None or (before is not None and record.create_time >= before):
                 return deleted
             await self.points.remove(Shelf.IMAGES, [image])
+            await self.points.remove(Shelf.DESCRIPTORS, [image])
             await self.points.remove_fingerprints([image])
             return add(deleted, Deleted(images=1, aliases=len(record.digests) - 1))
 

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from askonce.image_header import HeaderError, kind_of, read_header
 from dedup_service.image.encoder import ImageEncoder
 from dedup_service.image.fingerprint import Fingerprint, take_fingerprint
+from dedup_service.image.keypoints import NO_KEYPOINTS, Keypoints, Matrix, find_keypoints
+from dedup_service.image.local_descriptor import describe
 from dedup_service.image.lookalike import ImageVerdict, compare
 from dedup_service.image.perceptual import turned_hashes
 from dedup_service.image.picture import Picture, PictureError, open_picture
@@ -36,6 +42,10 @@ class Features:
     vectors: Vector
     """Shape (4, D): descriptors of the image and of its three quarter turns."""
     fingerprint: Fingerprint | PageFingerprints
+    keypoints: Keypoints
+    """In pixels of the fingerprint's rendering; none of a sequence of images."""
+    local: Vector
+    """Shape (256,): the local descriptor."""
     marks: tuple[str, ...] = ()
     """Of a sequence of images: under which digests its files are found in it, see `sequence.mark_of`."""
 
@@ -60,8 +70,9 @@ class ImageWork(Protocol):
         """Computes all features. Raises PictureError."""
         ...
 
-    def compare(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
-        """The look-alike check. Whatever it raises means that it could not be made."""
+    def compare(self, stored: bytes | Fingerprint, query: Fingerprint, guess: Matrix | None = None) -> ImageVerdict:
+        """The look-alike check; `guess` maps pixels of the stored rendering to the query's. Whatever it raises means
+        that it could not be made."""
         ...
 
     def pack(self, fingerprint: Fingerprint) -> bytes:
@@ -89,9 +100,9 @@ class LocalImageWork:
             picture = open_checked(opened.content)
         return extract(picture, self.encoder)
 
-    def compare(self, stored: bytes | Fingerprint, query: Fingerprint) -> ImageVerdict:
+    def compare(self, stored: bytes | Fingerprint, query: Fingerprint, guess: Matrix | None = None) -> ImageVerdict:
         """See `ImageWork`."""
-        return compare(Fingerprint.from_bytes(stored) if isinstance(stored, bytes) else stored, query)
+        return compare(Fingerprint.from_bytes(stored) if isinstance(stored, bytes) else stored, query, guess=guess)
 
     def pack(self, fingerprint: Fingerprint) -> bytes:
         """See `ImageWork`."""
@@ -110,6 +121,8 @@ def open_checked(content: bytes) -> Picture:
 
 def extract(picture: Picture, encoder: ImageEncoder) -> Features:
     """Computes all features of a picture. CPU-heavy: call it in a worker thread."""
+    fingerprint = take_fingerprint(picture)
+    keypoints = find_keypoints(grey_of(fingerprint))
     return Features(
         byte_digest=picture.byte_digest.hex(),
         pixel_digest=picture.pixel_digest.hex(),
@@ -117,7 +130,9 @@ def extract(picture: Picture, encoder: ImageEncoder) -> Features:
         height=picture.height,
         hashes=turned_hashes(picture),
         vectors=encoder.encode_turns(picture),
-        fingerprint=take_fingerprint(picture),
+        fingerprint=fingerprint,
+        keypoints=keypoints,
+        local=describe(keypoints),
     )
 
 
@@ -131,5 +146,12 @@ def join(parts: Sequence[Features]) -> Features:
         hashes=tuple(join_hashes(turned) for turned in zip(*(part.hashes for part in parts), strict=True)),
         vectors=join_vectors([part.vectors for part in parts]),
         fingerprint=PageFingerprints(tuple(page for part in parts for page in pages_of(part.fingerprint))),
+        keypoints=NO_KEYPOINTS,
+        local=describe(NO_KEYPOINTS),
         marks=tuple(dict.fromkeys(mark_of(file) for file in files)),
     )
+
+
+def grey_of(fingerprint: Fingerprint) -> NDArray[np.uint8]:
+    """Brightness of a fingerprint's rendering, (H, W)."""
+    return np.asarray(cv2.cvtColor(fingerprint.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

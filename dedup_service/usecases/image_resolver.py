@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from askonce import telemetry
 from dedup_service.image.fingerprint import Fingerprint
+from dedup_service.image.keypoints import FEWEST, Matrix
 from dedup_service.image.lookalike import ImageVerdict
 from dedup_service.image.perceptual import hamming
 from dedup_service.image.sequence import (
@@ -32,6 +33,7 @@ from dedup_service.image.sequence import (
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
 from dedup_service.store.records import ImageRecord, Memory, image_id
+from dedup_service.usecases.forms import Forms, Sighting
 from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
 from dedup_service.usecases.known_mismatches import Strangers
 
@@ -40,15 +42,23 @@ AnyFingerprint = Fingerprint | PageFingerprints
 log = structlog.get_logger("image_resolver")
 
 CANDIDATES = 5
-"""Most stored images put to the check in one look-up: the check is the dear part, and a copy is nearly always first."""
+"""Stored images looked for in each way: by perceptual hash, by vector, by local features."""
+CHECKS = 3
+"""Most of them put to the check in one look-up: the check is the dear part, and a copy is nearly always first."""
+SIBLINGS = 2
+"""Most images of its own form among these."""
+CLOSE = 0.25
+"""How much less like the query than the first a further image of its form may be, cosine of residuals."""
 CHECK_PROBABILITY = 0.996
 """Probability that a passed look-alike check is right at the least: the lower bound from the image benchmark."""
 JOIN_PROBABILITY = 0.996
 """Least probability of being the same at which a file joins an image as an alias."""
 FILES = 50_000
 """Files whose pixel digest is remembered, and pairs of file and image that were parted by a wrong answer."""
-NEIGHBOUR_FLOOR = 0.5
-"""Least cosine of descriptors at which a neighbour is worth a check."""
+SAME_RESIDUAL = 0.3
+"""Least cosine of residuals at which two images of one form that arrive together are worth a check."""
+ALIKE = 0.9
+"""Least cosine of global vectors at which an image is worth a check though no keypoints agree: some have hardly any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,16 @@ class Recognition:
     """Set when the image's record is still to be written."""
     box: tuple[float, float, float, float] | None = None
     """Where the nearest image differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A stored image that is worth a check."""
+
+    tier: str
+    record: ImageRecord
+    guess: Matrix | None
+    """Pixels of its rendering to those of the query's, where a map is known."""
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +115,7 @@ class Recogniser:
         memory: Memory,
         images: ImageWork,
         strangers: Strangers,
+        forms: Forms,
         workers: Executor,
         *,
         pictures: Pictures | None = None,
@@ -106,6 +127,7 @@ class Recogniser:
         size of a fingerprint, so the default bounds them to some 50 MB."""
         self.memory = memory
         self.images = images
+        self.forms = forms
         self.workers = workers
         self.pictures = pictures
         self.clock = clock
@@ -176,7 +198,7 @@ class Recogniser:
         try:
             recognition = await self.search(tenant, features, policy)
             if recognition.side.verdict != "SAME":
-                recognition = await self.among(before, features, policy) or recognition
+                recognition = await self.among(tenant, before, features, policy) or recognition
         except BaseException as error:
             self.arrivals.pop(key, None)
             arrival.recognition.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
@@ -188,45 +210,86 @@ class Recogniser:
         return recognition
 
     async def search(self, tenant: str, features: Features, policy: Policy) -> Recognition:
-        """Puts the nearest stored images to the check until one is the same; else returns the likeliest."""
+        """Puts the likeliest stored images to the check until one is the same; else returns the likeliest."""
         best: Recognition | None = None
-        async for tier, record in self.candidates(tenant, features, policy):
-            stored = await self.memory.fingerprint(tenant, record.id)
-            if stored is None or self.strangers.knows(tenant, features.byte_digest, record.id):
+        async for candidate in self.candidates(tenant, features, policy):
+            stored = await self.memory.fingerprint(tenant, candidate.record.id)
+            if stored is None:
                 continue
-            verdict = await self.check(stored, features.fingerprint)
-            side = side_of(verdict, tier)
-            found = Recognition(side, founded(tenant, features), record, features, verdict.box)
+            verdict = await self.check(stored, features.fingerprint, candidate.guess)
+            side = side_of(verdict, candidate.tier)
+            found = Recognition(side, founded(tenant, features), candidate.record, features, verdict.box)
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
-                await self.memory.add_digests(tenant, record.id, [features.byte_digest, *features.marks])
-                return Recognition(side, record.id, record)
+                await self.memory.add_digests(tenant, candidate.record.id, [features.byte_digest, *features.marks])
+                return Recognition(side, candidate.record.id, candidate.record)
             if best is None or side.probability > best.side.probability:
                 best = found
         return best or Recognition(Side(UNKNOWN, reason="NO_CANDIDATE"), founded(tenant, features), None, features)
 
-    async def candidates(
-        self, tenant: str, features: Features, policy: Policy
-    ) -> AsyncIterator[tuple[str, ImageRecord]]:
-        """Yields (tier, record), by perceptual hash first, then by vector, each image once and at most `CANDIDATES`."""
-        seen: set[str] = set()
-        near = await self.memory.images_by_hash(tenant, features.hashes, policy.phash_distance, CANDIDATES)
-        for record in near:
-            seen.add(record.id)
-            yield "PERCEPTUAL", record
-        for scored in await self.memory.images_near(tenant, features.vectors, CANDIDATES):
-            if len(seen) >= CANDIDATES or scored.similarity < NEIGHBOUR_FLOOR:
-                return
-            if scored.record.id not in seen:
-                seen.add(scored.record.id)
-                yield "NEIGHBOUR", scored.record
+    async def candidates(self, tenant: str, features: Features, policy: Policy) -> AsyncIterator[Candidate]:
+        """Yields the stored images worth a check, likeliest first, each once and at most `CHECKS`.
 
-    async def among(self, before: list[Arrival], features: Features, policy: Policy) -> Recognition | None:
-        """The image among those on their way, oldest first; None when it is none of them."""
-        likely = sorted(
-            (arrival for arrival in before if resembles(arrival.features, features, policy.phash_distance)),
-            key=lambda arrival: arrival.time,
+        Images of the query's own form come first, by what differs from the form: there may be thousands, and nothing
+        else tells them apart. Then those found in any other way, if keypoints agree or they look alike as a whole.
+        """
+        sighting = await self.forms.sight(tenant, founded(tenant, features), features)
+        seen: set[str] = set()
+        siblings = await self.forms.siblings(tenant, sighting, CANDIDATES)
+        for likely in siblings:
+            if len(seen) >= SIBLINGS or likely.similarity < siblings[0].similarity - CLOSE:
+                break
+            record = await self.wanted(tenant, features, likely.image)
+            if record is not None:
+                seen.add(record.id)
+                yield Candidate("NEIGHBOUR", record, likely.guess)
+        for candidate in await self.others(tenant, features, policy, sighting):
+            if len(seen) >= CHECKS:
+                return
+            if candidate.record.id not in seen:
+                seen.add(candidate.record.id)
+                yield candidate
+
+    async def others(self, tenant: str, features: Features, policy: Policy, sighting: Sighting) -> list[Candidate]:
+        """The stored images outside the query's forms that are worth a check, likeliest first."""
+        hashed, near, local = await asyncio.gather(
+            self.memory.images_by_hash(tenant, features.hashes, policy.phash_distance, CANDIDATES),
+            self.memory.images_near(tenant, features.vectors, CANDIDATES),
+            self.forms.local(tenant, features, CANDIDATES),
         )
-        for arrival in likely[:CANDIDATES]:
+        tiers = {record.id: "PERCEPTUAL" for record in hashed}
+        # What has no keypoints, such as a sequence of images, is only ever found as a whole.
+        floor = ALIKE if len(features.keypoints) >= FEWEST else -1.0
+        alike = {scored.record.id for scored in near if scored.similarity >= floor} | tiers.keys()
+        known = {record.id: record for record in [*hashed, *(scored.record for scored in near)]}
+        described = {one.image: one for one in await self.forms.descriptors.described(tenant, list(known))}
+        own = {place.form.id for place in sighting.places}
+        described = {image: one for image, one in described.items() if one.form not in own} | {
+            one.image: one for one in local
+        }
+        likely = await self.forms.registered(features, list(described.values()), sighting)
+        guesses = {one.image: one.guess for one in likely}
+        within = {image for image in known if image not in described} if own else set()
+        # Beside images whose keypoints agree stand those that look alike as a whole: some images have no keypoints.
+        order = [*guesses, *(image for image in known if image in alike and image not in within)]
+        found = []
+        for image in list(dict.fromkeys(order))[:CHECKS]:
+            record = await self.wanted(tenant, features, image, known.get(image))
+            if record is not None:
+                found.append(Candidate(tiers.get(image, "NEIGHBOUR"), record, guesses.get(image)))
+        return found
+
+    async def wanted(
+        self, tenant: str, features: Features, image: str, record: ImageRecord | None = None
+    ) -> ImageRecord | None:
+        """The record of an image, unless it is gone or this file was found not to be it."""
+        if self.strangers.knows(tenant, features.byte_digest, image):
+            return None
+        return record or await self.memory.image(tenant, image)
+
+    async def among(self, tenant: str, before: list[Arrival], features: Features, policy: Policy) -> Recognition | None:
+        """The image among those on their way, oldest first; None when it is none of them."""
+        likely = [arrival for arrival in before if self.resembles(tenant, arrival.features, features, policy)]
+        for arrival in sorted(likely, key=lambda arrival: arrival.time)[:CHECKS]:
             try:
                 first = await asyncio.shield(arrival.recognition)
             except Exception:  # the other look-up failed: it has said so itself, and this one goes on alone
@@ -239,21 +302,36 @@ class Recogniser:
                 return Recognition(side, first.image, None, features)
         return None
 
+    def resembles(self, tenant: str, one: Features, other: Features, policy: Policy) -> bool:
+        """Whether two images on their way are worth a check."""
+        if one.pixel_digest == other.pixel_digest:
+            return True
+        likeness = self.forms.likeness(tenant, founded(tenant, one), founded(tenant, other))
+        if likeness is not None:
+            return likeness >= SAME_RESIDUAL
+        if min(hamming(one.hashes[0], turned) for turned in other.hashes) <= policy.phash_distance:
+            return True
+        return bool(np.max(other.vectors @ one.vectors[0]) >= ALIKE)
+
     def depart(self, tenant: str, byte_digest: str) -> None:
         """The image is remembered, or will not be: it is no longer on its way."""
         self.arrivals.pop((tenant, byte_digest), None)
 
-    async def check(self, stored: bytes | AnyFingerprint, query: AnyFingerprint) -> ImageVerdict:
+    async def check(
+        self, stored: bytes | AnyFingerprint, query: AnyFingerprint, guess: Matrix | None = None
+    ) -> ImageVerdict:
         """Runs the look-alike check in a worker thread. A failing check is unsure, never same."""
         try:
-            verdict = await self.compare(stored, query)
+            verdict = await self.compare(stored, query, guess)
         except Exception:
             log.exception("check_failed", request_id=telemetry.request_id())
             verdict = ImageVerdict("unsure", 1.0, 0.0, "CHECK_FAILED", box=None, turn=0, ms=0.0)
         telemetry.note(check_ms=round(verdict.ms, 1), check=verdict.reason)
         return verdict
 
-    async def compare(self, stored: bytes | AnyFingerprint, query: AnyFingerprint) -> ImageVerdict:
+    async def compare(
+        self, stored: bytes | AnyFingerprint, query: AnyFingerprint, guess: Matrix | None
+    ) -> ImageVerdict:
         """The verdict on two images, or on two sequences: place by place, up to the first that is not the same."""
         kept: Sequence[bytes | Fingerprint] = split_packed(stored) if isinstance(stored, bytes) else pages_of(stored)
         asked = pages_of(query)
@@ -261,7 +339,7 @@ class Recogniser:
             return ANOTHER_COUNT
         verdicts: list[ImageVerdict] = []
         for left, right in zip(kept, asked, strict=True):
-            verdicts.append(await self.work(partial(self.images.compare, left, right)))
+            verdicts.append(await self.work(partial(self.images.compare, left, right, guess)))
             if verdicts[-1].verdict != "same":
                 return verdicts[-1]
         return together(verdicts)
@@ -294,12 +372,3 @@ def side_of(verdict: ImageVerdict, tier: str) -> Side:
         # The check errs on each image of a sequence by itself.
         probability = (CHECK_PROBABILITY + (1 - CHECK_PROBABILITY) * probability) ** verdict.images
     return Side(verdict.verdict.upper(), tier, probability, verdict.reason)
-
-
-def resembles(one: Features, other: Features, distance: int) -> bool:
-    """Whether two images on their way are worth a check."""
-    if one.pixel_digest == other.pixel_digest:
-        return True
-    if min(hamming(one.hashes[0], turned) for turned in other.hashes) <= distance:
-        return True
-    return bool(np.max(other.vectors @ one.vectors[0]) >= 0.9)

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 
 from dedup_service.ledger.records import Source
 from dedup_service.policy.policy import Mode, Policy
@@ -17,13 +18,15 @@ from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import Hot
-from dedup_service.store.records import Entry, ImageRecord, Memory, entry_id
+from dedup_service.store.records import Entry, ImageRecord, Memory, MemoryUnavailableError, entry_id
 from dedup_service.store.usage import lifetime_end
 from dedup_service.usecases.image_resolver import Recogniser
 from dedup_service.usecases.inflight import Flights
 from dedup_service.usecases.labelling import Lessons
 from dedup_service.usecases.miss_token import Rival, Ticket, Tickets
 from dedup_service.usecases.query import end_of_day
+
+log = structlog.get_logger("remember")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,12 @@ class Remember:
             fingerprint_bytes=len(ticket.fingerprint),
         )
         await self.memory.put_image(record, ticket.image_vector, ticket.fingerprint)
+        try:
+            await self.recogniser.forms.describe(ticket.tenant, ticket.image)
+        except MemoryUnavailableError:
+            raise
+        except Exception:  # the image is stored, and found by its other features; it is described in the background
+            log.exception("describe_failed", image=ticket.image)
 
     def vector_of(self, ticket: Ticket) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         """The question's vector; for a question that the encoder could not read, one that is near to nothing asked."""

@@ -26,6 +26,7 @@ from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.normal import detect_language, normalise
 from dedup_service.question.pair_memory import PairMemory
+from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.exact_cache import ProcessHot
 from dedup_service.store.points import Layout
@@ -33,6 +34,7 @@ from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
+from dedup_service.usecases.forms import Forms
 from dedup_service.usecases.image_features import LocalImageWork
 from dedup_service.usecases.image_resolver import Recogniser
 from dedup_service.usecases.inflight import Flights
@@ -80,6 +82,7 @@ class Bench:
     forget: Forget
     learn: Learn
     touches: Touches
+    forms: Forms
 
     async def ask(
         self, content: bytes | Sequence[bytes], question: str, tenant: str = "acme", **changes: Any
@@ -166,7 +169,8 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
     touches = Touches(memory)
     with ThreadPoolExecutor(2) as threads:
         strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, 100), clock=clock)
-        recogniser = Recogniser(memory, images, strangers, threads, clock=clock)
+        forms = Forms(PointDescriptors(memory.points), memory, threads, clock=clock)
+        recogniser = Recogniser(memory, images, strangers, forms, threads, clock=clock)
         matcher = Matcher(memory, questions, pairs, threads)
         lessons = Lessons(pairs, ledger, questions, book.shares, clock)
         lookup = Lookup(
@@ -182,7 +186,9 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
         )  # fmt: skip
         forget = Forget(memory, hot, strangers)
         try:
-            yield Bench(clock, memory, hot, book, ledger, reader, pairs, lookup, remember, forget, learn, touches)
+            yield Bench(
+                clock, memory, hot, book, ledger, reader, pairs, lookup, remember, forget, learn, touches, forms
+            )
         finally:
             await touches.flush()
             await memory.close()

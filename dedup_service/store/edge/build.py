@@ -12,10 +12,8 @@ from pathlib import Path
 import qdrant_edge as edge
 
 from dedup_service.store.edge.framing import receive
-from dedup_service.store.edge.shard import INDEXED, create_shard, point_of
-from dedup_service.store.points import (
-    Shelf,
-)
+from dedup_service.store.edge.shard import create_shard, point_of
+from dedup_service.store.points import GRAPHED, Shelf
 
 
 @dataclass
@@ -61,7 +59,7 @@ def build(connection: socket.socket) -> None:
             points = [point_of(point, vector, payload) for point, vector, payload in page]
             shard.update(edge.UpdateOperation.upsert_points(points))
     shard.flush()
-    if INDEXED[shelf]:
+    if shelf in GRAPHED:
         shard.optimize()
     shard.close()
     connection.sendall(b".")

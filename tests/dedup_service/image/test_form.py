@@ -10,6 +10,7 @@ from dedup_service.image.form import (
     LAST_LEARNT,
     Form,
     Learnt,
+    belongs,
     found_form,
     founds,
     joins,
@@ -121,3 +122,11 @@ def test_a_stored_form_comes_back() -> None:
     assert back.revision == 3
     with pytest.raises(ValueError, match="form"):
         Form.from_bytes(b"PK no", id="", tenant="", keys=(), create_time=0.0, last_use=0.0, revision=0)
+
+
+def test_a_page_that_shows_little_of_a_form_is_no_member() -> None:
+    """Pages of the same print show as much as members usually do; a page of another print, by chance alike, less."""
+    form = grown(form_of(), range(5))
+    for number in range(5, 9):
+        assert belongs(form, len(of_form(form, find_keypoints(grey(sheet(number))))[0].agreed))
+    assert not belongs(form, int(0.25 * form.usual()))
