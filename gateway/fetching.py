@@ -58,20 +58,27 @@ def locate(uri: str, allowed: tuple[str, ...]) -> Place:
         )
     try:
         parts = urlsplit(uri)
-        host, port = (parts.hostname or "").rstrip("."), parts.port or 443
+        host = (parts.hostname or "").removesuffix(".")
+        port = 443 if parts.port is None else parts.port
     except ValueError as error:
         raise InvalidInput("URI_INVALID", f"{FIELD}: this is no address.", field=FIELD) from error
     if parts.scheme != "https":
         raise InvalidInput("URI_SCHEME_UNSUPPORTED", f"{FIELD}: only https addresses are fetched.", field=FIELD)
-    if not host or parts.username is not None or parts.password is not None:
+    if not port or not is_name(host) or parts.username is not None or parts.password is not None:
         raise InvalidInput("URI_INVALID", f"{FIELD}: name a host, without a user or password.", field=FIELD)
     if not any(matches(host, port, entry) for entry in allowed):
         raise InvalidInput(
             "URI_NOT_ALLOWED", f"{FIELD}: this host is not on the operator's list; send the image's content.",
             field=FIELD,
         )  # fmt: skip
-    target = parts.path or "/"
-    return Place(host, port, f"{target}?{parts.query}" if parts.query else target)
+    # As it was written: a signature covers every character.
+    rest = uri.partition("#")[0].split(parts.netloc, 1)[1]
+    return Place(host, port, rest if rest.startswith("/") else f"/{rest}")
+
+
+def is_name(host: str) -> bool:
+    """Whether a host can be looked up: an address, or labels of 1 to 63 characters, 253 in all (RFC 1035)."""
+    return ":" in host or (len(host) <= 253 and all(1 <= len(label) <= 63 for label in host.split(".")))
 
 
 def matches(host: str, port: int, entry: str) -> bool:
@@ -161,9 +168,9 @@ class Fetcher:
             headers={
                 "Host": place.authority,
                 "Accept-Encoding": "identity",
-                "Accept": "image/jpeg,image/png,image/webp",
+                "Accept": "image/jpeg,image/png,image/webp,application/pdf",
             },
-            extensions={"sni_hostname": place.host},
+            extensions={"sni_hostname": place.host, "target": place.target.encode("ascii")},
         )
         try:
             response = await self.client.send(request, stream=True)

@@ -243,3 +243,32 @@ async def test_hostile_uri(system: Running, uri: str, reason: str) -> None:
     request = answer_pb2.AnswerRequest(image=content_pb2.Image(uri=uri), question=content_pb2.Question(text="x"))
     fault = await refused(system, request)
     assert (fault.code, fault.reason, fault.field) == (INVALID, reason, "image.uri")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/a%2Fb.jpg?sig=ab%2Bcd%3D%3D",
+        "/a//b/../c.jpg?x=/../y",
+        "/./a.jpg",
+        "/a.jpg?",
+        "?sig=1",
+        "/a+b.jpg?x=1+2&y={z}|[1]",
+        "/%7Euser/%41.jpg",
+        "",
+    ],
+)
+async def test_the_host_sees_what_was_signed(site: tuple[Site, Fetch], target: str) -> None:
+    """Path and query reach the host character by character; a fragment does not."""
+    server, fetch = site
+    path = target if target.startswith("/") else f"/{target}"
+    server.answers[path] = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"
+    assert await fetch(f"{target}#part") == b"abc"
+
+
+@pytest.mark.parametrize("host", ["a..example.com", ".example.com", "a" * 64 + ".example.com", "a.example.com:0"])
+def test_hosts_that_no_resolver_takes_are_invalid(host: str) -> None:
+    """A name with an empty or overlong part, or port 0, is told to be no address."""
+    with pytest.raises(Fault) as caught:
+        locate(f"https://{host}/x", (".example.com",))
+    assert caught.value.reason == "URI_INVALID"
