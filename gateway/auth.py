@@ -124,7 +124,8 @@ class Tokens:
         if not is_tenant_id(slug):
             message = f'The token names no tenant in its claim "{auth.jwt_tenant_claim}".'
             raise Unauthenticated("TOKEN_INVALID", message)
-        return Caller(str(claims.get("sub", "token"))[:64], tenant_name(slug), bound=True)
+        name = "".join(char for char in str(claims.get("sub", "token")) if char.isprintable())[:64]
+        return Caller(name or "token", tenant_name(slug), bound=True)
 
 
 def read_keys(text: str) -> dict[str, Caller]:

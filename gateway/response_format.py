@@ -80,7 +80,7 @@ def canonical(form: content_pb2.ResponseFormat) -> content_pb2.ResponseFormat:
     if form.WhichOneof("format") != "json_schema":
         return form
     schema = json.dumps(parse(form.json_schema.schema), ensure_ascii=False, separators=(",", ":"))
-    return content_pb2.ResponseFormat(json_schema=content_pb2.JsonSchema(schema=schema))
+    return content_pb2.ResponseFormat(json_schema=content_pb2.JsonSchema(schema=schema, strict=form.json_schema.strict))
 
 
 def holds(form: content_pb2.ResponseFormat, text: str) -> bool:

@@ -42,6 +42,8 @@ class ResponseFormat:
 
     schema: str = ""
     """A JSON Schema as text, its properties in the order in which they are written; empty for any JSON object."""
+    strict: bool = False
+    """Whether a server that would otherwise only try must keep to the schema."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,9 @@ def from_response_format(form: content_pb2.ResponseFormat) -> ResponseFormat:
     kind = form.WhichOneof("format")
     if kind is None or (kind == "json_object" and not form.json_object):
         raise out_of_range("response_format", "json_object that is true, or a json_schema")
-    return ResponseFormat(form.json_schema.schema if kind == "json_schema" else "")
+    return (
+        ResponseFormat(form.json_schema.schema, form.json_schema.strict) if kind == "json_schema" else ResponseFormat()
+    )
 
 
 def supported(sampling: Sampling, info: EngineInfo) -> Sampling:

@@ -121,7 +121,7 @@ def read_params(fields: Mapping[str, Any], params: content_pb2.GenerationParams,
         params.stop.extend(texts(fields, "stop"))
     read_do_sample(fields, params)
     read_thinking(fields, params, warnings)
-    read_response_format(fields, params)
+    read_response_format(fields, params, warnings)
     if params.temperature == 0.0:
         for name in SAMPLED:
             if params.HasField(name):  # type: ignore[arg-type]
@@ -175,11 +175,11 @@ def read_thinking(fields: Mapping[str, Any], params: content_pb2.GenerationParam
         params.thinking = True
 
 
-def read_response_format(fields: Mapping[str, Any], params: content_pb2.GenerationParams) -> None:
+def read_response_format(fields: Mapping[str, Any], params: content_pb2.GenerationParams, warnings: Warnings) -> None:
     """The form of the answer, in OpenAI's words or in vLLM's. Raises InvalidInput."""
     forms: dict[str, content_pb2.ResponseFormat | None] = {}
     if fields.get("response_format") is not None:
-        forms["response_format"] = openai_format(take(fields, "response_format", dict, {}))
+        forms["response_format"] = openai_format(take(fields, "response_format", dict, {}), warnings)
     if fields.get("guided_json") is not None:
         forms["guided_json"] = schema_format(fields["guided_json"], "guided_json")
     outputs = take(fields, "structured_outputs", dict, {})
@@ -198,7 +198,7 @@ def read_response_format(fields: Mapping[str, Any], params: content_pb2.Generati
         params.response_format.CopyFrom(wanted[0])
 
 
-def openai_format(form: Mapping[str, Any]) -> content_pb2.ResponseFormat | None:
+def openai_format(form: Mapping[str, Any], warnings: Warnings) -> content_pb2.ResponseFormat | None:
     """OpenAI's `response_format`; None for free text. Raises InvalidInput."""
     where = "response_format."
     kind = take(form, "type", str, "", where)
@@ -215,8 +215,11 @@ def openai_format(form: Mapping[str, Any]) -> content_pb2.ResponseFormat | None:
             only(form, ("type", "json_schema"), where)
             described = take(form, "json_schema", dict, {}, where)
             only(described, ("name", "description", "schema", "strict"), f"{where}json_schema.")
-            take(described, "strict", bool, False, f"{where}json_schema.")
-            return schema_format(described.get("schema"), f"{where}json_schema.schema")
+            wanted = schema_format(described.get("schema"), f"{where}json_schema.schema")
+            wanted.json_schema.strict = take(described, "strict", bool, False, f"{where}json_schema.")
+            if described.get("description") is not None:
+                warnings.add(f"{where}json_schema.description", "it has no effect; write it into the schema")
+            return wanted
     raise unsupported(f"{where}type", KINDS)
 
 

@@ -92,7 +92,7 @@ def response_format(form: ResponseFormat) -> dict[str, Any]:
     if not form.schema:
         return {"type": "json_object"}
     schema = json.loads(form.schema)
-    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": form.strict, "schema": schema}}
 
 
 def supported(settings: OpenAISettings) -> frozenset[str]:

@@ -145,3 +145,12 @@ async def test_keys_over_grpc() -> None:
         assert faults.reason_of(caught.value) == "TENANT_MISMATCH"
         assert (await system.stub.Answer(request_for(picture(), "x"), timeout=5, metadata=metadata)).answer.text
         assert system.memory.lookups[0].parent == "tenants/acme"
+
+
+@pytest.mark.parametrize(
+    ("sub", "name"), [("svc", "svc"), ("a\nb\x1b[31m", "ab[31m"), ("", "token"), ("x" * 90, "x" * 64)]
+)
+def test_a_tokens_name_is_fit_for_a_log(sub: str, name: str) -> None:
+    """What a token calls its bearer is cut and has no control characters."""
+    shown = {"authorization": "Bearer " + token(sub=sub)}
+    assert Registered({}, TOKENS).authenticate(shown).name == name

@@ -158,6 +158,7 @@ async def test_json_schema_and_its_parsed_form(client: Client) -> None:
     answer = await client.chat(response_format=form)
     sent = client.system.model.requests[0].params.response_format.json_schema.schema
     assert json.loads(sent) == schema
+    assert client.system.model.requests[0].params.response_format.json_schema.strict
     assert json.loads(answer.choices[0].message.content or "") == {"total": 138.9}
     await client.system.settled()
     assert len(client.system.memory.remembered) == 1

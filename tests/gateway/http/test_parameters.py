@@ -107,6 +107,14 @@ def test_every_word_for_the_form(fields: dict[str, Any], schema: str | None) -> 
     assert form.json_schema.schema == (schema or "")
 
 
+def test_strict_and_description_of_a_schema() -> None:
+    """Whether the schema must be kept is passed on; a description has no effect, and the reply says so."""
+    described = {"name": "n", "schema": SCHEMA, "strict": True, "description": "An invoice."}
+    request, warned = read(response_format={"type": "json_schema", "json_schema": described})
+    assert request.params.response_format.json_schema.strict
+    assert warned == ["response_format.json_schema.description"]
+
+
 def test_text_is_the_form_that_needs_none() -> None:
     """Asking for text asks for nothing."""
     assert not params(response_format={"type": "text"}).HasField("response_format")

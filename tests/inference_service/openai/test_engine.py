@@ -132,7 +132,7 @@ async def test_further_parameters_and_the_form_are_passed_on() -> None:
     }
     async with serving("well") as fakes, opened(fakes) as engine:
         await complete(engine, asking())
-        await complete(engine, asking(**more, response_format=ResponseFormat(schema)))
+        await complete(engine, asking(**more, response_format=ResponseFormat(schema, strict=True)))
         await complete(engine, asking(response_format=ResponseFormat()))
         plain, full, free = fakes[0].bodies
         assert engine.info().supported_params == {*more, "response_format"}
@@ -140,6 +140,7 @@ async def test_further_parameters_and_the_form_are_passed_on() -> None:
     assert {name: full[name] for name in more} == more
     assert full["response_format"]["type"] == "json_schema"
     assert full["response_format"]["json_schema"]["schema"] == json.loads(schema)
+    assert full["response_format"]["json_schema"]["strict"] is True
     assert free["response_format"] == {"type": "json_object"}
 
 
