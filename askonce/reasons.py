@@ -110,6 +110,10 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             max_pixels 至少为 1。
         MAX_TOKENS_OUT_OF_RANGE | Ask for a number of tokens within the engine's limit.
             max_tokens 超出引擎上限。
+        MESSAGE_INVALID | The bytes are not this method's message: compile the protos again.
+            无法解析请求消息，请重新编译 proto。
+        MESSAGE_TOO_LARGE | Send a smaller message; the limit is in the metadata.
+            请求消息过大，上限见元数据。
         MODEL_MISSING | Name the model to purge by.
             请写明要清除的模型。
         NAME_INVALID | The resource name has another form; the message says which.
@@ -220,6 +224,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             HTTP 入口不认这个主机名，请运维列入 allowed_hosts。
         ORIGIN_NOT_ALLOWED | Pages of this origin may not ask: have the operator list it in allowed_origins.
             不允许该来源的网页调用，请运维列入 allowed_origins。
+        ROLE_MISSING | The key lacks the role that this call needs; the metadata names those that would do.
+            该密钥没有所需角色，可用角色见元数据。
         TENANT_MISMATCH | The key belongs to another tenant: leave parent empty or name your own.
             密钥属于其他租户，请留空或写自己的租户。
     """),
@@ -274,6 +280,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             未能及时排上，请按提示的时间重试。
         RATE_LIMITED | The tenant's rate is used up: retry after the stated delay.
             租户速率已用完，请按提示的时间重试。
+        SERVER_BUSY | Too many bytes are under way: retry after the stated delay.
+            在途数据过多，请按提示的时间重试。
         UPSTREAM_RATE_LIMITED | The model server is busy: retry after the stated delay.
             模型服务器繁忙，请按提示的时间重试。
     """),

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from askonce import faults, telemetry
+from askonce.access import Guard
+from askonce.interceptor import Gate, Requests
 
 MIB = 2**20
 
@@ -43,6 +42,14 @@ class Serving:
     """A file that gets the bound "host:port" once the service listens; written in one step."""
     max_message_bytes: int = 8 * MIB
     """The largest message, both ways. Above the image limit, so that a too large image gets a clear error."""
+    max_bytes_in_flight: int = 256 * MIB
+    """Bytes of all messages being worked on; more are refused with SERVER_BUSY."""
+    max_concurrent_calls: int = 2_048
+    """Calls at once, those that watch the health included; more get a bare RESOURCE_EXHAUSTED."""
+    max_streams: int = 512
+    """Calls at once on one connection; more wait at the client."""
+    max_connection_age: float = 3_600.0
+    """Seconds after which a connection is asked to reconnect, so that load spreads to new replicas."""
     drain_delay: float = 0.0
     """Seconds between NOT_SERVING and refusing calls, for load balancers to notice."""
     grace: float = 10.0
@@ -63,22 +70,51 @@ class Registration:
 class Server:
     """A gRPC server whose health starts NOT_SERVING and whose end loses no call in flight."""
 
-    def __init__(self, service: str, settings: Serving, registrations: Sequence[Registration]) -> None:
+    def __init__(
+        self,
+        service: str,
+        settings: Serving,
+        registrations: Sequence[Registration],
+        *,
+        guard: Guard | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        """`guard` asks callers for keys and roles; `gate` looks at a caller's metadata before its message is read."""
         self.service = service
         self.settings = settings
         self.registrations = tuple(registrations)
         self.address = ""
         self.health = health.aio.HealthServicer()
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger(service=service)
+        self.interceptors = [
+            Requests(
+                service,
+                self.log,
+                guard=guard,
+                gate=gate,
+                certificates=settings.tls.client_ca is not None,
+                max_message_bytes=settings.max_message_bytes,
+                max_bytes_in_flight=settings.max_bytes_in_flight,
+            )
+        ]
         self.server = grpc.aio.server(
-            interceptors=[Requests(service, self.log)],
+            interceptors=self.interceptors,
             options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                # Twice our own limit, so that a message somewhat too large gets an error that says so.
+                ("grpc.max_receive_message_length", 2 * settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_metadata_size", 16_384),
+                ("grpc.max_concurrent_streams", settings.max_streams),
+                ("grpc.max_connection_idle_ms", 900_000),
+                ("grpc.max_connection_age_ms", round(settings.max_connection_age * 1000)),
+                ("grpc.max_connection_age_grace_ms", 150_000),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
+            maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )
         for registration in self.registrations:
             registration.add(self.server)
@@ -186,126 +222,3 @@ def server_credentials(tls: Tls) -> grpc.ServerCredentials | None:
     pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
     authority = tls.client_ca.read_bytes() if tls.client_ca else None
     return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
-
-
-class Requests(grpc.aio.ServerInterceptor):
-    """Gives every call a request id, a canonical log line, metrics, and a clear status for whatever it raises."""
-
-    def __init__(self, service: str, log: structlog.stdlib.BoundLogger) -> None:
-        self.service = service
-        self.log = log
-        self.inflight = telemetry.INFLIGHT.labels(service)
-        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
-
-    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
-        """Wraps our own handlers once per method; others (health, reflection) pass as they are."""
-        method = details.method
-        if not method.startswith("/askonce."):
-            return await continuation(details)
-        if method not in self.handlers:
-            self.handlers[method] = self.wrap(method.rpartition("/")[2], await continuation(details))
-        return self.handlers[method]
-
-    def wrap(self, method: str, handler: Any) -> Any:
-        """A handler that behaves like `handler` inside a request."""
-        if handler is None:
-            return None
-        if handler.request_streaming and handler.response_streaming:
-            raise TypeError("no method of askonce.v1 streams both ways")
-        if handler.response_streaming:
-            build, behaviour = grpc.unary_stream_rpc_method_handler, self.streaming(method, handler.unary_stream)
-        elif handler.request_streaming:
-            build, behaviour = grpc.stream_unary_rpc_method_handler, self.unary(method, handler.stream_unary)
-        else:
-            build, behaviour = grpc.unary_unary_rpc_method_handler, self.unary(method, handler.unary_unary)
-        return build(
-            behaviour,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-
-    def unary(self, method: str, behaviour: Any) -> Any:
-        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            started = time.perf_counter()
-            with telemetry.request(caller_request_id(context)) as line:
-                outcome: BaseException | None = None
-                self.inflight.inc()
-                try:
-                    return await behaviour(message, context)
-                except BaseException as error:
-                    outcome = error
-                    await self.fail(error, context)
-                    raise
-                finally:
-                    self.inflight.dec()
-                    self.conclude(method, started, line, outcome, context)
-
-        return call
-
-    def streaming(self, method: str, behaviour: Any) -> Any:
-        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            started = time.perf_counter()
-            with telemetry.request(caller_request_id(context)) as line:
-                outcome: BaseException | None = None
-                self.inflight.inc()
-                try:
-                    async for event in behaviour(message, context):
-                        yield event
-                except BaseException as error:
-                    outcome = error
-                    if not isinstance(error, GeneratorExit):
-                        await self.fail(error, context)
-                    raise
-                finally:
-                    self.inflight.dec()
-                    self.conclude(method, started, line, outcome, context)
-
-        return call
-
-    async def fail(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Ends the call with the status of a fault; an exception that nobody named becomes INTERNAL, its text kept."""
-        if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):
-            return
-        fault = error if isinstance(error, faults.Fault) else faults.Internal(telemetry.request_id())
-        await context.abort(fault.code, fault.message, faults.trailing_metadata(fault))
-
-    def conclude(
-        self,
-        method: str,
-        started: float,
-        line: dict[str, Any],
-        outcome: BaseException | None,
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> None:
-        """Writes the canonical line and the metrics of one call."""
-        duration = time.perf_counter() - started
-        code, reason = "OK", str(line.get("reason", ""))
-        if isinstance(outcome, faults.Fault):
-            code, reason = outcome.code.name, outcome.reason
-        elif isinstance(outcome, asyncio.CancelledError | GeneratorExit):
-            code = "CANCELLED"
-        elif isinstance(outcome, grpc.aio.AbortError):
-            code = str(context.code())
-        elif outcome is not None:
-            code, reason = "INTERNAL", "INTERNAL"
-            self.log.error("bug", request_id=telemetry.request_id(), method=method, exc_info=outcome)
-        line["reason"] = reason
-        telemetry.REQUESTS.labels(self.service, method, code, reason).inc()
-        telemetry.DURATIONS.labels(self.service, method).observe(duration)
-        self.log.info(
-            "request",
-            request_id=telemetry.request_id(),
-            method=method,
-            code=code,
-            duration_ms=round(duration * 1000, 3),
-            **line,
-        )
-
-
-def caller_request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The request id that the caller sent, or a new one."""
-    proposed: str | bytes | None = None
-    for key, value in context.invocation_metadata() or ():
-        if key == telemetry.REQUEST_ID:
-            proposed = value
-    return telemetry.accept_request_id(proposed)

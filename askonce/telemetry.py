@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import prometheus_client
 import structlog
@@ -66,10 +66,16 @@ def accept_request_id(proposed: str | bytes | None) -> str:
     return secrets.token_hex(8)
 
 
+class Credential:
+    """What this process shows the other services of its deployment; set once, at the start."""
+
+    metadata: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+
 def outgoing() -> tuple[tuple[str, str], ...]:
-    """Metadata for a call to another service: the request id goes along."""
+    """Metadata for a call to another service: the request id goes along, and what shows that we belong together."""
     current = current_request.get()
-    return ((REQUEST_ID, current),) if current else ()
+    return (*Credential.metadata, (REQUEST_ID, current)) if current else Credential.metadata
 
 
 def note(**fields: Any) -> None:

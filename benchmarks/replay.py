@@ -32,6 +32,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from askonce import faults, telemetry
+from askonce.dialing import Dialing, dial
 from askonce.v1 import (
     answer_pb2,
     answer_pb2_grpc,
@@ -143,8 +144,8 @@ async def replay(lines: Sequence[Line], home: Path, options: argparse.Namespace)
     async with (
         System(home, environ, modules={"inference": "benchmarks.oracle"}) as system,
         grpc.aio.insecure_channel(system.gateway) as gateway,
-        grpc.aio.insecure_channel(system.addresses["dedup"]) as dedup,
-        grpc.aio.insecure_channel(system.addresses["inference"]) as inference,
+        dial(Dialing(system.addresses["dedup"]), shows=system.shows) as dedup,
+        dial(Dialing(system.addresses["inference"]), shows=system.shows) as inference,
     ):
         policies: policy_pb2_grpc.PolicyServiceAsyncStub = policy_pb2_grpc.PolicyServiceStub(dedup)
         oracle: inference_pb2_grpc.InferenceServiceAsyncStub = inference_pb2_grpc.InferenceServiceStub(inference)

@@ -31,6 +31,7 @@ import grpc
 import psutil
 from PIL import Image, ImageDraw
 
+from askonce.dialing import Dialing, dial
 from askonce.v1 import answer_pb2, answer_pb2_grpc, content_pb2, dedup_pb2, dedup_pb2_grpc
 from benchmarks.ready_model import right_answer
 from compose.local import System
@@ -172,7 +173,7 @@ async def kill(system: System, arguments: argparse.Namespace) -> dict[str, Any]:
         return spare.pop()
 
     tally, acknowledged = Tally(), list[Item]()
-    channels = [grpc.aio.insecure_channel(each) for each in (system.gateway, system.addresses["dedup"])]
+    channels = [grpc.aio.insecure_channel(system.gateway), dial(Dialing(system.addresses["dedup"]), shows=system.shows)]
     gateway = answer_pb2_grpc.AnswerServiceStub(channels[0])
     dedup = dedup_pb2_grpc.DedupServiceStub(channels[1])
     for item in pool:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from askonce.access import SERVICE_KEY
 from compose.health import serving
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,6 +89,11 @@ class System:
     ) -> None:
         await self.stop()
 
+    @property
+    def shows(self) -> tuple[tuple[str, str], ...]:
+        """The metadata by which a caller of dedup or inference shows that it belongs here."""
+        return ((SERVICE_KEY, (self.home / "service.key").read_text(encoding="ascii").split()[0]),)
+
     async def start(self, timeout: float = 90.0) -> None:
         """Starts all services and waits until each says that it serves. Raises StartError; then nothing runs."""
         try:
@@ -139,6 +145,8 @@ class System:
         }
         if self.echo:  # for people to read
             chosen.setdefault(f"{prefix}_TELEMETRY_LOG_FORMAT", "console")
+        key = f"{prefix}_SERVICE_KEY" if name == "gateway" else f"{prefix}_ACCESS_SERVICE_KEY"
+        chosen[key] = str(self.home / "service.key")
         if name == "dedup":
             chosen["ASKONCE_DEDUP_DATA"] = str(self.home / "dedup")
         if name == "gateway":

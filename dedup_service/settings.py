@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from askonce.access import Access
 from askonce.serving import Serving
 from askonce.telemetry import Telemetry
 
@@ -49,5 +50,8 @@ class Settings:
     """Feedback messages that a tenant may send at once."""
     default_policy: Path | None = None
     """A JSON file with the policy of tenants that have none of their own; fields left out keep their defaults."""
+    access: Access = field(default_factory=Access)
+    admin_listen: str = ""
+    """The "host:port" of a port of its own for policies, purges, exports and reports; empty: they share the other."""
     serving: Serving = field(default_factory=lambda: Serving(max_message_bytes=24 * 2**20))
     telemetry: Telemetry = field(default_factory=Telemetry)

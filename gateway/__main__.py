@@ -6,14 +6,17 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 
+import grpc
+
 from askonce import serving, telemetry
+from askonce.access import credential, is_loopback
 from askonce.dialing import dial
 from askonce.serving import Registration, Server
 from askonce.settings import SettingsError, load
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
-from gateway.auth import Authenticator, from_settings
+from gateway.auth import Authenticator, Everybody, from_settings
 from gateway.background import Background, for_ever
 from gateway.clients import DedupClient, InferenceClient
 from gateway.feedback import Feedback
@@ -81,11 +84,15 @@ class Gateway:
             self.jobs = Jobs(settings.jobs, JobStore(settings.jobs.folder), self.answer_later)
         job_service = JobService(self.admission, self.answering, self.jobs)
         registrations = [Registration(NAME, self.service.add), Registration(JOB_SERVICE, job_service.add)]
-        self.server = Server("gateway", settings.serving, registrations)
+        self.server = Server("gateway", settings.serving, registrations, gate=self.look)
         self.http: HttpServer | None = None
         if settings.edge.listen:
             routes = Routes(settings.edge, self.admission, self.answering, self.feedback, self.hosted, self.jobs)
             self.http = HttpServer(settings.edge, routes.application(), settings.serving.grace)
+
+    def look(self, details: grpc.HandlerCallDetails) -> None:
+        """Turns callers away whom nobody knows, before their message is read. Raises Unauthenticated."""
+        self.admission.knows({key: str(value) for key, value in details.invocation_metadata or ()})
 
     async def answer_later(self, request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.AnswerResponse:
         """Answers a job."""
@@ -124,6 +131,8 @@ def main() -> None:
         settings = load(Settings, "gateway")
         telemetry.configure("gateway", settings.telemetry)
         authenticator = from_settings(settings.auth)
+        refuse_open(settings, authenticator)
+        telemetry.Credential.metadata = credential(settings.service_key)
         terms = settings.screening.terms
         forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
     except (SettingsError, OSError, ValueError) as error:
@@ -134,6 +143,19 @@ def main() -> None:
     finally:
         if metrics is not None:
             metrics[1].shutdown()
+
+
+def refuse_open(settings: Settings, authenticator: Authenticator) -> None:
+    """Makes sure that a gateway without keys is not open to other machines by mistake. Raises SettingsError."""
+    if settings.auth.open or not isinstance(authenticator, Everybody):
+        return
+    for listen in filter(None, (settings.serving.listen, settings.edge.listen)):
+        if not is_loopback(listen):
+            raise SettingsError(
+                f"{listen} can be reached from other machines and nobody needs a key: name "
+                "ASKONCE_GATEWAY_AUTH_API_KEYS or ASKONCE_GATEWAY_AUTH_JWT_KEY, listen on 127.0.0.1, or set "
+                "ASKONCE_GATEWAY_AUTH_OPEN=true"
+            )
 
 
 async def serve(settings: Settings, authenticator: Authenticator, forbidden: list[str]) -> None:

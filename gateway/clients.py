@@ -131,7 +131,8 @@ class InferenceClient:
     async def info(self, timeout: float) -> inference_pb2.GetInferenceInfoResponse:
         """Describes the engine. Raises Fault."""
         try:
-            return await self.stub.GetInferenceInfo(inference_pb2.GetInferenceInfoRequest(), timeout=timeout)
+            request = inference_pb2.GetInferenceInfoRequest()
+            return await self.stub.GetInferenceInfo(request, timeout=timeout, metadata=telemetry.outgoing())
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, "INFERENCE_UNAVAILABLE") from error
 

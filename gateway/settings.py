@@ -140,6 +140,8 @@ class Auth:
     """The issuer that a token must name; empty accepts any."""
     jwt_tenant_claim: str = "tenant"
     """The claim that holds the tenant."""
+    open: bool = False
+    """Whether everybody may ask, from other machines too, where neither keys nor tokens are named."""
     default_tenant: str = "default"
     """The tenant of a caller who names none; only where neither keys nor tokens are asked for."""
 
@@ -233,6 +235,9 @@ class Settings:
     has sent a file."""
     judge: bool = True
     """Whether question pairs are judged at all, in the background or inline."""
+    service_key: Path | None = Path("var/service.key")
+    """The secret that the services of a deployment share, shown to dedup and inference. Made by whichever service
+    starts first."""
     model: str = ""
     """The hosted model's name, to serve hits with even when the gateway starts while inference is down. Normally asked
     of the inference service."""

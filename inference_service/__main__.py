@@ -7,6 +7,8 @@ import sys
 from contextlib import AsyncExitStack
 
 from askonce import serving, telemetry
+from askonce.access import RELOAD_SECONDS, Guard
+from askonce.periodic import PeriodicThread
 from askonce.serving import Registration, Server
 from askonce.settings import SettingsError, load
 from inference_service.admission import Admission
@@ -27,6 +29,8 @@ def main() -> None:
     metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
     try:
         asyncio.run(serve(settings, engine))
+    except SettingsError as error:
+        sys.exit(f"inference: {error}")
     except EngineError as error:
         sys.exit(f"inference: {error.reason}: {error}")
     finally:
@@ -38,9 +42,14 @@ async def serve(settings: Settings, engine: Engine) -> None:
     """Serves `engine`; the health says SERVING once it has loaded and warmed up."""
     admission = Admission(engine.capacity, settings.queue_limit)
     service = InferenceService(engine, admission, settings.limits, settings.timeout)
-    server = Server("inference", settings.serving, [Registration(NAME, service.add)])
+    guard = await asyncio.to_thread(Guard, settings.access)
+    server = Server("inference", settings.serving, [Registration(NAME, service.add)], guard=guard)
 
     async def prepare(stack: AsyncExitStack) -> None:
+        if guard.keyring is not None:
+            keys = PeriodicThread("keys", guard.keyring.refresh, RELOAD_SECONDS)
+            keys.start()
+            stack.push_async_callback(asyncio.to_thread, keys.stop)
         stack.push_async_callback(engine.stop)
         await engine.start()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from askonce.access import Access
 from askonce.serving import Serving
 from askonce.telemetry import Telemetry
 
@@ -37,5 +38,6 @@ class Settings:
     timeout: float = 120.0
     """Seconds for a call whose client set no deadline."""
     limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)
     serving: Serving = field(default_factory=lambda: Serving(max_message_bytes=24 * 2**20))
     telemetry: Telemetry = field(default_factory=Telemetry)

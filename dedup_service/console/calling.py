@@ -14,12 +14,14 @@ import click
 import grpc
 
 from askonce import faults
+from askonce.access import SERVICE_KEY, Access
 from askonce.dialing import Dialing, dial
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 TARGET = "127.0.0.1:50052"
+SERVICE_KEY_FILE = Access().service_key
 
 
 class Failure(click.ClickException):
@@ -35,12 +37,14 @@ class Peer:
     dialing: Dialing
     timeout: float
     """Seconds that one call may take."""
+    shows: tuple[tuple[str, str], ...] = ()
+    """Metadata that says who calls."""
 
     def call(self, work: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Runs `work` with an open channel. Raises Failure with the service's reason."""
 
         async def run() -> T:
-            channel = dial(self.dialing)
+            channel = dial(self.dialing, shows=self.shows)
             try:
                 return await work(channel)
             finally:
@@ -66,6 +70,17 @@ def failure(error: grpc.aio.AioRpcError, target: str) -> Failure:
     return Failure(f"{fault.reason}: {fault.message}")
 
 
+def shown(path: Path | None) -> tuple[tuple[str, str], ...]:
+    """The metadata by which the key in a file is shown; empty where no file is named and the usual one is not there."""
+    if path is None and not SERVICE_KEY_FILE.exists():
+        return ()
+    try:
+        key = (path or SERVICE_KEY_FILE).read_text(encoding="ascii").split()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        raise Failure(f"{path or SERVICE_KEY_FILE}: no key can be read from it ({error})") from error
+    return ((SERVICE_KEY, key), ("x-api-key", key))
+
+
 def with_peer(command: Callable[P, Any]) -> Callable[P, Any]:
     """Adds the options that name the service; the command gets a `peer`."""
 
@@ -74,12 +89,16 @@ def with_peer(command: Callable[P, Any]) -> Callable[P, Any]:
     @click.option("--ca", type=click.Path(path_type=Path, exists=True), help="The authority of its certificate, PEM.")
     @click.option("--certificate", type=click.Path(path_type=Path, exists=True), help="Your certificate for mTLS, PEM.")
     @click.option("--key", type=click.Path(path_type=Path, exists=True), help="Your private key for mTLS, PEM.")
+    @click.option("--key-file", type=click.Path(path_type=Path, exists=True), envvar="ASKONCE_KEY_FILE",
+                  help="A file with an API key or the service key. Also ASKONCE_KEY_FILE. "
+                  f"Default: {SERVICE_KEY_FILE}, where there is one.")  # fmt: skip
     @click.option("--timeout", default=30.0, show_default=True, help="Seconds that one call may take.")
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
         options: dict[str, Any] = dict(kwargs)
         target, ca, certificate, key = (options.pop(name) for name in ("target", "ca", "certificate", "key"))
-        options["peer"] = Peer(Dialing(target=target, ca=ca, certificate=certificate, key=key), options.pop("timeout"))
+        dialing = Dialing(target=target, ca=ca, certificate=certificate, key=key)
+        options["peer"] = Peer(dialing, options.pop("timeout"), shown(options.pop("key_file")))
         return command(*args, **options)
 
     return wrapped

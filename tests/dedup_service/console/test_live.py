@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from askonce.access import credential
 from askonce.dialing import Dialing, dial
 from askonce.v1 import dedup_pb2_grpc
 from dedup_service.console.__main__ import askonce
@@ -33,6 +34,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environ = {
         **os.environ,
         "ASKONCE_DEDUP_DATA": str(folder / "data"),
+        "ASKONCE_DEDUP_ACCESS_SERVICE_KEY": str(folder / "service.key"),
         "ASKONCE_DEDUP_SERVING_PORT_FILE": str(port_file),
         "PYTHONPATH": str(ROOT),
     }
@@ -45,7 +47,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 break
             assert process.poll() is None
             time.sleep(0.1)
+        patch = pytest.MonkeyPatch()
+        patch.setenv("ASKONCE_KEY_FILE", str(folder / "service.key"))
         yield port_file.read_text()
+        patch.undo()
     finally:
         process.terminate()
         process.wait(30)
@@ -112,7 +117,7 @@ def test_export_import_purge_and_feedback(target: str, tmp_path: Path) -> None:
     is gone at once."""
 
     async def store() -> None:
-        channel = dial(Dialing(target=target))
+        channel = dial(Dialing(target=target), shows=credential(Path(os.environ["ASKONCE_KEY_FILE"])))
         probe = Probe(dedup_pb2_grpc.DedupServiceStub(channel), 20.0)
         number = str(secrets.randbelow(900_000))
         await probe.run(receipt(number, "10.00"), receipt(number, "99.00"))

@@ -1,0 +1,291 @@
+"""Who may do what: roles, the keys that carry them, and one closed table of what each method asks for.
+
+A caller shows a key (`x-api-key`, or `authorization: Bearer …`), a service shows the deployment's own secret
+(`askonce-service-key`), and with mTLS a certificate's common name will do. A key belongs to one tenant, or to all of
+them, and has roles. What no table entry names is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from askonce.faults import Forbidden, Unauthenticated
+from askonce.names import ALL, HINT, PREFIX, is_tenant_id
+from askonce.settings import SettingsError
+
+SERVICE_KEY = "askonce-service-key"
+"""The metadata key by which one service of a deployment shows the others that it belongs to it."""
+MIN_SECRET = 16
+RELOAD_SECONDS = 1.0
+"""How often a file of keys is looked at for changes."""
+LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
+
+
+class Role(StrEnum):
+    """What a caller may do."""
+
+    READER = "reader"
+    """Ask questions, and look at jobs and policies."""
+    WRITER = "writer"
+    """Have answers stored, give feedback, queue jobs."""
+    AUDITOR = "auditor"
+    """Read reports, findings, exports and what-if studies."""
+    OPERATOR = "operator"
+    """Change policies, remove and import answers; everything that an auditor may."""
+    SERVICE = "service"
+    """What the services ask of one another."""
+
+
+_READ = frozenset({Role.READER, Role.WRITER, Role.AUDITOR, Role.OPERATOR, Role.SERVICE})
+_WRITE = frozenset({Role.WRITER, Role.OPERATOR, Role.SERVICE})
+_AUDIT = frozenset({Role.AUDITOR, Role.OPERATOR})
+_OPERATE = frozenset({Role.OPERATOR})
+_SERVE = frozenset({Role.SERVICE})
+
+METHODS: Mapping[str, frozenset[Role]] = {
+    "AnswerService/Answer": _READ,
+    "AnswerService/StreamAnswer": _READ,
+    "AnswerService/SubmitFeedback": _WRITE,
+    "JobService/CreateJob": _WRITE,
+    "JobService/CancelJob": _WRITE,
+    "JobService/GetJob": _READ,
+    "JobService/ListJobs": _READ,
+    "DedupService/Lookup": _SERVE,
+    "DedupService/Remember": _SERVE,
+    "DedupService/Learn": _WRITE,
+    "DedupService/Forget": _OPERATE | _SERVE,
+    "DedupService/GetDedupInfo": _READ,
+    "InferenceService/Generate": _SERVE,
+    "InferenceService/CompareQuestions": _SERVE,
+    "InferenceService/GetInferenceInfo": _READ,
+    "PolicyService/GetPolicy": _READ,
+    "PolicyService/ListPolicyRevisions": _READ,
+    "PolicyService/PreviewPolicy": _AUDIT,
+    "PolicyService/SuggestPolicy": _AUDIT,
+    "PolicyService/UpdatePolicy": _OPERATE,
+    "PolicyService/RollbackPolicy": _OPERATE,
+    "StoreService/ExportEntries": _AUDIT,
+    "StoreService/ImportEntries": _OPERATE,
+    "StoreService/Purge": _OPERATE,
+    "AuditService/CreateAuditReport": _AUDIT,
+    "AuditService/GetAuditReport": _AUDIT,
+    "AuditService/ListAuditReports": _AUDIT,
+    "AuditService/DeleteAuditReport": _AUDIT,
+    "AuditService/ListAuditFindings": _AUDIT,
+    "Operations/GetOperation": _AUDIT,
+    "Operations/WaitOperation": _AUDIT,
+    "Operations/CancelOperation": _AUDIT,
+    "Operations/DeleteOperation": _AUDIT,
+    "Operations/ListOperations": _AUDIT,
+}
+"""The roles of which one is enough, by service and method."""
+ADMINISTRATIVE = frozenset(
+    {name for name, roles in METHODS.items() if Role.OPERATOR in roles and Role.READER not in roles}
+)
+"""Methods whose every call is written down as an administrative act, with its author."""
+USUAL = frozenset({Role.READER, Role.WRITER})
+"""The roles of a key that names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who was let in."""
+
+    name: str
+    """For logs and as the author of changes; never the key itself."""
+    tenant: str = ""
+    """The id of the only tenant that it may touch; empty for every tenant."""
+    roles: frozenset[Role] = USUAL
+    rate: str = ""
+    """A rate of its own at the gateway, such as "10/minute"; empty for the deployment's."""
+    expires: float = float("inf")
+    """When the key stops being valid, in seconds since the epoch."""
+
+
+ANYBODY = Identity("anonymous", roles=frozenset(Role))
+"""Who calls an open service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call a service that is not for clients."""
+
+    service_key: Path = Path("var/service.key")
+    """The secret that the services of a deployment share. Made, for its owner alone, by whichever service starts first;
+    the second line, if any, is the one before, still accepted while keys are changed."""
+    keys: Path | None = None
+    """A TOML file: one table a key under `[[keys]]` with `sha256` (of the key, hexadecimal) or `certificate` (a common
+    name, with mTLS), `tenant` ("-" for all), and optionally `roles`, `name`, `rate` and `expires` (a date and time)."""
+    open: bool = False
+    """Whether anybody may do everything. For experiments on one machine."""
+
+
+class Keyring:
+    """The keys of a file, read again when it changes. `find` may be called while `refresh` runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stamp = (0, 0)
+        self.keys: dict[str, Identity] = {}
+        self.read()
+
+    def read(self) -> None:
+        """Reads the file. Raises SettingsError."""
+        try:
+            found = self.path.stat()
+            self.keys = parse_keys(self.path.read_text(encoding="utf-8"))
+            self.stamp = (found.st_mtime_ns, found.st_size)
+        except OSError as error:
+            raise SettingsError(f"keys: can't read {self.path}: {error.strerror}") from error
+
+    def find(self, digest: str) -> Identity | None:
+        """The identity behind the SHA-256 of a key (hexadecimal), or behind "cn:" and a certificate's name."""
+        found = self.keys.get(digest)
+        return found if found is not None and found.expires > time.time() else None
+
+    def refresh(self) -> None:
+        """Reads the file again when it changed; call it every second or so, off the event loop.
+
+        Raises SettingsError or OSError when it can't be read; the keys then stay as they are.
+        """
+        found = self.path.stat()
+        if (found.st_mtime_ns, found.st_size) != self.stamp:
+            self.read()
+
+
+class Guard:
+    """Lets callers of a service in, and says what they may do."""
+
+    def __init__(self, access: Access, *, keyring: Keyring | None = None) -> None:
+        """Makes the service key when there is none. Raises SettingsError."""
+        self.open = access.open
+        self.service_keys = () if access.open else read_or_make(access.service_key)
+        self.keyring = keyring or (Keyring(access.keys) if access.keys else None)
+
+    def identify(self, metadata: Iterable[tuple[str, str | bytes]], common_name: str = "") -> Identity:
+        """Who calls, by the call's metadata or certificate. Raises Unauthenticated."""
+        shown = {key: value for key, value in metadata if isinstance(value, str)}
+        if (secret := shown.get(SERVICE_KEY, "")) and any(
+            hmac.compare_digest(secret.encode(), key) for key in self.service_keys
+        ):
+            return Identity("service", roles=frozenset(Role))
+        key = shown.get("x-api-key", "")
+        scheme, _, rest = shown.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and rest.strip():
+            key = rest.strip()
+        if self.keyring is not None:
+            if key and (found := self.keyring.find(hashlib.sha256(key.encode()).hexdigest())) is not None:
+                return found
+            if common_name and (found := self.keyring.find(f"cn:{common_name}")) is not None:
+                return found
+        if self.open:
+            return ANYBODY
+        if key or secret:
+            raise Unauthenticated("CREDENTIALS_UNKNOWN", "This key is not known; ask the operator for a valid one.")
+        raise Unauthenticated(
+            "CREDENTIALS_MISSING", "Show the deployment's service key, or a key with a role (see docs/security.md)."
+        )
+
+    def allow(self, identity: Identity, method: str) -> None:
+        """Makes sure that `identity` may call "Service/Method". Raises Forbidden (ROLE_MISSING)."""
+        wanted = METHODS.get(method, frozenset())
+        if not wanted & identity.roles:
+            names = ", ".join(sorted(wanted)) or "none"
+            raise Forbidden("ROLE_MISSING", f"{method} needs one of these roles: {names}.", metadata={"roles": names})
+
+    def allow_tenant(self, identity: Identity, request: Any) -> None:
+        """Makes sure that `identity` may touch the tenant that `request` names. Raises Forbidden (TENANT_MISMATCH)."""
+        if identity.tenant and tenant_of(request) != identity.tenant:
+            raise Forbidden("TENANT_MISMATCH", "This key belongs to another tenant; name your own.")
+
+
+def tenant_of(request: Any) -> str:
+    """The id of the tenant that a message is about, by its first resource name; empty when it names none."""
+    names = request.DESCRIPTOR.fields_by_name
+    for field_name in ("parent", "name", "decision"):
+        if field_name in names and isinstance(value := getattr(request, field_name), str):
+            return value.removeprefix(PREFIX).partition("/")[0] if value.startswith(PREFIX) else ""
+    for field_name in ("policy", "request"):
+        if field_name in names:
+            return tenant_of(getattr(request, field_name))
+    return ""
+
+
+def parse_keys(text: str) -> dict[str, Identity]:
+    """Identities by the SHA-256 of their keys or "cn:" and a common name, from TOML. Raises SettingsError."""
+    try:
+        tables = tomllib.loads(text).get("keys", [])
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"keys: {error}") from error
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise SettingsError("keys: write one [[keys]] table a key")
+    return dict(_parse_key(table, number) for number, table in enumerate(tables, 1))
+
+
+def _parse_key(table: Mapping[str, Any], number: int) -> tuple[str, Identity]:
+    digest, common = str(table.get("sha256", "")).lower(), str(table.get("certificate", ""))
+    if not common and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
+        raise SettingsError(f"keys: key {number} needs sha256 with 64 hexadecimal digits, or certificate")
+    tenant = str(table.get("tenant", "")).removeprefix(PREFIX)
+    if tenant != ALL and not is_tenant_id(tenant):
+        raise SettingsError(f'keys: tenant of key {number}: write {HINT}, or "-" for all')
+    try:
+        roles = frozenset(Role(str(role)) for role in table["roles"]) if "roles" in table else USUAL
+    except ValueError as error:
+        raise SettingsError(f"keys: key {number}: {error}; roles are {', '.join(Role)}") from error
+    expires = table.get("expires", float("inf"))
+    if isinstance(expires, datetime):
+        expires = (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).timestamp()
+    if not isinstance(expires, int | float):
+        raise SettingsError(f"keys: key {number}: expires is a date and time, such as 2027-01-31T00:00:00Z")
+    name = str(table.get("name", common or f"key-{digest[:8]}"))
+    own = "" if tenant == ALL else tenant
+    identity = Identity(name, own, roles, str(table.get("rate", "")), float(expires))
+    return f"cn:{common}" if common else digest, identity
+
+
+def read_or_make(path: Path) -> tuple[bytes, ...]:
+    """The service keys in a file, the one to show first; makes the file, for its owner alone, when there is none.
+
+    Raises SettingsError.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{os.getpid()}.draft")
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(32) + "\n")
+            try:
+                os.link(draft, path)  # of several services that start at once, the first one's key counts
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        keys = tuple(line.strip().encode() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"service_key: can't use {path}: {error}") from error
+    if not keys or any(len(key) < MIN_SECRET for key in keys):
+        raise SettingsError(f"service_key: {path} needs a secret of at least {MIN_SECRET} characters on each line")
+    return keys
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether an address to listen on can be reached from this machine only."""
+    return listen.startswith(LOOPBACK)
+
+
+def credential(path: Path | None) -> tuple[tuple[str, str], ...]:
+    """The metadata by which a service shows the deployment's secret; empty without one. Raises SettingsError."""
+    return ((SERVICE_KEY, read_or_make(path)[0].decode()),) if path is not None else ()

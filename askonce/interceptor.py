@@ -1,0 +1,281 @@
+"""What happens around every call: who may make it, its request id, its limits, its status, its line and its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import structlog
+
+from askonce import faults, telemetry
+from askonce.access import ADMINISTRATIVE, ANYBODY, Guard, Identity, tenant_of
+
+current_identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("askonce_identity", default=ANYBODY)
+Gate = Callable[[grpc.HandlerCallDetails], None]
+"""Refuses a caller by the call's metadata, before its message is read; raises a Fault."""
+
+
+class Unreadable:
+    """A message that could not be read, and why: what the deserialiser returns, so that the call ends in a fault."""
+
+    def __init__(self, fault: faults.Fault) -> None:
+        self.fault = fault
+
+
+class Requests(grpc.aio.ServerInterceptor):
+    """Gives every call a request id, a canonical log line, metrics, and a clear status for whatever it raises.
+
+    A caller is looked at before its message is read. Messages are bounded one by one (`max_message_bytes`) and together
+    (`max_bytes_in_flight`).
+    """
+
+    def __init__(
+        self,
+        service: str,
+        log: structlog.stdlib.BoundLogger,
+        *,
+        guard: Guard | None = None,
+        gate: Gate | None = None,
+        certificates: bool = False,
+        max_message_bytes: int,
+        max_bytes_in_flight: int,
+    ) -> None:
+        self.service = service
+        self.log = log
+        self.guard = guard
+        self.gate = gate
+        self.certificates = certificates
+        self.max_message_bytes = max_message_bytes
+        self.max_bytes_in_flight = max_bytes_in_flight
+        self.bytes_in_flight = 0
+        self.inflight = telemetry.INFLIGHT.labels(service)
+        self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        """Wraps our own handlers once per method; others (health, reflection, unknown names) pass as they are."""
+        method = details.method
+        handler = self.handlers.get(method)
+        if handler is None:
+            found = await continuation(details)
+            if found is None or not method.startswith(("/askonce.", "/google.longrunning.")):
+                return found
+            service, _, name = method.rpartition("/")
+            handler = self.handlers[method] = self.wrap(f"{service.rpartition('.')[2]}/{name}", found)
+        try:
+            self.admit(method, details)
+        except faults.Fault as fault:
+            return self.refusal(method.rpartition("/")[2], fault)
+        return handler
+
+    def admit(self, method: str, details: grpc.HandlerCallDetails) -> None:
+        """Looks at a caller before its message is read. Raises Unauthenticated or Forbidden."""
+        if self.gate is not None:
+            self.gate(details)
+        if self.guard is not None:
+            service, _, name = method.rpartition("/")
+            try:
+                identity = self.guard.identify(details.invocation_metadata or ())
+            except faults.Unauthenticated as fault:
+                if self.certificates and fault.reason == "CREDENTIALS_MISSING":
+                    return  # a certificate, which TLS has checked, may say who it is once the call is there
+                raise
+            self.guard.allow(identity, f"{service.rpartition('.')[2]}/{name}")
+
+    def refusal(self, method: str, fault: faults.Fault) -> Any:
+        """A handler that ends the call without reading what the caller sends."""
+
+        async def call(messages: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            started = time.perf_counter()
+            with telemetry.request(caller_request_id(context)) as line:
+                self.conclude(method, started, line, fault, context)
+                await self.fail(fault, context)
+
+        return grpc.stream_unary_rpc_method_handler(call)
+
+    def wrap(self, name: str, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler that behaves like `handler` inside a request; `name` is "Service/Method"."""
+        if handler.request_streaming and handler.response_streaming:
+            raise TypeError("no method of askonce.v1 streams both ways")
+        if handler.response_streaming:
+            build, behaviour = grpc.unary_stream_rpc_method_handler, self.streaming(name, handler.unary_stream)
+        elif handler.request_streaming:
+            build, behaviour = (
+                grpc.stream_unary_rpc_method_handler,
+                self.unary(name, self.uploading(handler.stream_unary)),
+            )
+        else:
+            build, behaviour = grpc.unary_unary_rpc_method_handler, self.unary(name, handler.unary_unary)
+        return build(
+            behaviour,
+            request_deserializer=self.reader(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+    def reader(self, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        """A deserialiser that never raises: what can't be read becomes `Unreadable`."""
+
+        def checked(message: bytes) -> Any:
+            size = len(message)
+            if size > self.max_message_bytes:
+                return Unreadable(
+                    faults.InvalidInput(
+                        "MESSAGE_TOO_LARGE", f"The message has {size:,} bytes, more than {self.max_message_bytes:,}.",
+                        metadata={"max_bytes": str(self.max_message_bytes)},
+                    )
+                )  # fmt: skip
+            if self.bytes_in_flight + size > self.max_bytes_in_flight:
+                return Unreadable(
+                    faults.Exhausted("SERVER_BUSY", "Too many bytes are under way; try again shortly.", retry_after=0.5)
+                )
+            try:
+                return read(message)
+            except Exception:
+                return Unreadable(
+                    faults.InvalidInput(
+                        "MESSAGE_INVALID", "This is not the method's message; compile the protos again."
+                    )
+                )
+
+        return checked
+
+    def enter(self, name: str, message: Any, context: grpc.aio.ServicerContext[Any, Any], line: dict[str, Any]) -> int:
+        """Checks a call whose message is there; returns the bytes that it holds. Raises a Fault."""
+        if isinstance(message, Unreadable):
+            raise message.fault
+        if self.guard is not None:
+            identity = self.guard.identify(context.invocation_metadata() or (), common_name(context))
+            self.guard.allow(identity, name)  # again: a certificate is seen only now
+            if hasattr(message, "DESCRIPTOR"):
+                self.guard.allow_tenant(identity, message)
+            current_identity.set(identity)
+            line["caller"] = identity.name
+        size = message.ByteSize() if self.max_bytes_in_flight and hasattr(message, "ByteSize") else 0
+        self.bytes_in_flight += size
+        return size
+
+    def unary(self, name: str, behaviour: Any) -> Any:
+        method = name.rpartition("/")[2]
+
+        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            started = time.perf_counter()
+            with telemetry.request(caller_request_id(context)) as line:
+                outcome: BaseException | None = None
+                size = 0
+                self.inflight.inc()
+                try:
+                    size = self.enter(name, message, context, line)
+                    return await behaviour(message, context)
+                except BaseException as error:
+                    outcome = error
+                    await self.fail(error, context)
+                    raise
+                finally:
+                    self.bytes_in_flight -= size
+                    self.inflight.dec()
+                    self.conclude(method, started, line, outcome, context, name)
+
+        return call
+
+    def streaming(self, name: str, behaviour: Any) -> Any:
+        method = name.rpartition("/")[2]
+
+        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            started = time.perf_counter()
+            with telemetry.request(caller_request_id(context)) as line:
+                outcome: BaseException | None = None
+                size = 0
+                self.inflight.inc()
+                try:
+                    size = self.enter(name, message, context, line)
+                    async for event in behaviour(message, context):
+                        yield event
+                except BaseException as error:
+                    outcome = error
+                    if not isinstance(error, GeneratorExit):
+                        await self.fail(error, context)
+                    raise
+                finally:
+                    self.bytes_in_flight -= size
+                    self.inflight.dec()
+                    self.conclude(method, started, line, outcome, context, name)
+
+        return call
+
+    def uploading(self, behaviour: Any) -> Any:
+        """A behaviour whose stream of messages is checked one by one."""
+
+        async def call(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            async def checked() -> AsyncIterator[Any]:
+                async for message in messages:
+                    if isinstance(message, Unreadable):
+                        raise message.fault
+                    if self.guard is not None and tenant_of(message):
+                        self.guard.allow_tenant(current_identity.get(), message)
+                    yield message
+
+            return await behaviour(checked(), context)
+
+        return call
+
+    async def fail(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Ends the call with the status of a fault; an exception that nobody named becomes INTERNAL, its text kept."""
+        if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):
+            return
+        fault = error if isinstance(error, faults.Fault) else faults.Internal(telemetry.request_id())
+        trailing: tuple[tuple[str, str | bytes], ...] = (
+            *faults.trailing_metadata(fault),
+            (telemetry.REQUEST_ID, telemetry.request_id()),
+        )
+        await context.abort(fault.code, fault.message, trailing)
+
+    def conclude(
+        self,
+        method: str,
+        started: float,
+        line: dict[str, Any],
+        outcome: BaseException | None,
+        context: grpc.aio.ServicerContext[Any, Any],
+        name: str = "",
+    ) -> None:
+        """Writes the canonical line and the metrics of one call."""
+        duration = time.perf_counter() - started
+        code, reason = "OK", str(line.get("reason", ""))
+        if isinstance(outcome, faults.Fault):
+            code, reason = outcome.code.name, outcome.reason
+        elif isinstance(outcome, asyncio.CancelledError | GeneratorExit):
+            code = "CANCELLED"
+        elif isinstance(outcome, grpc.aio.AbortError):
+            code = str(context.code())
+        elif outcome is not None:
+            code, reason = "INTERNAL", "INTERNAL"
+            self.log.error("bug", request_id=telemetry.request_id(), method=method, exc_info=outcome)
+        line["reason"] = reason
+        telemetry.REQUESTS.labels(self.service, method, code, reason).inc()
+        telemetry.DURATIONS.labels(self.service, method).observe(duration)
+        self.log.info(
+            "administrative_act" if name in ADMINISTRATIVE else "request",
+            request_id=telemetry.request_id(),
+            method=method,
+            code=code,
+            duration_ms=round(duration * 1000, 3),
+            **line,
+        )
+
+
+def caller_request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The request id that the caller sent, or a new one."""
+    proposed: str | bytes | None = None
+    for key, value in context.invocation_metadata() or ():
+        if key == telemetry.REQUEST_ID:
+            proposed = value
+    return telemetry.accept_request_id(proposed)
+
+
+def common_name(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The common name of the caller's certificate; empty without mTLS."""
+    names = list((context.auth_context() or {}).get("x509_common_name") or ())
+    return names[0].decode("utf-8", "replace") if names else ""
