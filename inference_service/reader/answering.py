@@ -10,8 +10,17 @@ from rapidfuzz import fuzz
 
 from inference_service.reader.document import Document
 from inference_service.reader.fields import Field, amounts_in
+from inference_service.reader.items import Column
 from inference_service.reader.page import Line, Page
-from inference_service.reader.understanding import FILLER_EN, Wish, is_chinese, normal, understand
+from inference_service.reader.understanding import (
+    FILLER_EN,
+    PARTY_FIELDS,
+    ItemWish,
+    Wish,
+    is_chinese,
+    normal,
+    understand,
+)
 
 ALIKE = 90.0
 """Least similarity, 0 to 100, of a label with what a question calls it: room for one misread letter in ten."""
@@ -57,9 +66,13 @@ def reply(document: Document, question: str, language: str = "") -> Reply:
     wish = understand(question)
     if wish.everything:
         return Reply("\n".join(document.page.texts))
-    if wish.fields:
-        return from_fields(document, wish.fields, chinese)
-    value = look_up(document.page, wish) if wish.label else None
+    value = None
+    if wish.item is not None:
+        value = from_items(document, wish.item)
+    if value is None and wish.fields:
+        return from_fields(document, wish, chinese)
+    if value is None and wish.label and not (wish.item and document.items.rows):
+        value = look_up(document.page, wish)
     if value is not None:
         return Reply(value)
     return Reply(
@@ -87,9 +100,11 @@ def reply_about(documents: Sequence[Document], question: str, language: str = ""
     return Reply("\n".join(mark.format(number, each.text) for number, each in found))
 
 
-def from_fields(document: Document, fields: tuple[Field, ...], chinese: bool) -> Reply:
-    """The values of fields; one missing value makes the answer incomplete, and then it is none."""
-    missing = [field for field in fields if field not in document.fields]
+def from_fields(document: Document, wish: Wish, chinese: bool) -> Reply:
+    """The values of fields; one missing value, or one that two parties have, makes the answer none."""
+    fields = wish.fields
+    common = PARTY_FIELDS if document.two_parties and not wish.party else {}
+    missing = [field for field in fields if field not in document.fields or field in common]
     if missing:
         names = ("、" if chinese else " or ").join(name(field, chinese) for field in missing)
         text = f"在图片的文字里找不到{names}。" if chinese else f"I can't find the {names} in the text of this image."
@@ -101,9 +116,41 @@ def from_fields(document: Document, fields: tuple[Field, ...], chinese: bool) ->
     return Reply("; ".join(f"{name(field, False)}: {document.fields[field]}" for field in fields))
 
 
+def from_items(document: Document, wish: ItemWish) -> str | None:
+    """What is asked of the goods; None where the row or the value can't be told for certain."""
+    rows = document.items.rows
+    if wish.count:
+        return str(len(rows)) if document.items.complete else None
+    if wish.ordinal:
+        if not document.items.complete or abs(wish.ordinal) > len(rows):
+            return None
+        chosen = [rows[wish.ordinal - 1 if wish.ordinal > 0 else -1]]
+    elif wish.words:
+        chosen = [item for item in rows if called(item.name, wish.words)]
+    else:
+        if not document.items.complete or len(rows) != 1 or wish.column in (Column.AMOUNT, Column.TAX):
+            rates = {item.cells.get(wish.column) for item in rows}
+            return rates.pop() if wish.column is Column.TAX_RATE and len(rates) == 1 else None
+        chosen = list(rows)
+    if len(chosen) != 1:
+        return None
+    cells = chosen[0].cells
+    doubtful = wish.column is Column.AMOUNT and wish.either and Column.UNIT_PRICE in cells
+    if doubtful and cells.get(Column.AMOUNT) != cells[Column.UNIT_PRICE]:
+        return None
+    return cells.get(wish.column)
+
+
+def called(name: str, words: tuple[str, ...]) -> bool:
+    """Whether an item's name holds every word by which a question calls it."""
+    plain = normal(name)
+    tokens = {word.rstrip("s") for word in re.findall(r"[a-z0-9][a-z0-9.-]*", plain)}
+    return all(word in plain if is_chinese(word) else word.rstrip("s") in tokens for word in words)
+
+
 def name(field: Field, chinese: bool) -> str:
     """What a field is called."""
-    return NAMES_ZH[field] if chinese else field.value
+    return NAMES_ZH.get(field, field.value) if chinese else field.value
 
 
 def look_up(page: Page, wish: Wish) -> str | None:

@@ -34,7 +34,7 @@ from inference_service.reader.understanding import understand
 
 TOKEN = re.compile(r"\s*(?:[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+)")
 """What counts as one token of an answer: a word, or a Chinese character."""
-REVISION = "1"
+REVISION = "2"
 """Changes with every change of the rules that can change an answer: stored answers of another revision are not used."""
 
 

@@ -33,6 +33,57 @@ class Field(Enum):
     CASH = "cash"
     CHANGE = "change"
     TITLE = "title"
+    BUYER_TAX_ID = "buyer's tax id"
+    BUYER_PHONE = "buyer's phone"
+    BUYER_ADDRESS = "buyer's address"
+    BUYER_BANK = "buyer's bank"
+    BUYER_ACCOUNT = "buyer's account"
+    BANK = "bank"
+    ACCOUNT = "account"
+    PAYEE = "payee"
+    REVIEWER = "reviewer"
+    DRAWER = "drawer"
+    MACHINE_NUMBER = "machine number"
+    CHECK_CODE = "check code"
+    CASHIER = "cashier"
+    DISCOUNT = "discount"
+    PAYMENT_METHOD = "payment method"
+    ORDER_NUMBER = "order number"
+    TRACKING_NUMBER = "tracking number"
+    SHIPPING_FEE = "shipping fee"
+    GOODS_AMOUNT = "amount of the goods"
+    WEIGHT = "weight"
+    BATCH_NUMBER = "batch number"
+    EXPIRY = "expiry date"
+    PRODUCTION_DATE = "production date"
+    STORAGE = "storage"
+    MANUFACTURER = "manufacturer"
+    DOSAGE = "dosage"
+    STRENGTH = "specification"
+    RECIPIENT = "recipient"
+    SENDER = "sender"
+    COURIER = "courier"
+    SERVICE = "service"
+    IBAN = "iban"
+    DELIVERY_DATE = "delivery date"
+    ORDER_TIME = "time of the order"
+    SOURCE = "source"
+    TABLE_NUMBER = "table number"
+    PLATE = "plate"
+    CERTIFICATE = "certificate number"
+    PRICE_PER_KM = "price per km"
+    DISTANCE = "distance"
+    WAITING = "waiting time"
+    FARE = "fare"
+    FUEL_SURCHARGE = "fuel surcharge"
+    CALL_FEE = "call fee"
+    CARD_BALANCE = "card balance"
+    TENDERED = "amount tendered"
+    FAX = "fax"
+    DOSE = "dose"
+    FREQUENCY = "frequency"
+    START_TIME = "start of the ride"
+    END_TIME = "end of the ride"
 
 
 CURRENCY = r"(?:RM|MYR|US\$|HK\$|S\$|USD|EUR|GBP|CNY|RMB|[$€£¥￥])"
@@ -89,6 +140,9 @@ LEGAL = re.compile(
     r"|有限公司|公司|商店|超市|餐厅|饭店|酒店|药房|书店|咖啡",
     re.IGNORECASE,
 )
+STRONG = re.compile(r"\b(?:sdn\.?\s*bhd|s/b|bhd|ltd|limited|inc|llc|corp|gmbh|plc|pte)\b|有限公司", re.IGNORECASE)
+SURE = 0.9
+"""The least confidence of the recogniser, 0 to 1, in a line that is quoted as a name or an address."""
 STREET = re.compile(
     r"\b(?:no\.?\s?\d|lot\s?\w*\d|jalan|jln|taman|tmn|street|avenue|lane|boulevard|blvd|bandar|kampung|persiaran|lorong"
     r"|(?:road|rd|st|ave|drive|square|quay|row|gardens|plaza|mall|block|blk|floor|suite)\b(?=[\s,.]|$)"
@@ -162,7 +216,16 @@ def find_total(page: Page) -> str | None:
             score = weight - 2 * (len(amounts) > 1)
             if best is None or score > best[0]:
                 best = score, amounts[-1]
-    return rounded(page, best[1]) if best else None
+    if best is None:
+        return None
+    total = rounded(page, best[1])
+    # Where cash is rounded to five cents, a total that is not, and that no adjustment leads to, is not what was paid.
+    doubtful = total == best[1] and round(worth(total) * 100) % 5 and ROUNDS.search(" ".join(page.texts))
+    return None if doubtful and not ADJUSTED.search(" ".join(page.texts)) else total
+
+
+ADJUSTED = re.compile(r"round\w*(?:\s*(?:adj\w*|amount|amt))?\W*(?:rm\s*)?-?0?\.\d[1-9]", re.IGNORECASE)
+ROUNDS = re.compile(r"\bround\w*", re.IGNORECASE)
 
 
 def rounded(page: Page, total: str) -> str:
@@ -199,13 +262,15 @@ def find_date(page: Page) -> str | None:
     if marked:
         return marked
     other = re.compile(refuse, re.IGNORECASE)
-    return next((found.group() for text in page.texts if not other.search(text) for found in DATE.finditer(text)), None)
+    days = [found.group() for text in page.texts if not other.search(text) for found in DATE.finditer(text)]
+    # Of several days without a label nobody can tell which is the document's.
+    return days[0] if len({re.sub(r"\D", "", day) for day in days}) == 1 else None
 
 
 def find_company(page: Page) -> str | None:
     """Who issued the document: after a label, else the first line in the upper part that is a firm's name.
 
-    On a receipt or an invoice, failing both, the largest line there.
+    Only one line there may be: of two names nobody can tell which is meant.
     """
     named = find_seller(page)
     if named or not any(BUSINESS.search(text) for text in page.texts):
@@ -216,24 +281,24 @@ def find_company(page: Page) -> str | None:
         for part in row
         if part.top < 0.45 * page.height and sum(map(str.isalpha, part.text)) >= 3
     ]
-    for place, part in enumerate(upper):
-        firm = LEGAL.search(part.text)
-        if firm is None or NO_COMPANY.search(part.text):
-            continue
-        name = part.text
-        # A bare legal form continues the name on the row above.
-        if (
-            place
-            and len(re.sub(r"\bco\b|\(\w\)|\W", "", name[: firm.start()], flags=re.IGNORECASE)) < 3
-            and len(name) < 18
-        ):
-            name = f"{upper[place - 1].text} {name}"
-        elif (name.endswith(("&", ",", "-")) or name.count("(") > name.count(")")) and place + 1 < len(upper):
-            name = f"{name} {upper[place + 1].text}"
-        return re.sub(r"\s*\(?\d{5,}\s?[-·.]?\s?[A-Z]\)?\s*$", "", name)  # a registration number is no name
-    others = (DATE, STREET, NO_ADDRESS)
-    plain = [each for each in upper[:6] if not any(other.search(each.text) for other in others)]
-    return max(plain, key=lambda each: each.height).text if plain else None
+    firms = [place for place, part in enumerate(upper) if LEGAL.search(part.text) and not NO_COMPANY.search(part.text)]
+    firms = [place for place in firms if not STREET.search(upper[place].text) or STRONG.search(upper[place].text)]
+    if len(firms) != 1 or upper[firms[0]].score < SURE:
+        return None  # several names: the owner's beside the shop's, or one that goes on in the next line
+    part = upper[firms[0]]
+    ends = [match.end() for match in LEGAL.finditer(part.text)]
+    start, name = LEGAL.search(part.text), part.text
+    # A bare legal form continues the name on the row above.
+    bare = start and len(re.sub(r"\bco\b|\(\w\)|\W", "", name[: start.start()], flags=re.IGNORECASE)) < 3
+    if bare:
+        if not STRONG.search(name) or not firms[0]:
+            return None
+        name = f"{upper[firms[0] - 1].text} {name}"
+    elif name.endswith(("&", ",", "-")) or name.count("(") > name.count(")"):
+        return None
+    elif re.fullmatch(r"\s*[A-Z]{3,}", part.text[ends[-1] :]):
+        name = part.text[: ends[-1]]  # a stamp beside it
+    return re.sub(r"\s*\(?\d{5,}\s?[-·.]?\s?[A-Z]\)?\s*$", "", name)  # a registration number is no name
 
 
 def find_seller(page: Page) -> str | None:
@@ -285,15 +350,41 @@ def find_address(page: Page) -> str | None:
     if marked:
         return marked
     parts: list[Line] = []
+    above: Line | None = None
     for row in page.segments[:16]:
         fitting = [part for part in row if is_address(part.text, parts[-1].text if parts else "")]
         fitting = [part for part in fitting if part.top < 0.5 * page.height and (not parts or parts[-1].above(part))]
         if fitting:
             parts.append(fitting[0])
         elif parts:
+            if CONTINUES.search(row[0].text) and row[0].top - parts[-1].bottom < row[0].height:
+                return None
             break
+        else:
+            above = row[0]
     text = " ".join(part.text for part in parts)
-    return text if len(text) >= 10 else None
+    whole = (
+        len(text) >= 10
+        and BEGINS.match(text)
+        and POSTCODE.search(text)
+        and min(part.score for part in parts) >= SURE
+        and not (above is not None and (above.text.endswith(",") or CONTINUES.search(above.text)))
+    )
+    return text if whole else None
+
+
+BEGINS = re.compile(
+    r"(?!\d{5}\b)(?:(?:no|lot|unit|level|block|blk|suite|shop|ground|g/f|#|[a-z]-?|p\.?t)[\s.,:#-]*[\w-]*\d|\d|.*号)",
+    re.IGNORECASE,
+)
+"""A whole address begins with a number of a house, a lot or a floor, not with a postcode."""
+POSTCODE = re.compile(r"\b\d{5,6}\b|\b[A-Z]{1,2}\d{1,2}[A-Z]?\s\d[A-Z]{2}\b|号|\b[A-Z]{2}\s\d{5}\b")
+CONTINUES = re.compile(
+    r"\b(?:level|unit|floor|station|block|wisma|plaza|suite|lot|selangor|johor|kuala lumpur|penang|perak|melaka|kedah"
+    r"|sabah|sarawak|malaysia|bangunan|menara|mall|jalan|jln|taman|seksyen|section)\b|^\d{5}\b",
+    re.IGNORECASE,
+)
+"""Words of an address; in the line above or below, they say that it is not all."""
 
 
 def is_address(text: str, before: str) -> bool:
@@ -361,6 +452,27 @@ def find_title(page: Page) -> str | None:
     return next(line.text for line in upper if line.height > 0.85 * tallest)
 
 
+def find_time(page: Page) -> str | None:
+    """The time of the document: the only one on the page, else the only one in the row of a date."""
+    for texts in (page.texts, [text for text in page.texts if DATE.search(text)]):
+        times = {match.group() for text in texts for match in TIME.finditer(text)}
+        if len({time[:5] for time in times}) == 1:
+            return max(times, key=len)
+    return None
+
+
+def find_tendered(page: Page) -> str | None:
+    """What the customer handed over: the sum that, less the change, is the total."""
+    total, change = find_total(page), FINDERS[Field.CHANGE](page)
+    if total is None or change is None:
+        return None
+    wanted = worth(total) + worth(change)
+    label = re.compile(r"cash|tendered?|paid|received|payment|现金|收款|实收", re.IGNORECASE)
+    found = {amount for _, _, rest in labelled(page, label) for amount in amounts_in(rest)}
+    right = {amount for amount in found if abs(worth(amount) - wanted) < 0.051}
+    return right.pop() if len({worth(each) for each in right}) == 1 else None
+
+
 FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.TOTAL: find_total,
     Field.SUBTOTAL: find_subtotal,
@@ -368,9 +480,7 @@ FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.TAX_RATE: lambda page: value_of(page, r"\b(?:gst|vat|sst|tax)\b(?:\s*rate)?|税\s*率", PERCENT),
     Field.DATE: find_date,
     Field.DUE_DATE: lambda page: value_of(page, r"due\s*(?:date|on|by)?|payable by|到期日?|付款期限", DATE),
-    Field.TIME: lambda page: next(
-        (found.group() for text in page.texts for found in [TIME.search(text)] if found), None
-    ),
+    Field.TIME: find_time,
     Field.COMPANY: find_company,
     Field.BUYER: find_buyer,
     Field.ADDRESS: find_address,
@@ -386,15 +496,8 @@ FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.PHONE: lambda page: value_of(
         page, r"\b(?:tel|telephone|phone|hotline|h/p|contact)\b\.?|电\s*话|手机", PHONE, under=False
     ),
-    Field.CASH: lambda page: value_of(
-        page, r"\bcash\b|tendered|现金", AMOUNT, r"cash\s*(?:bill|sales?|back)|change", False
-    ),
+    Field.CASH: lambda page: value_of(page, r"\bcash\b|现金", AMOUNT, r"cash\s*(?:bill|sales?|back)|change", False),
     Field.CHANGE: lambda page: value_of(page, r"\bchange\b|找\s*零", AMOUNT, r"exchange", under=False),
+    Field.TENDERED: find_tendered,
     Field.TITLE: find_title,
 }
-
-
-def find(page: Page) -> dict[Field, str]:
-    """Every field that can be told for certain, as it is printed."""
-    found = {field: finder(page) for field, finder in FINDERS.items()}
-    return {field: value for field, value in found.items() if value}

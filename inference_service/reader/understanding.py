@@ -16,20 +16,27 @@ from importlib import resources
 from opencc import OpenCC
 
 from inference_service.reader.fields import Field
+from inference_service.reader.items import Column
 
 NAMES = tomllib.loads(resources.files(__package__).joinpath("names.toml").read_text(encoding="utf-8"))
 FILLER_EN = frozenset(NAMES["filler"]["en"])
 FILLER_ZH = re.compile("|".join(NAMES["filler"]["zh"]))
 PATTERNS = tuple(
-    (field, re.compile(rf"(?<![a-z])(?:{'|'.join(NAMES[field.name]['en'] + NAMES[field.name]['zh'])})(?![a-z])"))
+    (field, re.compile(rf"(?<![a-z])(?:{pattern})(?![a-z])"))
     for field in Field
+    for pattern in (*NAMES[field.name]["en"], *NAMES[field.name]["zh"])
 )
+"""Each way to name a field by itself, so that the longest match wins."""
 READ_ALL = re.compile(
     r"(?:read|transcribe|extract|list|give|show)\b.*\b(?:all|every\w*|whole|full)?\s*(?:the )?(?:text|words|writing)\b"
     r"|what (?:text|words|writing)\b.*|what(?: is|'s) (?:written|printed)(?: (?:on|in|here).*)?|transcribe.*"
     r"|what (?:does|do) (?:it|this|(?:the|this) (?:image|picture|page|label|sign|screenshot)) say"
     r"|.*(?:所有|全部|哪些|什么)(?:的)?(?:文字|文本|字|内容).*|.*(?:写了|写着|写的是?)什么|识别.*文字|读出.*文字"
 )
+READ_WORDS = re.compile(
+    r"\b(?:transcribe|extract|list|all|every\w*|entire|text|words?|writing|sign|everything)\b|所有|全部|哪些|什么|文字|文本|内容|识别|读出|列出|字|写了|写着|写的"
+)
+"""What asks for all text, filler aside."""
 YES_NO = re.compile(r"(?:is|are|was|were|does|do|did|has|have|should|will)\b|.*(?:吗|是不是|有没有|是否|对不对)")
 POLITE = re.compile(
     r"(?:hi|hello|hey)?[ ,]*(?:please |kindly )?(?:(?:can|could|would|will) you )?(?:please )?"
@@ -59,10 +66,28 @@ ASK_ZH = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class ItemWish:
+    """A question about goods: which row, and what of it."""
+
+    column: Column
+    ordinal: int = 0
+    """The row by number, from 1; -1 for the last; 0 where words name it."""
+    words: tuple[str, ...] = ()
+    """What the question calls the row, normalised; none where the only row or `ordinal` is meant."""
+    count: bool = False
+    """Whether the number of rows is asked for."""
+    either: bool = False
+    """Whether the question says "price": the amount of the row, if it can't be confused with a unit price."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
-    """What a question asks for: fields by name, one label to look up, or all text; nothing when not understood."""
+    """What a question asks for: fields, goods, one label to look up, or all text; nothing when not understood."""
 
     fields: tuple[Field, ...] = ()
+    party: bool = False
+    """Whether the question says whose fields it wants, the buyer's or the seller's."""
+    item: ItemWish | None = None
     label: str = ""
     """The label whose value is wanted, normalised; empty for none."""
     number: bool = False
@@ -95,18 +120,179 @@ def normal(text: str) -> str:
 
 def understand(question: str) -> Wish:
     """What `question` asks for. Never raises; a question that is not understood gives an empty wish."""
-    text = normal(question)
+    text = ASIDE.sub(" ", normal(question)).strip()
     if not text:
         return NOTHING
-    if READ_ALL.fullmatch(text):
+    if READ_ALL.fullmatch(text) and not leftover(READ_WORDS.sub(" ", text)):
         return Wish(everything=True)
     if YES_NO.match(text):
         return NOTHING
     text = POLITE.sub("", text, count=1).strip() or text
     fields, rest = named(text)
+    item = item_wish(text)
+    if item is not None and (item.ordinal or item.count):
+        return Wish(item=item)
     if fields and not leftover(rest):
-        return Wish(fields=fields)
+        return Wish(
+            fields=fields,
+            party=PARTY.search(text) is not None,
+            item=item if item is not None and not item.words else None,
+        )
+    if item is not None:
+        label = look_up(text)
+        return Wish(item=item, label=label.label, number=label.number)
     return look_up(text)
+
+
+ASIDE = re.compile(r"\((?:not |no |without |不要|不是|非)[^()]*\)")
+"""What a question says that it does not mean."""
+
+PARTY = re.compile(
+    r"\b(?:buy\w*|customer|purchas\w+|bill\w*|sell\w*|suppl\w+|vendor|issu\w+|merchant|store|shop|company)\b"
+    r"|购|买|客户|销|卖|商家|开票方|公司|店|出租|单位"
+)
+"""Words for one of the two parties."""
+
+PARTY_FIELDS = {
+    Field.TAX_ID: Field.BUYER_TAX_ID,
+    Field.PHONE: Field.BUYER_PHONE,
+    Field.ADDRESS: Field.BUYER_ADDRESS,
+    Field.BANK: Field.BUYER_BANK,
+    Field.ACCOUNT: Field.BUYER_ACCOUNT,
+}
+"""Fields that the seller and the buyer both have."""
+
+COLUMNS: tuple[tuple[Column, re.Pattern[str]], ...] = tuple(
+    (column, re.compile(pattern))
+    for column, pattern in (
+        (
+            Column.UNIT_PRICE,
+            r"unit (?:price|cost)(?: of| for)?|price per (?:piece|unit|item|pack|pc)"
+            r"|price (?:of )?(?:one|each)(?: (?:pack|piece|unit|bottle|box) of)?"
+            r"|单价|每[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱|一[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱",
+        ),
+        (
+            Column.QUANTITY,
+            r"quantity(?: of| for)?|qty(?: of)?|how many(?: units| pieces| packs| pcs)?(?: of)?|数量"
+            r"|(?:几|多少)[个件把支瓶盒片台套袋箱包本张块条双只份杯]",
+        ),
+        (Column.TAX_RATE, r"(?:tax|vat) rate(?: of| for| on)?|税率"),
+        (Column.TAX, r"(?:tax|vat|gst)(?: amount)?(?: of| for| on)?|税额"),
+        (Column.SPECIFICATION, r"specifications?(?: of)?|model(?: number)?(?: of)?|规格型号|规格|型号"),
+        (Column.UNIT, r"计量单位|什么单位"),
+        (
+            Column.AMOUNT,
+            r"how much (?:is|was|are|were|did|does|do|altogether for)|(?:line )?(?:amount|total)(?: of| for| on)?"
+            r"|金额|总价|小计",
+        ),
+        (
+            Column.AMOUNT,
+            r"(?:what (?:did|does|do) )|prices?(?: of| for)?|costs?(?: of)?|多少钱|价格|价钱|怎么卖",
+        ),
+    )
+)
+PRICE_WORDS = re.compile(r"prices?|costs?|what (?:did|does|do) |价格|价钱|怎么卖|how much (?:is|are)|多少钱")
+
+ORDINALS = {
+    name: number
+    for number, names in enumerate(
+        ("first 1st 一 1", "second 2nd 二 2 两", "third 3rd 三 3", "fourth 4th 四 4", "fifth 5th 五 5",
+         "sixth 6th 六 6",
+         "seventh 7th 七 7", "eighth 8th 八 8", "ninth 9th 九 9", "tenth 10th 十 10"),
+        1,
+    )
+    for name in names.split()
+}  # fmt: skip
+ORDINAL = re.compile(
+    r"(?P<en>first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\d{1,2}(?:st|nd|rd|th)|last) "
+    r"(?:items?|rows?|lines?|products?|entry|goods|article)"
+    r"(?: of (?:the |this )?(?:table|list|invoice|receipt|bill|goods|items))?"
+    r"|(?:item|row|line) (?:number |no\.? )?(?P<nr>\d{1,2})\b"
+    r"|第(?P<zh>[一二三四五六七八九十\d])(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目|服务)?"
+    r"|(?P<last>最后一?(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目)?)"
+)
+COUNT = re.compile(
+    r"(?:how many|number of|count of) (?:different |distinct )?"
+    r"(?:items|products|rows|lines|line items|articles|goods|kinds of (?:goods|items|products))"
+    r"(?: (?:are|were) (?:there|listed|on (?:the|this) \w+|bought|sold|billed))?"
+    r"(?: on (?:the|this) \w+)?(?: in (?:the|this) \w+)?"
+    r"|(?:一共|总共|共)?(?:有|列了|买了|卖了)?(?:几|多少)(?:行|种|项|样)(?:商品|货物|物品|东西|项目|明细)?"
+)
+
+
+def item_wish(text: str) -> ItemWish | None:
+    """The question about goods that a text may be."""
+    if COUNT.fullmatch(text):
+        return ItemWish(Column.NAME, count=True)
+    ordinal = 0
+    matched = ORDINAL.search(text)
+    rest = text
+    if matched:
+        ordinal = (
+            -1
+            if matched["last"] or matched["en"] == "last"
+            else ORDINALS.get(matched["en"] or matched["nr"] or matched["zh"], 0)
+        )
+        rest = text[: matched.start()] + " " + text[matched.end() :]
+        if not ordinal:
+            return None
+    column = None
+    for each, pattern in COLUMNS:
+        if found := pattern.search(rest):
+            column, either = each, each is Column.AMOUNT and bool(PRICE_WORDS.search(found.group()))
+            rest = rest[: found.start()] + " " + rest[found.end() :]
+            break
+    if column is None:
+        return ItemWish(Column.NAME, ordinal) if ordinal and not leftover(rest) else None
+    words = content(rest)
+    if ordinal and words:
+        return None
+    return ItemWish(column, ordinal, words, either=either if column is Column.AMOUNT else False)
+
+
+def content(rest: str) -> tuple[str, ...]:
+    """The words of a question that are no filler."""
+    if is_chinese(rest):
+        rest = ITEM_FILLER_ZH.sub(" ", FILLER_ZH.sub(" ", rest))
+        return tuple(re.findall(r"[\u4e00-\u9fff]+|[a-z0-9][a-z0-9.-]*", rest))
+    return tuple(word for word in re.findall(r"[a-z0-9][a-z0-9'.-]*", rest) if word not in FILLER_EN | ITEM_FILLER_EN)
+
+
+ITEM_FILLER_EN = frozenset(
+    [
+        "bought",
+        "sold",
+        "ordered",
+        "purchased",
+        "billed",
+        "line",
+        "row",
+        "item",
+        "items",
+        "table",
+        "cost",
+        "costs",
+        "unit",
+        "units",
+        "one",
+        "each",
+        "per",
+        "altogether",
+        "charge",
+        "did",
+        "does",
+        "do",
+        "s",
+        "had",
+        "pack",
+        "piece",
+        "pieces",
+        "of",
+    ]
+)
+ITEM_FILLER_ZH = re.compile(
+    r"那一?行|这一?行|那一?项|这一?项|一共|总共|买了?|卖了?|订了?|要了?|花了?|每|单个|一个|需要|收费|价"
+)
 
 
 def named(text: str) -> tuple[tuple[Field, ...], str]:
@@ -128,19 +314,46 @@ def named(text: str) -> tuple[tuple[Field, ...], str]:
             if field not in found:
                 found.append(field)
             rest.append(" ")
-    return merged(found, text), "".join(rest)
+    return merged(found, "".join(rest)), "".join(rest)
 
 
-def merged(found: list[Field], text: str) -> tuple[Field, ...]:
-    """Drops a name that only leads to another: "total" in "total tax", "when" in "when is it due", "store" in "address
-    of the store"."""
+def merged(found: list[Field], rest: str) -> tuple[Field, ...]:
+    """Drops names that only lead to another, and gives what both parties have to the one that is named."""
     fields = list(found)
-    if Field.DUE_DATE in fields and Field.DATE in fields:
-        fields.remove(Field.DATE)
-    for leading in (Field.TOTAL, Field.COMPANY):
-        if len(fields) == 2 and leading in fields and not JOINED.search(text):
-            fields.remove(leading)
+    parties = [field for field in fields if field in (Field.BUYER, Field.COMPANY)]
+    common = [field for field in fields if field in PARTY_FIELDS]
+    if len(parties) == 1 and common and not JOINED.search(rest):
+        buyer = parties[0] is Field.BUYER
+        fields = [PARTY_FIELDS[field] if buyer and field in PARTY_FIELDS else field for field in fields]
+        fields.remove(parties[0])
+    if {Field.BANK, Field.ACCOUNT} <= set(fields) and not JOINED.search(rest):
+        fields.remove(Field.BANK)
+    for narrow, wide in NARROWER:
+        if narrow in fields and wide in fields and not JOINED.search(rest):
+            fields.remove(wide)
     return tuple(fields)
+
+
+NARROWER = (
+    (Field.DUE_DATE, Field.DATE),
+    (Field.EXPIRY, Field.DATE),
+    (Field.PRODUCTION_DATE, Field.DATE),
+    (Field.DELIVERY_DATE, Field.DATE),
+    (Field.ORDER_TIME, Field.DATE),
+    (Field.ORDER_TIME, Field.TIME),
+    (Field.SUBTOTAL, Field.TOTAL),
+    (Field.SUBTOTAL, Field.TAX),
+    (Field.TAX, Field.TOTAL),
+    (Field.TAX_RATE, Field.TOTAL),
+    (Field.GOODS_AMOUNT, Field.SHIPPING_FEE),
+    *((field, Field.TOTAL) for field in (Field.CASH, Field.CHANGE, Field.DISCOUNT, Field.SHIPPING_FEE, Field.FARE,
+      Field.FUEL_SURCHARGE, Field.CALL_FEE, Field.CARD_BALANCE, Field.GOODS_AMOUNT, Field.DISTANCE, Field.WEIGHT)),
+    *((field, Field.COMPANY) for field in (Field.ADDRESS, Field.PHONE, Field.TAX_ID, Field.DATE, Field.TOTAL,
+      Field.TIME,
+      Field.INVOICE_NUMBER, Field.COURIER, Field.MANUFACTURER)),
+)  # fmt: skip
+"""Pairs of fields of which a question that names both means the first: "total" in "total tax", "when" in "when is it
+due", "store" in "address of the store"."""
 
 
 def leftover(rest: str) -> bool:

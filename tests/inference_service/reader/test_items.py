@@ -1,0 +1,62 @@
+"""Questions about goods are answered from the row that they name and the column that they ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from inference_service.reader.answering import reply
+from inference_service.reader.document import study
+from tests.inference_service.reader.pages import page
+
+TABLE = page("""
+Description                 Quantity    Unit price    Amount
+Steel ruler 30 cm             4           2.50        10.00
+Drawing board A3              1           18.00       18.00
+Ruler case                    2           3.00        6.00
+Subtotal                                              34.00
+""")
+LIST = page("""
+CORNER SHOP LTD
+Brown bread              3.20
+Oat biscuits             2.10
+Total                    5.30
+""")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("unit price of the drawing board", "18.00"),
+        ("How many steel rulers were bought?", "4"),
+        ("What is the amount on the third line of the table?", "6.00"),
+        ("第二行的单价是多少", "18.00"),
+        ("How many items are listed?", "3"),
+        ("What did the drawing board cost?", "18.00"),
+        ("What is the last item?", "Ruler case"),
+    ],
+)
+def test_a_row_and_a_column_have_one_value(question: str, answer: str) -> None:
+    """Rows are found by every word of a question or by their number."""
+    assert reply(study(TABLE), question).text == answer
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "unit price of the ruler",  # two rows hold the word
+        "price of the steel ruler",  # one or all four?
+        "quantity of the pencil",
+        "amount on the fifth line",
+        "How many brown breads were bought?",
+    ],
+)
+def test_what_can_t_be_told_is_not_answered(question: str) -> None:
+    """Two rows, no row, or a price that could be the unit's or the row's."""
+    assert not reply(study(TABLE), question).answered
+    assert not reply(study(LIST), "How many brown breads were bought?").answered
+
+
+def test_a_receipt_s_lines_have_a_price() -> None:
+    """A name and one amount in a row, above the total."""
+    assert reply(study(LIST), "What did the oat biscuits cost").text == "2.10"
+    assert not reply(study(LIST), "What did the white bread cost").answered
