@@ -59,6 +59,8 @@ from dedup_service.usecases.labelling import Lessons
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import Lookup
 from dedup_service.usecases.miss_token import Tickets
+from dedup_service.usecases.parted_questions import MOST as PARTED
+from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.question_matcher import Matcher
 from dedup_service.usecases.remember import Remember
 from dedup_service.usecases.warmup import warm_up_questions
@@ -136,7 +138,8 @@ async def serve(chosen: Settings) -> None:
         await forms.keeper.start()
         stack.push_async_callback(forms.keeper.stop)
         recogniser = Recogniser(memory, images, strangers, forms, image_threads, pictures=album)
-        matcher = Matcher(memory, question_encoder, pairs, question_threads)
+        parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, PARTED))
+        matcher = Matcher(memory, question_encoder, pairs, parted, question_threads)
         lessons = Lessons(pairs, ledger, question_encoder, book.shares)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
@@ -147,7 +150,7 @@ async def serve(chosen: Settings) -> None:
             encoders=encoders, question_dimension=question_encoder.dimension,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, lessons, ledger, reader, book, strangers, question_threads,
+            memory, hot, lessons, ledger, reader, book, strangers, parted, question_threads,
             allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
         )  # fmt: skip
         service = DedupService(

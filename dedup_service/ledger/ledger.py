@@ -15,8 +15,18 @@ from sqlalchemy import Connection, Engine, Insert, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from dedup_service.ledger.records import Decision, Feedback, Label, Source, Stranger, pair_key, sealed, sealed_label
-from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow, StrangerRow, ThumbnailRow
+from dedup_service.ledger.records import (
+    Decision,
+    Feedback,
+    Label,
+    PartedPair,
+    Source,
+    Stranger,
+    pair_key,
+    sealed,
+    sealed_label,
+)
+from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow, PartedRow, StrangerRow, ThumbnailRow
 
 log = structlog.get_logger("ledger")
 
@@ -25,6 +35,7 @@ LABELS: Table = LabelRow.__table__  # type: ignore[assignment]
 FEEDBACK: Table = FeedbackRow.__table__  # type: ignore[assignment]
 THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
 STRANGERS: Table = StrangerRow.__table__  # type: ignore[assignment]
+PARTED: Table = PartedRow.__table__  # type: ignore[assignment]
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 """Seconds between attempts while the database can't be reached: the first wait, doubled up to the last."""
@@ -95,6 +106,10 @@ class Ledger:
     def record_stranger(self, stranger: Stranger) -> bool:
         """Takes a file that is not an image. False when it had to be dropped."""
         return self.put(Entry(STRANGERS, asdict(stranger)))
+
+    def record_parted(self, pair: PartedPair) -> bool:
+        """Takes two questions that never share an entry again. False when it had to be dropped."""
+        return self.put(Entry(PARTED, asdict(pair)))
 
     def state(self) -> LedgerState:
         """How the writer is doing."""
@@ -221,7 +236,7 @@ def delete_some(connection: Connection, table: Table, due: Any, limit: int) -> i
 def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
     """Inserts rows table by table. A decision that is there already stays; a label or feedback replaces the older one,
     so that every record may safely be sent twice."""
-    for table in (DECISIONS, LABELS, FEEDBACK, STRANGERS):
+    for table in (DECISIONS, LABELS, FEEDBACK, STRANGERS, PARTED):
         rows = {tuple(e.row[key.name] for key in table.primary_key): e.row for e in entries if e.table is table}
         if rows:
             connection.execute(insert_for(connection, table), list(rows.values()))

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, RowMapping, Select, func, select
 
-from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS, STRANGERS
-from dedup_service.ledger.records import Decision, Feedback, Label, Source, Stranger
+from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS, PARTED, STRANGERS
+from dedup_service.ledger.records import Decision, Feedback, Label, PartedPair, Source, Stranger
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.thresholds import Labelled
 
@@ -61,6 +61,12 @@ class Reader:
         query = select(STRANGERS).order_by(STRANGERS.c.time.desc()).limit(limit)
         with self.engine.connect() as connection:
             return [Stranger(**row) for row in connection.execute(query).mappings()][::-1]
+
+    def parted(self, limit: int) -> list[PartedPair]:
+        """The newest pairs of questions that feedback parted, oldest first."""
+        query = select(PARTED).order_by(PARTED.c.time.desc()).limit(limit)
+        with self.engine.connect() as connection:
+            return [PartedPair(**row) for row in connection.execute(query).mappings()][::-1]
 
     def decision(self, decision: str) -> Decision | None:
         """One decision by its id, or None."""

@@ -140,6 +140,20 @@ class Stranger:
     """When it was found, seconds since the epoch."""
 
 
+@dataclass(frozen=True)
+class PartedPair:
+    """Two questions that never share an entry again, because a client called a reuse wrong. Kept for good."""
+
+    tenant: str
+    left: str
+    """The digest of one text, the lesser of the two."""
+    right: str
+    spelling: bool
+    """Whether the two had one normal form, so that each counts as it is spelt from now on."""
+    time: float
+    """When they were parted, seconds since the epoch."""
+
+
 def new_id(time: float | None = None) -> str:
     """A new decision id: 32 hexadecimal digits, microseconds since the epoch and then 72 random bits, so that ids
     sort by time and an index over them grows at its end."""

@@ -138,6 +138,19 @@ class ThumbnailRow(Base):
     webp: Mapped[bytes]
 
 
+class PartedRow(Base):
+    """Two questions that never share an entry again; see `records.PartedPair`."""
+
+    __tablename__ = "parted_questions"
+    __table_args__ = (Index("parted_questions_by_time", "time"),)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    left: Mapped[str] = mapped_column(primary_key=True)
+    right: Mapped[str] = mapped_column(primary_key=True)
+    spelling: Mapped[bool]
+    time: Mapped[float]
+
+
 class StrangerRow(Base):
     """A file that is not an image; see `records.Stranger`."""
 

@@ -13,13 +13,14 @@ from cachetools import LRUCache
 
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
-from dedup_service.ledger.records import Decision, Feedback, Source
+from dedup_service.ledger.records import Decision, Feedback, Source, digest
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.normal import normalise
 from dedup_service.store.exact_cache import Hot
 from dedup_service.store.records import Memory, Selection
 from dedup_service.usecases.known_mismatches import Strangers
 from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Judged
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Learn:
         reader: Reader,
         book: PolicyBook,
         strangers: Strangers,
+        parted: PartedQuestions,
         workers: Executor,
         *,
         allowance: Allowance | None = None,
@@ -90,6 +92,7 @@ class Learn:
         self.memory = memory
         self.hot = hot
         self.strangers = strangers
+        self.parted = parted
         self.lessons = lessons
         self.ledger = ledger
         self.reader = reader
@@ -183,9 +186,14 @@ class Learn:
         return deleted.entries
 
     async def undo(self, about: Decision) -> None:
-        """Takes back what let a wrong answer be served."""
+        """Takes back what let a wrong answer be served, and parts the two questions for good."""
+        if about.hit and about.question_digest != about.nearest_question_digest:
+            spelling = about.question_tier == "NORMALISED"
+            self.parted.add(about.tenant, about.question_digest, about.nearest_question_digest, spelling=spelling)
         if about.question_text is not None and about.nearest_question_text is not None:
             left, right = normalise(about.question_text), normalise(about.nearest_question_text)
+            if about.hit and left != right:
+                self.parted.add(about.tenant, digest(left), digest(right), spelling=False)
             await self.work(lambda: self.lessons.deny(about.tenant, left, right))
         await self.separate(about)
 

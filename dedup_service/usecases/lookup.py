@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from askonce import telemetry
 from dedup_service.ledger.ledger import Ledger
-from dedup_service.ledger.records import Decision, new_id
+from dedup_service.ledger.records import Decision, digest, new_id
 from dedup_service.policy.account import Account
 from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
 from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
@@ -121,6 +121,8 @@ class Lookup:
         revision = self.book.current(query.tenant)
         policy = tighten(revision.policy, query.limits)
         query = bound(within(query, policy.max_pixels), day_of(self.clock(), policy.time_zone))
+        if self.matcher.parted.by_spelling(query.tenant, digest(query.question)):
+            query = replace(query, normal=spelt(query.normal, query.question))
         if (reason := unreusable(query, policy)) is not None:
             return self.missed_unseen(query, revision, reason)
         if (entry := await self.repeated(query, policy)) is not None:
@@ -434,6 +436,12 @@ def unreusable(query: Query, policy: Policy) -> str | None:
     if query.sampled and not policy.reuse_sampled and query.mode is not CacheMode.ONLY_IF_CACHED:
         return "SAMPLED"
     return None
+
+
+def spelt(normal: str, question: str) -> str:
+    """The key of a question that counts as it is spelt: its normal form, and its text's digest behind an invisible
+    mark, which no text holds (`askonce.visible`)."""
+    return f"{normal}\u2063{digest(question)}"
 
 
 def fleeting(entry: Entry) -> bool:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from cachetools import LRUCache
 
+from dedup_service.ledger.records import digest
 from dedup_service.policy.policy import IntentSharing, Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
 from dedup_service.question.encoder import EncoderFailedError, QuestionEncoder
@@ -18,6 +19,7 @@ from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import Veto
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
+from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
 
 T = TypeVar("T")
@@ -79,6 +81,7 @@ class Matcher:
         memory: Memory,
         encoder: QuestionEncoder,
         pairs: PairMemory,
+        parted: PartedQuestions,
         workers: Executor,
         *,
         calibration: Calibration | None = None,
@@ -88,6 +91,7 @@ class Matcher:
         self.memory = memory
         self.encoder = encoder
         self.pairs = pairs
+        self.parted = parted
         self.workers = workers
         self.calibration = calibration or Calibration.prior()
         self.vectors: LRUCache[str, Vector] = LRUCache(vectors)
@@ -95,6 +99,8 @@ class Matcher:
     async def exact(self, query: Query, image: str) -> Match | None:
         """The entry for the same question after normalisation."""
         entry = await self.memory.entry(query.tenant, entry_id(query.tenant, image, query.space, query.normal))
+        if entry is not None and self.apart(query, entry):
+            return None
         return same_normal(query, entry) if entry is not None else None
 
     async def match(self, query: Query, image: str, policy: Policy) -> Matching:
@@ -131,6 +137,8 @@ class Matcher:
 
     def compare(self, query: Query, entry: Entry, cosine: float, policy: Policy) -> Match:
         """Weighs all evidence about one pair. Pure apart from what is known by heart; safe in a worker thread."""
+        if self.apart(query, entry):
+            return Match(Side("DIFFERENT", "KNOWN", 0.0, "PARTED", vetoed=True), entry, cosine=cosine, prior=0.0)
         if entry.normal == query.normal:
             return same_normal(query, entry)
         shared = policy.shared_intents is not IntentSharing.NONE
@@ -153,6 +161,14 @@ class Matcher:
             verdict = "SAME"
         side = Side(verdict, tier, score.probability, score.reason, vetoed)
         return Match(side, entry, evidence.vetoes, cosine, self.calibration.similarity_log_odds(evidence))
+
+    def apart(self, query: Query, entry: Entry) -> bool:
+        """Whether a client's feedback parted the two questions, as they are spelt or in their normal forms."""
+        mine, theirs = (query.question, query.normal), (entry.question, entry.normal)
+        return any(
+            self.parted.parted(query.tenant, digest(one), digest(other))
+            for one, other in zip(mine, theirs, strict=True)
+        )
 
     async def work(self, call: Callable[[], T]) -> T:
         """Runs CPU work in the worker threads."""

@@ -43,6 +43,7 @@ from dedup_service.usecases.labelling import Lessons
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import ContentWanted, Found, Lookup, Missed, Outcome
 from dedup_service.usecases.miss_token import Tickets
+from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
 from dedup_service.usecases.question_matcher import Matcher
 from dedup_service.usecases.remember import FreshAnswer, Remember, Remembered
@@ -171,7 +172,8 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
         strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, 100), clock=clock)
         forms = Forms(PointDescriptors(memory.points), memory, threads, clock=clock)
         recogniser = Recogniser(memory, images, strangers, forms, threads, clock=clock)
-        matcher = Matcher(memory, questions, pairs, threads)
+        parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, 100), clock=clock)
+        matcher = Matcher(memory, questions, pairs, parted, threads)
         lessons = Lessons(pairs, ledger, questions, book.shares, clock)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches, encoders="e", clock=clock
@@ -181,7 +183,7 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
             encoders="e", question_dimension=questions.dimension, clock=clock,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, lessons, ledger, reader, book, strangers, threads,
+            memory, hot, lessons, ledger, reader, book, strangers, parted, threads,
             allowance=Allowance(1.0, 5), clock=clock,
         )  # fmt: skip
         forget = Forget(memory, hot, strangers)

@@ -102,4 +102,4 @@ def test_the_fields_are_checked() -> None:
         {"reuse_sampled": 1},
     ):
         with pytest.raises(PolicyInvalidError):
-            validate(replace(Policy(), **wrong))  # type: ignore[arg-type]
+            validate(replace(Policy(), **wrong))
