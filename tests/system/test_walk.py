@@ -108,10 +108,11 @@ async def test_looser_limits_are_refused(reader: Client) -> None:
     [
         (b"", "IMAGE_EMPTY"),
         (RECEIPT[:-900], "IMAGE_TRUNCATED"),
-        (b"%PDF-1.4", "IMAGE_TYPE_UNSUPPORTED"),
+        (b"%PDF-1.4", "PDF_UNREADABLE"),
+        (b"GIF89a" + bytes(64), "IMAGE_TYPE_UNSUPPORTED"),
         (RECEIPT + bytes(5 * 2**20), "IMAGE_TOO_LARGE"),
     ],
-    ids=["empty", "truncated", "pdf", "large"],
+    ids=["empty", "truncated", "pdf", "type", "large"],
 )
 async def test_bad_image_leaves_everything_alive(reader: Client, content: bytes, reason: str) -> None:
     """A bad image is refused with its reason, and the system goes on."""
