@@ -298,6 +298,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             模型的回答中断，请重试。
         INFERENCE_UNAVAILABLE | The model service does not answer: retry; stored answers are still served.
             模型服务无响应，请重试；已存答案仍可返回。
+        STORE_READ_ONLY | The store's disk is full or failing: answers are served, and stored again once there is room.
+            存储磁盘已满或故障：答案照常返回，恢复后继续存储。
         LEDGER_UNAVAILABLE | The ledger can't be reached: retry.
             账本暂不可用，请重试。
         MEMORY_UNAVAILABLE | The store can't be reached: retry.

@@ -25,7 +25,8 @@ from dedup_service.api.dedup_service import DedupService
 from dedup_service.api.policy_service import PolicyService
 from dedup_service.api.store_service import StoreService
 from dedup_service.audit.jobs import Reports
-from dedup_service.ledger.database import open_database
+from dedup_service.image.encoder import EncoderUnavailable
+from dedup_service.ledger.database import LedgerNewerError, open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.retention import Retention
@@ -38,6 +39,7 @@ from dedup_service.policy.policy import from_json as policy_from_json
 from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.policy.threshold_learner import Learner
+from dedup_service.question.encoder import UnknownEncoderError
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
 from dedup_service.settings import Settings
@@ -47,6 +49,7 @@ from dedup_service.store.exact_cache import Hot, NoHot, ProcessHot
 from dedup_service.store.exact_cache_redis import RedisHot
 from dedup_service.store.expiry import Sweeper
 from dedup_service.store.qdrant_server import ServerMemory
+from dedup_service.store.records import MemoryDamagedError, MemoryUnavailableError
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
@@ -75,10 +78,17 @@ def main() -> None:
     """Runs the service until it is told to stop."""
     try:
         chosen = settings.load(Settings, "dedup")
+        if chosen.on_damage not in ("refuse", "continue"):
+            raise ValueError(f'on_damage: write "refuse" or "continue", not {chosen.on_damage!r}')
         telemetry.configure("dedup", chosen.telemetry)
     except (settings.SettingsError, ValueError) as error:
         sys.exit(f"askonce-dedup: {error}")
-    asyncio.run(serve(chosen))
+    try:
+        asyncio.run(serve(chosen))
+    except MemoryDamagedError as error:
+        sys.exit(f"askonce-dedup: STORE_DAMAGED: {error}. See `askonce store verify --data {chosen.data}`.")
+    except (MemoryUnavailableError, UnknownEncoderError, EncoderUnavailable, LedgerNewerError) as error:
+        sys.exit(f"askonce-dedup: {error}")
 
 
 async def serve(chosen: Settings) -> None:
@@ -205,7 +215,15 @@ def open_memory(
 ) -> PointMemory:
     """The store that the settings name."""
     if chosen.store == "edge":
-        return EdgeMemory(chosen.data, image_identity, image_dimension, question.identity, question.dimension)
+        return EdgeMemory(
+            chosen.data,
+            image_identity,
+            image_dimension,
+            question.identity,
+            question.dimension,
+            aside=chosen.on_damage == "continue",
+            least_free=chosen.least_free_bytes,
+        )
     return ServerMemory.connect(
         chosen.store,
         image_identity,

@@ -19,6 +19,11 @@ class Settings:
     store: str = "edge"
     """"edge": Qdrant's engine in a process of its own, in `data`. Otherwise the address of a Qdrant server, such as
     "http://qdrant:6334", that all replicas share."""
+    on_damage: str = "refuse"
+    """What a start does with a collection of the embedded store that is damaged: "refuse" to start and say what is
+    wrong, or "continue" without it: it is set aside under another name, never deleted."""
+    least_free_bytes: int = 256 * 2**20
+    """Free bytes on the embedded store's disk below which nothing more is stored; hits go on."""
     ledger: str = ""
     """The ledger's database, "sqlite:///PATH" or "postgresql://USER@HOST/NAME". Empty: SQLite in `data`."""
     image_encoder: str = "dct"

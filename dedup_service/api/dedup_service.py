@@ -19,7 +19,7 @@ from dedup_service.api import messages
 from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import PolicyInvalidError
 from dedup_service.policy.revisions import PolicyBook
-from dedup_service.store.records import Memory, MemoryUnavailableError
+from dedup_service.store.records import Memory, MemoryReadOnlyError, MemoryUnavailableError
 from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.learn import DecisionUnknownError, FeedbackLimitError, Learn, Learnt
 from dedup_service.usecases.lookup import Lookup
@@ -140,6 +140,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         """See the proto."""
         async with named_errors():
             holdings = await self.memory.holdings()
+            problems = await self.memory.problems()
         revision = messages.revision_name(self.book.current(tenant_id(request.parent))) if request.parent else ""
         return dedup_pb2.GetDedupInfoResponse(
             image_encoder=self.image_encoder,
@@ -149,6 +150,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
             entry_count=holdings.entries,
             policy_revision=revision,
             versions=self.versions,
+            problems=problems,
             disk_free_bytes=shutil.disk_usage(self.data).free if self.data is not None else 0,
         )
 
@@ -174,5 +176,8 @@ async def named_errors() -> AsyncIterator[None]:
     except fair.FullError as error:
         message = "Too much work waits already; try again shortly."
         raise Exhausted("DEDUP_BUSY", message, retry_after=1.0) from error
+    except MemoryReadOnlyError as error:
+        message = "The store's disk is full or failing; nothing can be stored at the moment."
+        raise Unreachable("STORE_READ_ONLY", message, retry_after=10.0) from error
     except MemoryUnavailableError as error:
         raise Unreachable("MEMORY_UNAVAILABLE", "The store does not answer.", retry_after=1.0) from error

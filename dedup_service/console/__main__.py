@@ -17,6 +17,7 @@ COMMANDS = {
     "import": ("dedup_service.console.store:import_", "Read stored answers from a file."),
     "policy": ("dedup_service.console.policy:policy", "Show, change, preview and roll back policies."),
     "purge": ("dedup_service.console.store:purge", "Remove stored answers."),
+    "store": ("dedup_service.console.mending:store", "Verify and repair the embedded store's files."),
 }
 """Where each command is and what it does; a module is imported when its command is called."""
 

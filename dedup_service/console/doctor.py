@@ -92,6 +92,7 @@ def doctor(peer: Peer, tenant: str | None, json_: bool) -> None:
             "entry_count": info.entry_count,
             "disk_free_bytes": info.disk_free_bytes,
             "policy_revision": info.policy_revision,
+            "problems": list(info.problems),
             "versions": [*info.versions, client_version()],
         })  # fmt: skip
     else:
@@ -206,7 +207,7 @@ class Probe:
 
 def remarks(info: dedup_pb2.GetDedupInfoResponse, policy: policy_pb2.Policy, checks: list[Check]) -> list[str]:
     """What the findings mean for the operator."""
-    found = []
+    found = [f"The store: {problem}." for problem in info.problems]
     if policy.mode == policy_pb2.REUSE_MODE_OFF:
         found.append(f"{policy.name} has mode OFF: it can never hit.")
     if policy.mode == policy_pb2.REUSE_MODE_SHADOW:

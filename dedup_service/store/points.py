@@ -268,3 +268,7 @@ class Points(Protocol):
     async def disk_bytes(self) -> int:
         """What the collections take on disk; 0 where it can't be known."""
         ...
+
+    async def problems(self) -> list[str]:
+        """What an operator should know about the database itself."""
+        ...

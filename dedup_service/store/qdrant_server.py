@@ -260,6 +260,10 @@ class ServerPoints:
                 async with self.bounded() as seconds:
                     await self.client.delete_collection(name, timeout=seconds)
 
+    async def problems(self) -> list[str]:
+        """Nothing: a server looks after its own disk."""
+        return []
+
     async def disk_bytes(self) -> int:
         """Not told by the server."""
         return 0

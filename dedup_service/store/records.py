@@ -157,6 +157,14 @@ class MemoryUnavailableError(Exception):
     """The store does not answer, or not in time."""
 
 
+class MemoryReadOnlyError(MemoryUnavailableError):
+    """Nothing can be stored or changed at the moment; what is there can be read. The message says why."""
+
+
+class MemoryDamagedError(MemoryUnavailableError):
+    """The store found its data damaged and won't start with it. The message says what is wrong."""
+
+
 class Memory(Protocol):
     """Keeps and finds. Every method may raise MemoryUnavailableError; none blocks the event loop."""
 
@@ -255,6 +263,10 @@ class Memory(Protocol):
 
     async def holdings(self) -> Holdings:
         """Counts what is held."""
+        ...
+
+    async def problems(self) -> list[str]:
+        """What an operator should know: trouble with the disk, what was set aside. Empty when all is well."""
         ...
 
 

@@ -388,6 +388,10 @@ class PointMemory:
         )
         return Holdings(images, entries, disk_bytes)
 
+    async def problems(self) -> list[str]:
+        """What an operator should know about the database."""
+        return await self.points.problems()
+
     # Parts
 
     async def own(self, shelf: Shelf, tenant: str, ids: Sequence[str]) -> list[Found]:

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -32,7 +33,7 @@ from dedup_service.image.sequence import (
 )
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
-from dedup_service.store.records import ImageRecord, Memory, image_id
+from dedup_service.store.records import ImageRecord, Memory, MemoryReadOnlyError, image_id
 from dedup_service.usecases.forms import Forms, Sighting
 from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
 from dedup_service.usecases.known_mismatches import Strangers
@@ -220,7 +221,10 @@ class Recogniser:
             side = side_of(verdict, candidate.tier)
             found = Recognition(side, founded(tenant, features), candidate.record, features, verdict.box)
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
-                await self.memory.add_digests(tenant, candidate.record.id, [features.byte_digest, *features.marks])
+                with suppress(MemoryReadOnlyError):  # it will be compared anew
+                    await self.memory.add_digests(
+                        tenant, candidate.record.id, [features.byte_digest, *features.marks]
+                    )
                 return Recognition(side, candidate.record.id, candidate.record)
             if best is None or side.probability > best.side.probability:
                 best = found

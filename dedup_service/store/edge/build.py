@@ -12,7 +12,7 @@ from pathlib import Path
 import qdrant_edge as edge
 
 from dedup_service.store.edge.framing import receive
-from dedup_service.store.edge.shard import create_shard, point_of
+from dedup_service.store.edge.shard import begin_generation, create_shard, point_of
 from dedup_service.store.points import GRAPHED, Shelf
 
 
@@ -50,6 +50,7 @@ def build(connection: socket.socket) -> None:
     os.nice(10)
     stream = connection.makefile("rb")
     folder, shelf, dimension = receive(stream)
+    begin_generation(Path(folder))
     shard = create_shard(Path(folder), shelf, dimension)
     ended = False
     while not ended:

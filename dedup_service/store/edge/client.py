@@ -15,15 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+import prometheus_client
 import structlog
 
 from dedup_service.store.points import Found, Layout, Leftover, Page, Point, Shelf, Where
-from dedup_service.store.records import MemoryUnavailableError, Vector
+from dedup_service.store.records import MemoryDamagedError, MemoryReadOnlyError, MemoryUnavailableError, Vector
 from dedup_service.store.repository import PointMemory
 
 LENGTH_BYTES = 4
-PATIENCE = 15.0
-"""Seconds to wait for a predecessor over the same folder that is on its way out."""
+DAMAGED, READ_ONLY = "STORE_DAMAGED: ", "STORE_READ_ONLY: "
+"""What the process's answers begin with that say so."""
+SET_ASIDE = prometheus_client.Counter("askonce_store_set_aside_total", "Damaged collections that a start set aside.")
 log = structlog.get_logger("edge_store")
 
 
@@ -34,14 +36,25 @@ class EdgePoints:
     kind = "qdrant-edge"
 
     def __init__(
-        self, folder: Path, layout: Layout, *, timeout: float = 10.0, opening: float = 120.0, waiting: int = 1024
+        self,
+        folder: Path,
+        layout: Layout,
+        *,
+        timeout: float = 10.0,
+        opening: float = 120.0,
+        waiting: int = 1024,
+        aside: bool = False,
+        least_free: int = 256 << 20,
     ) -> None:
-        """`timeout` and `opening` bound one call and the start in seconds; `waiting` bounds the calls under way."""
+        """`timeout` and `opening` bound one call and the start in seconds; `waiting` bounds the calls under way.
+        Damaged collections are set aside if `aside`, else the start fails; with less than `least_free` bytes on the
+        disk nothing is stored."""
         self.folder = folder
         self.layout = layout
         self.timeout = timeout
         self.opening = opening
         self.limit = waiting
+        self.options = {"aside": aside, "least_free": least_free}
         self.pending: dict[int, asyncio.Future[Any]] = {}
         self.number = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -59,10 +72,13 @@ class EdgePoints:
         """Starts the process and waits until it has opened the store."""
         self.process, reader, writer = await connect("serve")
         try:
-            self.write(writer, (str(self.folder), self.layout, PATIENCE))
-            _, opened, problem = await asyncio.wait_for(self.read(reader), self.opening)
+            self.write(writer, (str(self.folder), self.layout, self.options))
+            _, opened, found = await asyncio.wait_for(self.read(reader), self.opening)
             if not opened:
-                raise MemoryUnavailableError(problem)
+                raise failure(found)
+            for finding in found:
+                SET_ASIDE.inc()
+                log.error("store_set_aside", finding=finding)
         except (OSError, EOFError, TimeoutError) as error:
             await self.part(writer)
             raise MemoryUnavailableError("the embedded store does not open") from error
@@ -83,7 +99,7 @@ class EdgePoints:
                         if fine:
                             future.set_result(value)
                         else:
-                            future.set_exception(MemoryUnavailableError(value))
+                            future.set_exception(failure(value))
             writer, self.writer = self.writer, None
             self.fail("the embedded store has stopped")
             if writer is not None:
@@ -230,6 +246,9 @@ class EdgePoints:
     async def disk_bytes(self) -> int:
         return cast("int", await self.call("disk_bytes"))
 
+    async def problems(self) -> list[str]:
+        return cast("list[str]", await self.call("problems"))
+
 
 class EdgeMemory(PointMemory):
     """Memory in a folder of this machine."""
@@ -245,11 +264,23 @@ class EdgeMemory(PointMemory):
         question_dimension: int,
         *,
         timeout: float = 10.0,
+        aside: bool = False,
+        least_free: int = 256 << 20,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`data` gets a sub-folder `edge`. `timeout` bounds one call in seconds; `clock` gives seconds of the epoch."""
+        """`data` gets a sub-folder `edge`. `timeout` bounds one call in seconds; `clock` gives seconds of the epoch;
+        see `EdgePoints` for the others."""
         layout = Layout(image_identity, image_dimension, question_identity, question_dimension)
-        super().__init__(EdgePoints(data / "edge", layout, timeout=timeout), clock)
+        super().__init__(EdgePoints(data / "edge", layout, timeout=timeout, aside=aside, least_free=least_free), clock)
+
+
+def failure(problem: str) -> MemoryUnavailableError:
+    """The error that a process's answer names."""
+    if problem.startswith(READ_ONLY):
+        return MemoryReadOnlyError(problem.removeprefix(READ_ONLY))
+    if problem.startswith(DAMAGED):
+        return MemoryDamagedError(problem.removeprefix(DAMAGED).partition(": ")[2])
+    return MemoryUnavailableError(problem)
 
 
 async def connect(role: str) -> tuple[subprocess.Popen[bytes], asyncio.StreamReader, asyncio.StreamWriter]:

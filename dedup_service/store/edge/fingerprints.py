@@ -7,15 +7,35 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from dedup_service.store.edge.integrity import DamageError, quarantine
+
 
 class Fingerprints:
     """Fingerprints by image. They are 33 to 97 kB each and never searched: a table keeps them out of the points, where
     every look at a payload and every build would carry them along."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, images: int, *, aside: bool = False) -> None:
+        """Opens or creates. Where the table is gone or unreadable although there are `images`, DamageError is raised
+        or, with `aside`, what is left is set aside (`findings` says where) and an empty table made."""
         self.path = path
         self.unsynced = False
-        self.database = sqlite3.connect(path, isolation_level=None)
+        self.findings: list[str] = []
+        try:
+            if images and not path.exists():
+                raise DamageError(f"{path.name} is missing, though there are {images} images", expected=images, found=0)
+            self.open()
+        except (DamageError, sqlite3.DatabaseError) as error:
+            if isinstance(error, sqlite3.OperationalError):  # busy, no room, no right: nothing is broken
+                raise
+            if not aside:
+                raise error if isinstance(error, DamageError) else DamageError(f"{path.name}: {error}") from error
+            moved = [quarantine(each).name for each in files_of(path) if each.exists()]
+            self.findings.append(f"{error}; set aside as {', '.join(moved) or 'nothing'}")
+            self.open()
+
+    def open(self) -> None:
+        """Opens the database. Raises sqlite3.DatabaseError for what is none."""
+        self.database = sqlite3.connect(self.path, isolation_level=None)
         self.database.execute("PRAGMA journal_mode=WAL")
         self.database.execute("PRAGMA synchronous=NORMAL")
         self.database.execute("PRAGMA wal_autocheckpoint=0")  # `sync` does it, in its own thread
@@ -50,9 +70,18 @@ class Fingerprints:
         """Moves the log into the database and both to the disk. For another thread."""
         if self.unsynced:
             self.unsynced = False
-            with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as database:
-                database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            try:
+                with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+                    database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except sqlite3.Error:
+                self.unsynced = True
+                raise
 
     def close(self) -> None:
         """Closes the database."""
         self.database.close()
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a database may consist of."""
+    return [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))]

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,11 +33,11 @@ from askonce import logs
 from dedup_service.store.edge.build import Build, build
 from dedup_service.store.edge.fingerprints import Fingerprints
 from dedup_service.store.edge.framing import LENGTH, receive, send
+from dedup_service.store.edge.integrity import QUARANTINE, DamageError, quarantined, read_manifest
 from dedup_service.store.edge.shard import (
     BUILD_PAGE,
     SYNC_SECONDS,
     Collection,
-    current_of,
     filter_of,
     generation_path,
     sync_files,
@@ -49,6 +49,9 @@ from dedup_service.store.points import (
     Shelf,
 )
 
+log = structlog.get_logger("edge_store")
+READ_ONLY = "STORE_READ_ONLY: "
+"""What an answer begins with that says why nothing can be stored."""
 IDLE_SECONDS = 0.2
 """How often the process looks around when nobody asks for anything."""
 BUILD_PAUSE = 0.02
@@ -64,36 +67,102 @@ BUILD_PAUSE = 0.02
 # The store
 
 
-class EdgeStore:
-    """All shelves of one folder, one call at a time."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a store is opened."""
 
-    def __init__(self, folder: Path, layout: Layout, patience: float) -> None:
-        """Opens or creates. Raises TimeoutError when another process still owns the folder after `patience` seconds."""
+    patience: float = 15.0
+    """Seconds to wait for another process that still owns the folder."""
+    aside: bool = False
+    """Whether what is damaged is set aside, and an empty collection made in its place, instead of refusing to start."""
+    least_free: int = 256 << 20
+    """Free bytes on the disk below which nothing is stored or changed."""
+
+
+CHANGES = frozenset(("put", "change", "remove", "put_fingerprint", "remove_fingerprints"))
+"""Calls that write."""
+
+
+class ReadOnlyError(Exception):
+    """Nothing can be stored at the moment; the message says why."""
+
+
+class EdgeStore:
+    """All shelves of one folder, one call at a time.
+
+    When the disk is full or fails the store goes on reading and refuses changes, until the trouble is over.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, options: Options) -> None:
+        """Opens or creates. Raises TimeoutError when another process owns the folder, DamageError for what is broken
+        unless that may be set aside."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.owner = own(folder / "owner.lock", patience)
-        self.collections = {
-            shelf: Collection(folder / layout.name(shelf), shelf, layout.dimension(shelf)) for shelf in Shelf
-        }
-        self.fingerprints = Fingerprints(folder / f"{layout.fingerprints}.sqlite")
+        self.options = options
+        self.owner = own(folder / "owner.lock", options.patience)
+        self.collections: dict[Shelf, Collection] = {}
+        try:
+            for shelf in Shelf:
+                path = folder / layout.name(shelf)
+                self.collections[shelf] = Collection(path, shelf, layout.dimension(shelf), aside=options.aside)
+            images = self.collections[Shelf.IMAGES].count(())
+            path = folder / f"{layout.fingerprints}.sqlite"
+            self.fingerprints = Fingerprints(path, images, aside=options.aside)
+        except BaseException:
+            for collection in self.collections.values():
+                collection.shard.close()
+                collection.counter.close()
+            self.owner.close()
+            raise
+        self.findings = [finding for collection in self.collections.values() for finding in collection.findings]
+        self.findings += self.fingerprints.findings
         self.building: Build | None = None
         self.build_checked = 0.0
         self.measured = (-60.0, 0)
+        self.trouble = self.short_of_room()
+        """Why nothing can be stored; empty when it can."""
         self.closing = threading.Event()
-        self.syncing = threading.Thread(target=self.sync, name="sync")
+        self.syncing = threading.Thread(target=self.sync, name="sync", daemon=True)
         self.syncing.start()
 
     def sync(self) -> None:
-        """Brings changes to the disk once a second, beside the calls."""
+        """Brings changes to the disk once a second, beside the calls. What fails is tried again at the next turn."""
         while not self.closing.wait(SYNC_SECONDS):
-            for collection in self.collections.values():
-                collection.sync()
-            self.fingerprints.sync()
+            try:
+                trouble = self.short_of_room()
+                if not trouble:
+                    for collection in self.collections.values():
+                        collection.sync()
+                    self.fingerprints.sync()
+            except Exception as error:
+                trouble = f"the disk does not take what was stored: {type(error).__name__}: {error}"
+            if bool(trouble) != bool(self.trouble):
+                log.warning("store_read_only" if trouble else "store_writable", problem=trouble)
+            self.trouble = trouble
+
+    def short_of_room(self) -> str:
+        """Says so when the disk is nearly full: native code that writes into a full disk ends the process."""
+        free = shutil.disk_usage(self.folder).free
+        if free >= self.options.least_free:
+            return ""
+        return f"{free >> 20} MiB are free on the disk, less than {self.options.least_free >> 20}"
+
+    def problems(self) -> list[str]:
+        """What an operator should know."""
+        found = list(self.findings)
+        if self.trouble:
+            found.append(f"STORE_READ_ONLY: {self.trouble}")
+        if not self.syncing.is_alive():
+            found.append("the thread that brings changes to the disk has ended")
+        found += [f"{path.name} was set aside and awaits `askonce store repair`" for path in quarantined(self.folder)]
+        return found
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> object:
         """Runs one of the calls that `Points` makes."""
         if method == "build":
             return self.begin(*arguments)
+        if method in CHANGES and self.trouble:
+            raise ReadOnlyError(self.trouble)
         if isinstance(arguments[0] if arguments else None, Shelf):
             collection = self.collections[arguments[0]]
             run: Callable[..., object] = getattr(collection, method)
@@ -104,6 +173,7 @@ class EdgeStore:
             "remove_fingerprints": self.fingerprints.remove,
             "fingerprint_ids": self.fingerprints.ids,
             "disk_bytes": self.disk_bytes,
+            "problems": self.problems,
             "building": lambda: self.building is not None,
         }
         return named[method](*arguments)
@@ -122,9 +192,17 @@ class EdgeStore:
 
     def tend(self, now: float) -> None:
         """What is due between calls: flushes, and the next step of a build."""
+        if self.trouble:
+            return
         for collection in self.collections.values():
+            collection.note_count(now)
             if collection.presynced:
-                collection.flush()
+                try:
+                    collection.flush()
+                except Exception as error:  # the engine raises whatever it likes; its log still has everything
+                    self.trouble = f"a flush failed: {type(error).__name__}: {error}"
+                    log.warning("store_read_only", problem=self.trouble)
+                    return
         if self.building is None and now - self.build_checked >= 1.0:
             self.build_checked = now
             for shelf, collection in self.collections.items():
@@ -203,7 +281,7 @@ class EdgeStore:
         build, self.building = self.building, None
         if build is None:
             return
-        structlog.get_logger("edge_store").warning("build_given_up", shelf=str(build.shelf))
+        log.warning("build_given_up", shelf=str(build.shelf))
         self.collections[build.shelf].changed = None
         if build.syncing is not None:
             build.syncing.join()
@@ -226,10 +304,10 @@ class EdgeStore:
         self.syncing.join()
         self.abandon()
         for collection in self.collections.values():
-            collection.flush()
-            collection.shard.close()
-            if collection.removal is not None:
-                collection.removal.join()
+            try:
+                collection.close()
+            except Exception as error:  # a full disk, mostly: the engine's own log has everything
+                log.warning("collection_not_closed", error=f"{type(error).__name__}: {error}")
         self.fingerprints.close()
         self.owner.close()
 
@@ -238,11 +316,11 @@ def survey(folder: Path, layout: Layout, now: float) -> list[Leftover]:
     """The collections in a folder that belong to other encoders."""
     found = []
     for name in sorted({path.name.split(".")[0] for path in folder.iterdir()}):
-        if not layout.foreign(name):
+        if not layout.foreign(name) or QUARANTINE in name:
             continue
         leftover, path = Leftover(name), folder / name
-        if (current := current_of(path)) is not None:
-            shard = edge.EdgeShard.load(str(generation_path(path, current[0])))
+        if (manifest := read_manifest(path)) is not None:
+            shard = edge.EdgeShard.load(str(generation_path(path, manifest.generation)))
             leftover = count_leftover(leftover, shard, now)
             shard.close()
         found.append(leftover)
@@ -287,13 +365,14 @@ def own(path: Path, patience: float) -> BinaryIO:
 def serve(connection: socket.socket) -> None:
     """Answers calls until the other side hangs up. The first message is what the store opens with."""
     stream = connection.makefile("rb")
-    folder, layout, patience = receive(stream)
+    folder, layout, options = receive(stream)
     try:
-        store = EdgeStore(Path(folder), layout, patience)
+        store = EdgeStore(Path(folder), layout, Options(**options))
     except Exception as error:
-        send(connection, (0, False, f"{type(error).__name__}: {error}"))
+        damaged = "STORE_DAMAGED: " if isinstance(error, DamageError) else ""
+        send(connection, (0, False, f"{damaged}{type(error).__name__}: {error}"))
         return
-    send(connection, (0, True, None))
+    send(connection, (0, True, store.findings))
     received = bytearray()
     try:
         while True:
@@ -331,6 +410,8 @@ def answer(store: EdgeStore, connection: socket.socket, received: bytearray) -> 
         del received[:end]
         try:
             outcome = (number, True, store.call(method, arguments))
+        except ReadOnlyError as error:
+            outcome = (number, False, f"{READ_ONLY}{error}")
         except Exception as error:
             outcome = (number, False, f"{type(error).__name__}: {error}")
         send(connection, outcome)
