@@ -222,9 +222,7 @@ class Recogniser:
             found = Recognition(side, founded(tenant, features), candidate.record, features, verdict.box)
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
                 with suppress(MemoryReadOnlyError):  # it will be compared anew
-                    await self.memory.add_digests(
-                        tenant, candidate.record.id, [features.byte_digest, *features.marks]
-                    )
+                    await self.memory.add_digests(tenant, candidate.record.id, [features.byte_digest, *features.marks])
                 return Recognition(side, candidate.record.id, candidate.record)
             if best is None or side.probability > best.side.probability:
                 best = found
