@@ -4,13 +4,16 @@ and the benchmarks.
     python -m compose.local --home var --gateway 127.0.0.1:50051
 
 Every service listens on 127.0.0.1, on a free port unless one is given, and says through its port file where. Ctrl-C
-drains them in the order of the calls: the gateway first, then those that it calls.
+drains them in the order of the calls: the gateway first, then those that it calls. One that dies is started again, at
+growing intervals, until it has died too often. They all end when this process ends, also when it is killed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -22,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from askonce.access import SERVICE_KEY
 from compose.health import serving
@@ -36,11 +40,15 @@ SERVICES = {
 }
 COLOURS = {"inference": "\033[35m", "dedup": "\033[36m", "gateway": "\033[32m"}
 TAIL = 40
-"""Lines of a child's output that an error quotes."""
+"""Lines of a child's output that are kept."""
+FIRST_PAUSE, LAST_PAUSE = 0.5, 8.0
+"""Seconds before a service that died is started again: at first, doubled with every death up to the last."""
+DEATHS, WINDOW = 6, 120.0
+"""A service that dies so often within so many seconds is given up, and everything ends."""
 
 
 class StartError(RuntimeError):
-    """A service ended or did not become ready in time. The message quotes the end of its output."""
+    """A service ended or did not become ready in time, or the folder is in use: one line that says why."""
 
 
 @dataclass(slots=True)
@@ -79,6 +87,7 @@ class System:
         self.modules = {**MODULES, **(modules or {})}
         self.children: dict[str, Child] = {}
         self.addresses: dict[str, str] = {}
+        self.owner: BinaryIO | None = None
 
     async def __aenter__(self) -> System:
         await self.start()
@@ -96,6 +105,7 @@ class System:
 
     async def start(self, timeout: float = 90.0) -> None:
         """Starts all services and waits until each says that it serves. Raises StartError; then nothing runs."""
+        await asyncio.to_thread(self.own)
         try:
             below = [name for name in self.names if name != "gateway"]
             await asyncio.gather(*(self.launch(name, timeout) for name in below))
@@ -112,6 +122,8 @@ class System:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
+            "compose.child",
+            str(os.getpid()),
             self.modules[name],
             env=self.environment(name, port_file),
             cwd=ROOT,
@@ -124,6 +136,24 @@ class System:
         pump = asyncio.create_task(self.copy(name, process, tail))
         self.children[name] = Child(name, process, pump, tail)
         self.addresses[name] = await self.ready(self.children[name], port_file, time.monotonic() + timeout)
+
+    def own(self) -> None:
+        """Takes the folder for this process. Raises StartError when another one has it, and touches nothing then."""
+        if self.owner is not None:
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        file = (self.home / "owner.lock").open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().decode("ascii", "replace").strip()
+            file.close()
+            raise StartError(f"{self.home} is in use by process {holder or 'unknown'}; stop that first") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n".encode())
+        file.flush()
+        self.owner = file
 
     def prepare(self, port_file: Path) -> None:
         """Makes the folders and removes what a previous run left behind."""
@@ -163,12 +193,15 @@ class System:
         with (self.home / "logs" / f"{name}.log").open("ab", buffering=0) as log:
             # In chunks: under load a child writes thousands of lines a second, and one that waits for us stands still.
             while chunk := await process.stdout.read(2**16):
-                log.write(chunk)
+                with contextlib.suppress(OSError):  # a full disk: a child that can't write its lines would stand still
+                    log.write(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 texts = [line.decode("utf-8", "replace") for line in (lines if self.echo else lines[-TAIL:])]
                 tail.extend(texts)
                 if self.echo and texts:
-                    print("\n".join(f"{colour}{name:>9} |{end} {text}" for text in texts), file=sys.stderr, flush=True)
+                    shown = "\n".join(f"{colour}{name:>9} |{end} {text}" for text in texts)
+                    with contextlib.suppress(OSError):
+                        print(shown, file=sys.stderr, flush=True)
 
     async def ready(self, child: Child, port_file: Path, deadline: float) -> str:
         """Waits for the port file and then for SERVING; returns the address."""
@@ -176,15 +209,18 @@ class System:
         while time.monotonic() < deadline:
             if child.process.returncode is not None:
                 await child.pump
-                raise StartError(
-                    f"{child.name} ended with status {child.process.returncode}:\n" + "\n".join(child.tail)
-                )
+                raise StartError(f"{child.name} ended with status {child.process.returncode}: {self.last_words(child)}")
             if not address and port_file.exists():  # noqa: ASYNC240
                 address = port_file.read_text(encoding="utf-8").strip()  # noqa: ASYNC240
             if address and await serving(address, SERVICES[child.name]):
                 return address
             await asyncio.sleep(0.05)
-        raise StartError(f"{child.name} is not ready in time:\n" + "\n".join(child.tail))
+        raise StartError(f"{child.name} is not ready in time: {self.last_words(child)}")
+
+    def last_words(self, child: Child) -> str:
+        """The last line that a child said, and where the others are."""
+        line = next((line.strip() for line in reversed(child.tail) if line.strip()), "it said nothing")
+        return f"{line[:400]} (more in {self.home / 'logs' / child.name}.log)"
 
     async def kill(self, name: str) -> None:
         """Ends a service without a warning, as a crash would (SIGKILL)."""
@@ -217,6 +253,28 @@ class System:
         if "gateway" in self.children:
             await self.terminate("gateway", grace)
         await asyncio.gather(*(self.terminate(name, grace) for name in list(self.children)))
+        if self.owner is not None:
+            self.owner.close()
+            self.owner = None
+
+    async def supervise(self) -> str:
+        """Starts every service that dies again, where it was. Returns, with a line that says why, once one has died
+        too often."""
+        deaths: dict[str, deque[float]] = {name: deque(maxlen=DEATHS) for name in self.names}
+        while True:
+            name = await self.first_end()
+            child = self.children.pop(name)
+            await child.pump
+            times = deaths[name]
+            times.append(time.monotonic())
+            if len(times) == DEATHS and times[-1] - times[0] < WINDOW:
+                return f"{name} died {DEATHS} times in {times[-1] - times[0]:.0f} s: {self.last_words(child)}"
+            recent = sum(1 for each in times if times[-1] - each < WINDOW)
+            pause = min(LAST_PAUSE, FIRST_PAUSE * 2 ** (recent - 1))
+            print(f"{name} ended with status {child.process.returncode}; starting it again.", file=sys.stderr)
+            await asyncio.sleep(pause)
+            with contextlib.suppress(StartError):  # it is among the children, and has ended: the next turn counts it
+                await self.launch(name)
 
     async def first_end(self) -> str:
         """Waits until any service ends by itself; returns its name."""
@@ -253,7 +311,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 async def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until Ctrl-C or SIGTERM, or until a service ends by itself; returns the exit status."""
+    """Serves until Ctrl-C or SIGTERM, or until a service has died too often; returns the exit status."""
     chosen = parse(arguments)
     listen = {name: getattr(chosen, name) for name in MODULES if getattr(chosen, name)}
     stopping = asyncio.Event()
@@ -274,11 +332,11 @@ async def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     print(f"AskOnce serves on {system.gateway}. Stop it with Ctrl-C.", flush=True)
-    ended = asyncio.create_task(system.first_end())
+    ended = asyncio.create_task(system.supervise())
     try:
         await asyncio.wait({signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
-            print(f"{ended.result()} has ended by itself; stopping the others.", file=sys.stderr)
+            print(f"{ended.result()}; stopping the others.", file=sys.stderr)
             return 1
         return 0
     finally:
