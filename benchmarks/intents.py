@@ -1,12 +1,15 @@
 """Intents at work: the project's own questions asked of synthetic images whose answers are known.
 
-    python -m benchmarks.intents [--requests 5000] [--images 200] [--noise 0] [--seed 1] [--lang en|zh|both] [--json
-    OUT]
+    python -m benchmarks.intents [SET] [--requests 5000] [--images 200] [--noise 0] [--seed 1] [--lang en|zh|both]
+    [--judge 0.97] [--json OUT]
 
 An image belongs to a domain and has one answer to each intent of that domain; an oracle engine gives it, in varying
 form (with ``--noise`` it errs). Clients ask the intents of an image's domain, popular ones more often, in any of
 their phrasings. The cache sees only texts and answers: exact text first, then the shipped score with what the pair
-memory knows; every miss compares its answer with the answers stored for that image and so labels pairs. No judge.
+memory knows; every miss compares its answer with the answers stored for that image and so labels pairs. SET is the
+project's own or any file of JSON lines with intent, family, domain, lang and text; kinds of answers that it does not
+name are read off its questions. With ``--judge`` every miss also asks a simulated judge, right that often, about the
+new question and the likeliest stored one, in the background.
 Reported per block of requests: of the requests in words never used on that image, whose intent had been asked of it
 in other words, the share served; and of all answers served that way, the share that was wrong.
 """
@@ -18,7 +21,7 @@ import random
 import statistics
 import time
 import tomllib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +32,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.questions import encode_all, wilson
+from benchmarks.questions import Pair, encode_all, simulated_judge, wilson
 from dedup_service.question.answer_frequency import AnswerFrequency
 from dedup_service.question.answers import compare_answers
+from dedup_service.question.asked_encoder import AskedEncoder
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.normal import normalise
 from dedup_service.question.pair_memory import Evidence, PairMemory
-from dedup_service.question.score import Calibration, gather
+from dedup_service.question.reading import read
+from dedup_service.question.score import Calibration, gather, logit
 
 OWN = Path(__file__).parent / "data" / "questions.toml"
 TENANT = "bench"
@@ -193,6 +198,9 @@ def said(value: str, kind: str, rng: random.Random) -> str:
     return rng.choice((value, f"{value}."))
 
 
+Phrasings = dict[str, list[str]]
+
+
 @dataclass
 class World:
     """The own set as domains of intents, and images with an answer to each."""
@@ -203,19 +211,49 @@ class World:
     images: list[tuple[str, dict[str, str]]]
 
 
-def build(document: Mapping[str, Any], images: int, langs: Sequence[str], rng: random.Random) -> World:
-    """Draws the images. An intent with a twin has its twin's answer on every fourth image."""
+KIND_WANTED = {
+    "money": "money",
+    "count": "count",
+    "time": "date",
+    "yes-no": "yes-no",
+    "place": "city",
+    "name": "company",
+    "number": "grams",
+    "code": "code",
+}
+"""What an intent of a set without kinds is answered with, by what its phrasings want (`reading.Reading.wants`)."""
+
+
+def read_set(path: Path, langs: Sequence[str]) -> tuple[Phrasings, dict[str, str], dict[str, str], Phrasings]:
+    """Intents by domain, kinds of answers, twins and phrasings of a question set."""
     intents: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}
     twins: dict[str, str] = {}
     phrasings: dict[str, list[str]] = {}
-    for family in document["family"]:
-        for name, intent in family["intent"].items():
-            intents.setdefault(family["domain"], []).append(name)
-            kinds[name] = intent["answer"]
-            phrasings[name] = [text for lang in langs for text in intent[lang]]
-            if "twin" in intent:
-                twins[name] = intent["twin"]
+    if path.suffix == ".toml":
+        for family in tomllib.loads(path.read_text("utf-8"))["family"]:
+            for name, intent in family["intent"].items():
+                intents.setdefault(family["domain"], []).append(name)
+                kinds[name] = intent["answer"]
+                phrasings[name] = [text for lang in langs for text in intent[lang]]
+                if "twin" in intent:
+                    twins[name] = intent["twin"]
+        return intents, kinds, twins, phrasings
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        if row["lang"] in langs:
+            if row["intent"] not in phrasings:
+                intents.setdefault(row["domain"], []).append(row["intent"])
+            phrasings.setdefault(row["intent"], []).append(row["text"])
+    for name, texts in phrasings.items():
+        wanted = Counter(read(text).wants for text in texts if read(text).wants)
+        kinds[name] = KIND_WANTED.get(wanted.most_common(1)[0][0], "label") if wanted else "label"
+    return intents, kinds, twins, phrasings
+
+
+def build(path: Path, images: int, langs: Sequence[str], rng: random.Random) -> World:
+    """Draws the images. An intent with a twin has its twin's answer on every fourth image."""
+    intents, kinds, twins, phrasings = read_set(path, langs)
     drawn = []
     for _ in range(images):
         domain = rng.choice(sorted(intents))
@@ -250,6 +288,7 @@ def replay(
     vectors: Mapping[str, NDArray[np.float32]],
     memory: PairMemory,
     rng: random.Random,
+    judge: float | None = None,
 ) -> list[Block]:
     """Asks ``requests`` questions and returns counts per block."""
     calibration = Calibration.prior()
@@ -274,16 +313,17 @@ def replay(
         known = any(kept[1] == intent for kept in cache.values())
         block.paraphrases += known
         begin = time.perf_counter()
-        best, found = -math.inf, ""
+        best, found, top = -math.inf, "", 0.0
         for text in cache:
             verdict = memory.verdict(TENANT, question, text)
             cosine = float(vectors[question] @ vectors[text]) if question in vectors and text in vectors else math.nan
-            score = calibration.score(gather(question, text, cosine, known=verdict.log_odds or None))
-            if score.probability > best:
-                best, found = score.probability, text
+            evidence = gather(question, text, cosine, known=verdict.log_odds or None)
+            score = calibration.score(evidence)
+            if score.log_odds > best:
+                best, found, top = score.log_odds, text, calibration.similarity_log_odds(evidence)
         block.milliseconds.append((time.perf_counter() - begin) * 1000)
         truth = answers[intent]
-        if best >= calibration.serve_at:
+        if best >= logit(calibration.serve_at):
             cache.move_to_end(found)
             block.served += 1
             right = compare_answers(cache[found][0], truth).verdict == "same"
@@ -298,12 +338,20 @@ def replay(
             if outcome.verdict == "unsure":
                 continue
             same = outcome.verdict == "same"
-            log_odds = frequency.log_odds_same(fresh) if same else frequency.log_odds_different()
+            if memory.verdict(TENANT, question, text).state == "same":
+                frequency.confirm(fresh, same)
+            log_odds = frequency.log_odds_same(fresh) if same else frequency.log_odds_different(fresh)
             cosine = float(vectors[question] @ vectors[text]) if question in vectors and text in vectors else math.nan
             prior = calibration.similarity_log_odds(gather(question, text, cosine))
             memory.add(
                 TENANT, question, text, Evidence("answer", log_odds, same, float(request), f"image-{image}", prior)
             )
+        if judge is not None and found:
+            pair = Pair(question, found, cache[found][1] == intent, "", "")
+            verdict_given = simulated_judge(pair, judge)
+            if verdict_given is not None:
+                weight = logit(verdict_given)
+                memory.add(TENANT, question, found, Evidence("judge", weight, weight > 0, float(request), "", top))
         frequency.add(fresh)
         cache[question] = (fresh, intent)
         while len(cache) > MOST_STORED:
@@ -314,6 +362,8 @@ def replay(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.intents", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("set", type=Path, nargs="?", default=OWN, metavar="SET", help="TOML or JSON lines")
+    parser.add_argument("--judge", type=float, metavar="ACCURACY", help="add a simulated judge in the background")
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--noise", type=float, default=0.0, help="share of fresh answers that are drawn at random")
@@ -325,20 +375,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="OUT")
     options = parser.parse_args(arguments)
+    encoder = AskedEncoder(load_question_encoder(options.encoder))
     if options.cost:
-        taken = cost(
-            Calibration.prior(), load_question_encoder(options.encoder), options.cost, random.Random(options.seed)
-        )
+        taken = cost(Calibration.prior(), encoder, options.cost, random.Random(options.seed))
         Console().print(f"{taken:.1f} ms median to encode, find and decide; 20 stored, {options.cost} known questions")
         return 0
     rng = random.Random(options.seed)
     langs = ("en", "zh") if options.lang == "both" else (options.lang,)
-    world = build(tomllib.loads(OWN.read_text("utf-8")), options.images, langs, rng)
-    vectors = encode_all(
-        load_question_encoder(options.encoder), [text for texts in world.phrasings.values() for text in texts]
-    )
+    world = build(options.set, options.images, langs, rng)
+    vectors = encode_all(encoder, [text for texts in world.phrasings.values() for text in texts])
     memory = PairMemory()
-    blocks = replay(world, options.requests, options.noise, vectors, memory, rng)
+    blocks = replay(world, options.requests, options.noise, vectors, memory, rng, options.judge)
     rows = [report(block, (at + 1) * options.requests // BLOCKS) for at, block in enumerate(blocks)]
     console = Console(width=120)
     table = Table(

@@ -32,6 +32,7 @@ from rapidfuzz.distance import Levenshtein
 from rich.console import Console
 from rich.table import Table
 
+from dedup_service.question.asked_encoder import AskedEncoder
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.normal import detect_language, normalise
 from dedup_service.question.score import Calibration, QuestionEvidence, gather
@@ -54,10 +55,11 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Reads pairs from JSON lines, or expands the project's own set from its TOML. Raises `ValueError` naming the bad
+    """Reads pairs from JSON lines, or expands a set of intents (TOML or JSON lines). Raises `ValueError` naming the bad
     line."""
-    if path.suffix == ".toml":
-        return expand(tomllib.loads(path.read_text("utf-8")))
+    first = next((line for line in path.read_text("utf-8").splitlines() if line.strip()), "")
+    if path.suffix == ".toml" or '"intent"' in first:
+        return expand(phrasings_of(path))
     pairs = []
     for at, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         if not line.strip():
@@ -73,20 +75,46 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def expand(document: Mapping[str, Any]) -> list[Pair]:
+def expand(phrasings: Mapping[tuple[str, str, str], Sequence[str]]) -> list[Pair]:
     """All pairs of phrasings within an intent (same), and within a family two phrasings of each pair of intents with
     each other in either language (different): the i-th with the i-th and the i-th with the one three further on."""
+    families: dict[tuple[str, str], dict[str, Sequence[str]]] = defaultdict(dict)
+    for (family, intent, lang), texts in phrasings.items():
+        families[family, lang][intent] = texts
     pairs = []
-    for family in document["family"]:
-        for lang in ("en", "zh"):
-            intents = {name: intent[lang] for name, intent in family["intent"].items()}
-            for phrasings in intents.values():
-                pairs += [Pair(a, b, True, family["name"], lang) for a, b in combinations(phrasings, 2)]
-            for one, other in combinations(intents.values(), 2):
-                for shift in (0, 3):
-                    twins = list(other[shift:]) + list(other[:shift])
-                    pairs += [Pair(a, b, False, family["name"], lang) for a, b in zip(one, twins, strict=True)]
+    for (family, lang), intents in families.items():
+        for texts in intents.values():
+            pairs += [Pair(a, b, True, family, lang) for a, b in combinations(texts, 2)]
+        for one, other in combinations(intents.values(), 2):
+            for shift in (0, 3):
+                twins = [*other[shift:], *other[:shift]]
+                pairs += [Pair(a, b, False, family, lang) for a, b in zip(one, twins, strict=False)]
     return pairs
+
+
+OWN_SET = Path(__file__).parent / "data" / "questions.toml"
+SET_FILES = (OWN_SET, OWN_SET.with_name("questions_en.jsonl"), OWN_SET.with_name("questions_zh.jsonl"))
+"""The question sets of the repository; see `data/README.md` for who wrote them."""
+
+
+def phrasings_of(path: Path) -> dict[tuple[str, str, str], list[str]]:
+    """The phrasings of a question set by family, intent and language: the project's own TOML, or JSON lines with
+    intent, family, lang and text. Raises `ValueError` naming the bad line."""
+    found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    if path.suffix == ".toml":
+        for family in tomllib.loads(path.read_text("utf-8"))["family"]:
+            for name, intent in family["intent"].items():
+                for lang in ("en", "zh"):
+                    found[family["name"], name, lang] += intent[lang]
+        return dict(found)
+    for at, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                found[row["family"], row["intent"], row["lang"]].append(str(row["text"]))
+            except (ValueError, KeyError, TypeError) as fault:
+                raise ValueError(f"{path}:{at}: needs intent, family, lang and text: {fault}") from fault
+    return dict(found)
 
 
 def encode_all(encoder: QuestionEncoder, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -100,7 +128,7 @@ def encode_all(encoder: QuestionEncoder, texts: Sequence[str]) -> dict[str, NDAr
 
 
 def cosine_of(vectors: Mapping[str, NDArray[np.float32]], a: str, b: str) -> float:
-    """Cosine of two encoded texts; NaN if the encoder can't read one of them."""
+    """Cosine of two encoded questions; NaN if the encoder can't read one of them."""
     if a not in vectors or b not in vectors:
         return math.nan
     return float(vectors[a] @ vectors[b])
@@ -380,7 +408,8 @@ def main(arguments: Sequence[str] | None = None, print_to: Callable[[str], None]
     calibration = Calibration.prior()
     if options.calibration:
         calibration = Calibration.from_dict(json.loads(options.calibration.read_text("utf-8")))
-    report = measure(pairs, load_question_encoder(options.encoder), calibration, options.judge, not options.no_peers)
+    encoder = AskedEncoder(load_question_encoder(options.encoder))
+    report = measure(pairs, encoder, calibration, options.judge, not options.no_peers)
     show(report, options.pairs.name)
     if options.json:
         options.json.write_text(json.dumps(_plain(report), ensure_ascii=False, indent=2) + "\n", "utf-8")

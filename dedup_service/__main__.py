@@ -39,6 +39,7 @@ from dedup_service.policy.policy import from_json as policy_from_json
 from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.policy.threshold_learner import Learner
+from dedup_service.question.asked_encoder import AskedEncoder
 from dedup_service.question.encoder import UnknownEncoderError
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.pair_store import SqlitePairStore
@@ -100,12 +101,13 @@ async def serve(chosen: Settings) -> None:
             stack.push_async_callback(asyncio.to_thread, threads.shutdown)
         chosen.data.mkdir(parents=True, exist_ok=True)
         telemetry.start_metrics(chosen.telemetry.metrics_listen)
-        images, question_encoder = await asyncio.gather(
+        images, sentences = await asyncio.gather(
             asyncio.to_thread(ChildImageWork, chosen.image_encoder, chosen.workers),
             asyncio.to_thread(ChildQuestionEncoder, chosen.question_encoder),
         )
-        for children in (images, question_encoder):
+        for children in (images, sentences):
             stack.push_async_callback(asyncio.to_thread, children.close)
+        question_encoder = await asyncio.to_thread(AskedEncoder, sentences)
         await asyncio.to_thread(warm_up_questions, question_encoder)
 
         engine = await asyncio.to_thread(open_database, ledger_url(chosen))
@@ -150,7 +152,7 @@ async def serve(chosen: Settings) -> None:
         recogniser = Recogniser(memory, images, strangers, forms, image_threads, pictures=album)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, PARTED))
         matcher = Matcher(memory, question_encoder, pairs, parted, question_threads)
-        lessons = Lessons(pairs, ledger, question_encoder, book.shares)
+        lessons = Lessons(pairs, ledger, sentences, book.shares)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
             encoders=encoders, ticket_ttl=chosen.ticket_ttl,
@@ -210,9 +212,7 @@ def ledger_url(chosen: Settings) -> str:
     return chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}"
 
 
-def open_memory(
-    chosen: Settings, image_identity: str, image_dimension: int, question: ChildQuestionEncoder
-) -> PointMemory:
+def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: AskedEncoder) -> PointMemory:
     """The store that the settings name."""
     if chosen.store == "edge":
         return EdgeMemory(

@@ -7,7 +7,6 @@ from typing import Literal
 
 from dedup_service.question.pair_store import PairRecord
 from dedup_service.question.reading import read
-from dedup_service.question.veto import vetoes
 
 State = Literal["same", "different", "unknown"]
 
@@ -21,7 +20,16 @@ CONTRADICTION = -3.0
 
 
 # Weight of the texts' own likeness when intents are formed, so that it never decides by itself.
-MOST_PRIOR = 2.0
+MOST_PRIOR = 3.0
+
+
+# Likeness from which on one observation suffices, as a second witness.
+LIKELY = 1.5
+
+
+# What a pair that a veto keeps apart weighs between two groups. It bars itself, not their other pairs: of a thousand
+# vetoes some are false, and one of them must not part two groups for good.
+VETOED = -3.0
 
 
 # One observation, of whatever rarity, is worth at most this; a judge or a person is believed more.
@@ -50,6 +58,7 @@ class _Pair:
     counts: dict[str, int] = field(default_factory=dict)
     observations: dict[int, float] = field(default_factory=dict)
     blocked: bool = False
+    refused: bool = False
 
 
 class IntentGraph:
@@ -65,7 +74,6 @@ class IntentGraph:
         self.intent: dict[str, int] = {}
         self.members: dict[int, set[str]] = {}
         self.strength: dict[int, float] = {}
-        self.vetoed: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self.next = 1
 
     def node(self, digest_: str, text: str) -> str:
@@ -103,6 +111,7 @@ class IntentGraph:
             pair.observations[seen_on] = step
         pair.total = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, pair.total + step))
         pair.seen += 1
+        pair.refused = pair.refused or (record.source == "feedback" and not record.same)
         pair.strong = pair.strong or (record.source in ("judge", "feedback") and record.same)
         name = f"{record.source}:{'same' if record.same else 'different'}"
         pair.counts[name] = pair.counts.get(name, 0) + 1
@@ -138,32 +147,35 @@ class IntentGraph:
 
     def between(self, one: set[str], other: set[str]) -> tuple[float, int, bool, bool]:
         """All evidence between two groups: log-odds, independent observations in favour, whether a strong witness
-        spoke, whether a pair bars it. One image counts once in favour and once against, however many of the pairs it
-        was seen on: the same coincidence would otherwise count as often as there are wordings. The texts' own
-        likeness counts once, as the mean over the pairs."""
+        spoke (a judge, a person, or the texts' own likeness), whether a person's word bars it.
+
+        One image counts once in favour and once against, however many of the pairs it was seen on: the same coincidence
+        would otherwise count as often as there are wordings. The texts' own likeness counts once, as the mean over the
+        pairs."""
         small, large = (one, other) if len(one) <= len(other) else (other, one)
-        strong, barred = False, False
+        strong, barred, apart = False, False, 0.0
         priors: list[float] = []
         seen: dict[int, float] = {}
         for question in small:
             for twin in self.near.get(question, set()) & large:
                 pair = self.pairs[(question, twin) if question < twin else (twin, question)]
-                priors.append(pair.prior)
+                apart += VETOED * pair.blocked
+                priors.append(max(-MOST_PRIOR, min(MOST_PRIOR, pair.prior)))
                 strong = strong or (pair.strong and pair.total > 0)
-                barred = barred or pair.total <= CONTRADICTION or pair.blocked
+                barred = barred or (pair.refused and pair.total <= CONTRADICTION)
                 for observation, step in pair.observations.items():
                     before = seen.get(observation, 0.0)
                     seen[observation] = max(before, step) if step > 0 else min(before, step)
         prior = sum(priors) / len(priors) if priors else 0.0
         favour = sum(1 for step in seen.values() if step > 0)
-        return sum(seen.values()) + max(-MOST_PRIOR, min(MOST_PRIOR, prior)), favour, strong, barred
+        return sum(seen.values()) + prior + max(-MOST_PER_PAIR, apart), favour, strong or prior >= LIKELY, barred
 
     def _try_merge(self, left: str, right: str) -> bool:
         one, other = self.group(left), self.group(right)
         if one is other or len(one) + len(other) > MOST_MEMBERS:
             return False
         total, seen, strong, barred = self.between(one, other)
-        if barred or total < MERGE or not (strong or seen >= 2) or self._vetoed(one, other):
+        if barred or total < MERGE or not (seen >= 2 or (strong and seen >= 1)) or self._apart(left, right):
             return False
         strength = min(
             total,
@@ -180,21 +192,10 @@ class IntentGraph:
             self.intent[question] = at
         return True
 
-    def _vetoed(self, one: set[str], other: set[str]) -> bool:
-        for mine in one:
-            for theirs in other:
-                if not self.texts.get(mine) or not self.texts.get(theirs):
-                    continue
-                key = (mine, theirs) if mine < theirs else (theirs, mine)
-                known = self.vetoed.get(key)
-                if known is None:
-                    left, right = (next(iter(self.texts[node])) for node in key)
-                    known = self.vetoed[key] = bool(vetoes(left, right))
-                    if len(self.vetoed) > self.most_pairs:
-                        self.vetoed.popitem(last=False)
-                if known:
-                    return True
-        return False
+    def _apart(self, left: str, right: str) -> bool:
+        """Whether a veto keeps this very pair apart."""
+        pair = self.pairs.get((left, right) if left < right else (right, left))
+        return pair is not None and pair.blocked
 
     def _rebuild(self, questions: set[str]) -> None:
         """Dissolves an intent and merges again what holds together, strongest pairs first."""
@@ -236,6 +237,13 @@ class IntentGraph:
                         self.intent.pop(self.members[at].pop(), None)
                         del self.members[at], self.strength[at]
 
+    def _outvoted(self, left: str, right: str, pair: _Pair) -> bool:
+        """Whether one intent holds two questions whose own evidence is against them: a wrong answer or two among many
+        right ones. A person's word, or a judge's, is not outvoted."""
+        at = self.intent.get(left)
+        said = pair.refused or "judge:different" in pair.counts
+        return not said and at is not None and at == self.intent.get(right) and self.strength[at] + pair.total > 0
+
     def verdict(self, left: str, right: str) -> tuple[float, State, str]:
         if left == right:
             return 0.0, "unknown", "they read alike; nothing was learnt about them"
@@ -243,7 +251,9 @@ class IntentGraph:
         pair = self.pairs.get(key)
         if pair is not None:
             self.pairs.move_to_end(key)
-            if pair.total <= CONTRADICTION:
+            if pair.blocked:
+                return min(pair.total, 0.0), "unknown", f"a veto keeps them apart; {_told(pair)}"
+            if pair.total <= CONTRADICTION and not self._outvoted(left, right, pair):
                 return pair.total, "different", f"known to differ: {_told(pair)}"
         at, there = self.intent.get(left), self.intent.get(right)
         if at is not None and at == there:
@@ -258,7 +268,7 @@ class IntentGraph:
                 return min(total, 0.0), "unknown", f"their intents lean {lean}"
         if pair is None:
             return 0.0, "unknown", "never compared"
-        if pair.total >= MERGE and pair.strong and not pair.blocked:
+        if pair.total >= MERGE and pair.strong:
             return pair.total, "same", _told(pair)
         return min(pair.total, 0.0), "unknown", _told(pair)
 

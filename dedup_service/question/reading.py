@@ -14,6 +14,8 @@ from functools import lru_cache
 from dedup_service.question.lexicon import Lexicon, shipped
 from dedup_service.question.normal import Language, detect_language, fold
 from dedup_service.question.numerals import HAN_NUMERAL, numeral
+from dedup_service.question.scope import scope
+from dedup_service.question.spelling import corrected
 from dedup_service.question.words import is_plural, lemma, surface_units
 
 _AUXILIARIES = frozenset(
@@ -117,6 +119,46 @@ _ON_PAPER = {
 }
 _EXTREMES = frozenset({"highest", "lowest", "average", "median", "second-highest", "second-lowest"})
 _QUANTITIES = frozenset({"amount", "count", "number"})
+# What puts a tax into a sum, and what leaves it out.
+_INCLUDED = frozenset({"including", "after", "add", "with", "plus", "and"})
+_LEFT_OUT = frozenset({"excluding", "before", "remove", "less", "net", "minus", "刨", "扣", "除"})
+_TAXING = (_INCLUDED - {"and"}) | _LEFT_OUT | {"not", "tax-amount", "have", "once", "上", "去", "开"}
+# The kind of answer in the broadest terms, by interrogative and by the type of what is asked for.
+_WANTED = {
+    "count": "count",
+    "amount": "money",
+    "yes-no": "yes-no",
+    "when": "time",
+    "clock": "time",
+    "which-year": "time",
+    "which-month": "time",
+    "where": "place",
+    "who": "name",
+    "whose": "name",
+    "why": "reason",
+    "how": "way",
+    "describe": "text",
+    "summarise": "summary",
+    "translate": "translation",
+    "transcribe": "wording",
+    "explain": "text",
+    "how-long": "number",
+    "how-old": "number",
+    "how-often": "number",
+}
+_WANTED_TYPES = {
+    "amount": "money",
+    "code": "code",
+    "quantity": "number",
+    "any-number": "number",
+    "date": "time",
+    "clock": "time",
+    "where": "place",
+    "who": "name",
+    "words": "wording",
+    "how-long": "number",
+}
+_FIGURES = frozenset({"amount", "code", "quantity", "any-number", "date", "clock"})
 # What stands before or after the name of the image as a whole, and marks it as such.
 _POINTING = frozenset(
     ["个", "the", "this", "that", "these", "those", "这", "张", "该", "此", "本", "份", "在", "幅", "页"]
@@ -162,6 +204,10 @@ class Reading:
     surface: tuple[str, ...]
     senses: frozenset[str]
     expects: frozenset[str]
+    asked: str = ""
+    wants: str = ""
+    context: frozenset[str] = frozenset()
+    aside: frozenset[str] = frozenset()
 
 
 @lru_cache(maxsize=32768)
@@ -173,15 +219,20 @@ def read(text: str) -> Reading:
 def read_with(text: str, lexicon: Lexicon) -> Reading:
     """Reads a question with the given word lists."""
     normal = fold(text)
-    surface = surface_units(_V_NOT_V.sub(_alternation, normal))
+    parts = scope(text)
+    asked = fold(parts.asked) or normal
+    surface = surface_units(_V_NOT_V.sub(_alternation, asked))
+    surface = tuple(corrected(unit, before) for before, unit in zip(("", *surface), surface, strict=False))
     words = [lemma(unit) for unit in surface]
     start, stop = _frame(words, lexicon)
     found, plural, asks = _tokens(surface[start:stop], words[start:stop], lexicon)
     if start < stop and (words[start] in _AUXILIARIES or words[start] in ("if", "whether")):
         asks.append(("yes-no", surface[start]))
-    if _V_NOT_V.search(normal):
+    if _V_NOT_V.search(asked):
         asks.append(("yes-no", "是否"))
     ask, ask_span = min(asks, key=lambda pair: _ASKS.index(pair[0]), default=("what", ""))
+    if ask == "count" and ask_span in ("几块", "几元") and words[stop - 1] == ask_span[-1]:
+        ask = "amount"  # 一共几块: of money; 几块牌子: of things.
     if ask == "yes-no" and any(name == "or" for name, _ in found):
         ask = "what"
     if ask in _QUANTITIES and any(
@@ -195,6 +246,7 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     weak = {ask, "yes-no", "list"} | (_QUANTITIES if ask in _QUANTITIES else set())
     if any(name not in weak and name != "what" for name, _ in asks):
         found += [(name, span) for name, span in asks if name not in weak]
+    found = _taxed(found)
     names = [name for name, _ in found]
     senses = frozenset(names) & lexicon.senses.keys()
     content = [pair for pair in found if pair[0] not in _DROPPED_BY_ASK.get(ask, ())] or found
@@ -211,6 +263,7 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     expects = _expects(ask, ask_span, [name for name in names if name not in plural], lexicon)
     if ask == "what" and any(pair in _ASKS_ABOUT_DEEDS for pair in itertools.pairwise(words)):
         expects = frozenset()
+    wanted = ask
     if any(lexicon.type_of(name) in _ABSORBED.get(ask, ()) for name in names):
         ask = "what"
     elif ask in ("amount", "number") and set(names) <= {"altogether", "cost"}:
@@ -223,8 +276,61 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     tokens = tuple(name for name, _ in content)
     spans = tuple(span for _, span in content)
     return Reading(
-        normal, detect_language(normal), tokens, spans, ask, ask_span, deixis, plural, surface, senses, expects
+        normal,
+        detect_language(normal),
+        tokens,
+        spans,
+        ask,
+        ask_span,
+        deixis,
+        plural,
+        surface,
+        senses,
+        expects,
+        asked,
+        _wants(wanted, ask_span, expects, names, lexicon),
+        _mentioned(parts.context, lexicon),
+        _mentioned(parts.aside, lexicon),
     )
+
+
+def _taxed(tokens: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Reads a tax that is added, included or left out as a side of the sum: "once VAT has been added", 没加上税."""
+    names = [name for name, _ in tokens]
+    found = list(tokens)
+    for at, name in enumerate(names):
+        if name != "tax-amount":
+            continue
+        low, high = max(0, at - 3), at + 4
+        around = names[low:high]
+        put_in, left_out = bool(_INCLUDED & set(around)), bool(_LEFT_OUT & set(around))
+        negated = "not" in around
+        if not put_in and not left_out:
+            continue
+        side = "without-tax" if left_out != (negated and not left_out) else "with-tax"
+        kept = [pair for place, pair in enumerate(tokens) if not (low <= place < high and pair[0] in _TAXING)]
+        place = sum(not (low <= before < high and names[before] in _TAXING) for before in range(at))
+        return [*kept[:place], (side, tokens[at][1]), *kept[place:]]
+    return found
+
+
+def _wants(ask: str, ask_span: str, expects: frozenset[str], names: Sequence[str], lexicon: Lexicon) -> str:
+    """The kind of answer in the broadest terms; empty when that can't be told."""
+    if ask in _WANTED:
+        return _WANTED[ask]
+    if ask_span.startswith(("which", "哪")) and not (names and lexicon.type_of(names[0]) in _FIGURES):
+        return "name"
+    kinds = {_WANTED_TYPES.get(kind, "") for kind in expects}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _mentioned(text: str, lexicon: Lexicon) -> frozenset[str]:
+    """The tokens of a text that is not asked about."""
+    if not text:
+        return frozenset()
+    surface = surface_units(fold(text))
+    found, _, _ = _tokens(surface, [lemma(unit) for unit in surface], lexicon)
+    return frozenset(name for name, _ in found)
 
 
 def _expects(ask: str, ask_span: str, names: Sequence[str], lexicon: Lexicon) -> frozenset[str]:
@@ -237,6 +343,10 @@ def _expects(ask: str, ask_span: str, names: Sequence[str], lexicon: Lexicon) ->
     if any(sense.set == "opposites/extreme" for sense in map(lexicon.senses.get, names) if sense is not None):
         return frozenset()
     types = frozenset(lexicon.type_of(name) for name in names) - {""}
+    if "percentage" in names and types & {"amount"}:
+        types = types - {"amount"}  # "What percentage of tax" asks for no sum.
+    if len(types) > 1:
+        types = types - {"who"}  # "The seller's address": whose it is is not what is asked for.
     if ask == "number":
         return types & _ABSORBED["number"] or frozenset({"any-number"})
     return types
@@ -304,7 +414,7 @@ def _tokens(
             if meaning is None and length == 1:
                 value, used = numeral(words, at)
                 if used:
-                    meaning, length = (value,), used
+                    meaning, length = (value,) if value else (), used
             elif meaning is not None and length == 1 and words[at] in HAN_NUMERAL:
                 meaning = None
             if length == 1 and words[at] == "no" and at > 0 and (at + 1 == len(words) or words[at + 1][:1].isdigit()):

@@ -1,14 +1,17 @@
-"""Vetoes: reasons why two questions can't be the same, however alike they look. Each names the two spans that differ.
+"""What two questions differ in, as far as the word lists (`lexicon/`) and a few rules can tell.
 
-A veto is a hard no. It fires on what the word lists (`lexicon/`) know to exclude each other and on what no paraphrase
-changes: numbers, dates, quoted strings, names, negation, constraints on the answer. It stays silent on words that no
-list knows, because those may as well be synonyms.
+A difference in the *content that is asked for* is a veto, a hard no: a number, a date, a name, a quoted string or a
+protected term that one question asks about and the other does not mention; and whatever it is, where two questions
+exclude each other in one thing and are equal in all else ("is there a cat", "is there no cat"). Every other difference
+(fields, opposites, negation, kinds of answer ...) is evidence: the score gives it a learnt weight, and a judge or
+agreeing answers can outweigh it. The rules are silent on words that no list knows, because those may as well be
+synonyms.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import product
 
@@ -17,14 +20,15 @@ from dedup_service.question.lexicon import Lexicon, shipped
 from dedup_service.question.marks import mark_difference
 from dedup_service.question.normal import fold, normalise
 from dedup_service.question.reading import Reading, read
-from dedup_service.question.words import is_misspelling, is_word
+from dedup_service.question.scope import scope
+from dedup_service.question.words import is_misspelling, is_word, units
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _CAPITAL = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][A-Za-z]+\b")
 _DATE = re.compile(r"#?(?:(?:19|20)\d{2}|\d{1,4}[-/:]\d{1,2}(?:[-/:]\d{1,4})?)")
 _CODE = re.compile(r"(?=.*\d)(?=.*[a-z])[a-z0-9]{2,}")
 # A sense of these tables narrows the question down even if the other side says nothing of the kind.
-_NARROWING = frozenset(
+NARROWING = frozenset(
     {
         "opposites/side",
         "opposites/depth",
@@ -52,12 +56,14 @@ _NEVER_WHAT = frozenset({"yes-no", "count", "why", "translate", "summarise", "ho
 
 @dataclass(frozen=True)
 class Veto:
-    """Why two questions differ. ``kind`` is an UPPER_SNAKE reason; ``left`` and ``right`` are the words of the first
-    and of the second question that differ, empty on a side that has none."""
+    """What two questions differ in. ``kind`` is an UPPER_SNAKE reason; ``left`` and ``right`` are the words of the
+    first and of the second question that differ, empty on a side that has none. ``absolute``: it forbids reuse whatever
+    else is known; otherwise it is evidence."""
 
     kind: str
     left: str
     right: str
+    absolute: bool = False
 
 
 def vetoes(a: str, b: str, protected_terms: Sequence[str] = ()) -> tuple[Veto, ...]:
@@ -65,6 +71,11 @@ def vetoes(a: str, b: str, protected_terms: Sequence[str] = ()) -> tuple[Veto, .
 
     ``protected_terms`` are the policy's own words that must not be exchanged: a term in one question only is a veto.
     """
+    return tuple(found for found in differences(a, b, protected_terms) if found.absolute)
+
+
+def differences(a: str, b: str, protected_terms: Sequence[str] = ()) -> tuple[Veto, ...]:
+    """Returns all that the questions are known to differ in, vetoes included."""
     if normalise(a) == normalise(b):
         return ()
     one, other = read(a), read(b)
@@ -74,7 +85,7 @@ def vetoes(a: str, b: str, protected_terms: Sequence[str] = ()) -> tuple[Veto, .
 def find(
     a: str, b: str, one: Reading, other: Reading, alignment: Alignment, protected_terms: Sequence[str], lexicon: Lexicon
 ) -> tuple[Veto, ...]:
-    """As `vetoes`, on readings that are at hand already."""
+    """As `differences`, on readings that are at hand already."""
     found = [
         *_protected(one, other, protected_terms),
         *_quoted(one, other),
@@ -85,9 +96,26 @@ def find(
         *_interrogatives(one, other),
         *_entities(a, b, one, other, alignment, lexicon),
         *_order(one, other, alignment),
-        *_marks(a, b),
+        *_contrast(one, other, alignment),
     ]
-    return tuple(dict.fromkeys(found))
+    if _only(found, one, other, alignment, lexicon):
+        found = [replace(difference, absolute=True) for difference in found]
+    return tuple(dict.fromkeys([*found, *_marks(a, b, alignment)]))
+
+
+def _only(found: Sequence[Veto], one: Reading, other: Reading, alignment: Alignment, lexicon: Lexicon) -> bool:
+    """Tells whether what was found is all that two questions differ in: one negates and the other does not, or each has
+    a word that excludes the other's, or one alone says in what form or language to answer."""
+    left, right = list(alignment.left), list(alignment.right)
+    if not found or one.ask != other.ask:
+        return False
+    if len(left) == len(right) == 1:
+        return bool(lexicon.kind_of_clash(left[0], right[0]))
+    only = [token for token in left + right if token != "not"]
+    if not only:
+        return any(difference.kind == "NEGATION" for difference in found)
+    senses = [lexicon.senses.get(token) for token in only]
+    return len(only) == 1 and all(sense is not None and sense.set.startswith("formats/") for sense in senses)
 
 
 def _protected(one: Reading, other: Reading, terms: Sequence[str]) -> list[Veto]:
@@ -98,13 +126,17 @@ def _protected(one: Reading, other: Reading, terms: Sequence[str]) -> list[Veto]
             continue
         left, right = _mentions(one.normal, form), _mentions(other.normal, form)
         if left != right:
-            found.append(Veto("PROTECTED_TERM", term if left else "", term if right else ""))
+            found.append(Veto("PROTECTED_TERM", term if left else "", term if right else "", True))
     return found
 
 
-def _marks(a: str, b: str) -> list[Veto]:
-    difference = mark_difference(a, b)
-    return [Veto("MARK", difference.left, difference.right)] if difference is not None and difference.grave else []
+def _marks(a: str, b: str, alignment: Alignment) -> list[Veto]:
+    """Marks that bear meaning (a sign, a raised figure) and differ in what is asked. Where the words are nearly the
+    same, they are the difference there is, and forbid reuse; between two wordings, "%" may stand for "per cent"."""
+    difference = mark_difference(scope(a).asked, scope(b).asked)
+    if difference is None or not difference.grave:
+        return []
+    return [Veto("MARK", difference.left, difference.right, len(alignment.left) + len(alignment.right) <= 2)]
 
 
 def _mentions(normal: str, term: str) -> bool:
@@ -114,27 +146,48 @@ def _mentions(normal: str, term: str) -> bool:
 
 
 def _quoted(one: Reading, other: Reading) -> list[Veto]:
-    left, right = _QUOTED.findall(one.normal), _QUOTED.findall(other.normal)
+    """A quoted string that is asked about on one side only. One that merely names a field ("the \"date\" line") is
+    evidence; so is one that the other side sets aside."""
+    left, right = _QUOTED.findall(one.asked), _QUOTED.findall(other.asked)
     only_left = [text for text in left if text not in right and text.casefold() not in other.normal.casefold()]
     only_right = [text for text in right if text not in left and text.casefold() not in one.normal.casefold()]
     cased = sorted(text for text in left if len(text) == 1) != sorted(text for text in right if len(text) == 1)
     if only_left or only_right:
-        return [Veto("QUOTED", " ".join(only_left), " ".join(only_right))]
-    if left and right and cased:
-        return [Veto("QUOTED", " ".join(left), " ".join(right))]
+        named = not (only_left and only_right) and all(map(_names_a_field, only_left + only_right))
+        return [Veto("QUOTED", " ".join(only_left), " ".join(only_right), not named)]
+    swapped = [text for text in left + right if (text in left) != (text in right)]
+    if left and right and (cased or swapped):
+        return [Veto("QUOTED", " ".join(left), " ".join(right), True)]
     return []
 
 
+def _names_a_field(text: str) -> bool:
+    """Tells whether a quoted string may be a label that the other side says in its own words: words of the lists, or a
+    character or two."""
+    lexicon = shipped()
+    return units(text) in lexicon.phrases or not re.search("[a-z]", text, re.IGNORECASE)
+
+
 def _numbers(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:
-    left, right = _numeric(alignment.left), _numeric(alignment.right)
+    """Numbers that are asked about on one side only. One that the other side mentions beside its question, or sets
+    aside, is evidence."""
+    left, right = _numeric(alignment.left, other), _numeric(alignment.right, one)
     if not left and not right:
         return []
     kind = "DATE" if any(_DATE.fullmatch(number) for number in left + right) or _dated(one, other) else "NUMBER"
-    return [Veto(kind, _span(one, left), _span(other, right))]
+    mentioned = {token.lstrip("#") for token in one.context | other.context}
+    absolute = any(number.lstrip("#") not in mentioned for number in left + right)
+    return [Veto(kind, _span(one, left), _span(other, right), absolute)]
 
 
-def _numeric(tokens: Sequence[str]) -> list[str]:
-    return [token for token in tokens if token.lstrip("#")[:1].isdigit() and not _CODE.fullmatch(token)]
+def _numeric(tokens: Sequence[str], other: Reading) -> list[str]:
+    """The numbers among tokens that the other question lacks; "row 3" and "the third row" name one."""
+    theirs = {token.lstrip("#") for token in other.tokens}
+    return [
+        token
+        for token in tokens
+        if token.lstrip("#")[:1].isdigit() and not _CODE.fullmatch(token) and token.lstrip("#") not in theirs
+    ]
 
 
 def _dated(one: Reading, other: Reading) -> bool:
@@ -187,7 +240,7 @@ def _narrowed(added: Sequence[str], reading: Reading, lexicon: Lexicon, flip: bo
     """One question says all that the other says, and adds nothing but a side, an extreme, a colour, a form of
     answer."""
     senses = [lexicon.senses.get(token) for token in added]
-    if not all(sense is not None and sense.set in _NARROWING for sense in senses):
+    if not all(sense is not None and sense.set in NARROWING for sense in senses):
         return []
     spans = [(sense.kind, _span(reading, [sense.name])) for sense in senses if sense is not None]
     return [Veto(kind, "", span) if flip else Veto(kind, span, "") for kind, span in spans]
@@ -214,7 +267,7 @@ def _characters(one: Reading, other: Reading, lexicon: Lexicon) -> list[Veto]:
 
 def _interrogatives(one: Reading, other: Reading) -> list[Veto]:
     a, b = one.ask, other.ask
-    if one.expects and other.expects and not _may_meet(one.expects, other.expects):
+    if one.expects and other.expects and not may_meet(one.expects, other.expects):
         return [Veto("ANSWER_KIND", _told(one), _told(other))]
     if a == b or one.ask_span == other.ask_span or _compatible(a, b):
         return []
@@ -227,7 +280,7 @@ def _interrogatives(one: Reading, other: Reading) -> list[Veto]:
     return [Veto("INTERROGATIVE", one.ask_span, other.ask_span)]
 
 
-def _may_meet(one: frozenset[str], other: frozenset[str]) -> bool:
+def may_meet(one: frozenset[str], other: frozenset[str]) -> bool:
     """Tells whether one answer could serve both kinds. A number may be anything that is written in digits."""
     if one & other or (one | other) == {"where", "control"}:
         return True
@@ -254,12 +307,23 @@ def _entities(a: str, b: str, one: Reading, other: Reading, alignment: Alignment
     left = [token for token in alignment.left if _is_name(token, a, one, lexicon)]
     right = [token for token in alignment.right if _is_name(token, b, other, lexicon)]
     if left and right and not any(_one_name(mine, theirs) for mine, theirs in product(left, right)):
-        return [Veto("ENTITY", " ".join(left), " ".join(right))]
+        proper = [any(_is_proper(token, a, one) for token in left), any(_is_proper(token, b, other) for token in right)]
+        return [Veto("ENTITY", " ".join(left), " ".join(right), all(proper))]
     codes_left = [token for token in alignment.left if _CODE.fullmatch(token)]
     codes_right = [token for token in alignment.right if _CODE.fullmatch(token)]
     if codes_left or codes_right:
-        return [Veto("ENTITY", " ".join(codes_left), " ".join(codes_right))]
+        return [Veto("ENTITY", " ".join(codes_left), " ".join(codes_right), True)]
     return []
+
+
+def _is_proper(token: str, text: str, reading: Reading) -> bool:
+    """A name beyond doubt: a code, a capital within an English sentence that is no abbreviation, Latin letters that are
+    no English word in a Chinese one."""
+    if _CODE.fullmatch(token):
+        return True
+    if reading.language == "zh":
+        return not is_word(token)
+    return any(word.casefold().startswith(token[:4]) for word in _CAPITAL.findall(text) if not word.isupper())
 
 
 def _one_name(mine: str, theirs: str) -> bool:
@@ -301,6 +365,15 @@ def _order(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:
     if len(moved) == 2 and moved[1] - moved[0] > 1:
         first, last = moved
         return [Veto("WORD_ORDER", _between(one, first, last), _between(other, first, last))]
+    return []
+
+
+def _contrast(one: Reading, other: Reading, alignment: Alignment) -> list[Veto]:
+    """What one question asks for is what the other sets aside: "A, not B"; "B, not A"."""
+    mine = [token for token in alignment.left if token in other.aside and token != "not"]
+    theirs = [token for token in alignment.right if token in one.aside and token != "not"]
+    if mine and theirs:
+        return [Veto("CONTRAST", _span(one, mine), _span(other, theirs), True)]
     return []
 
 

@@ -85,12 +85,17 @@ class Lessons:
         `image` names what it was seen on: one image counts once for a pair. `prior` is the log-odds that the texts
         alone gave.
         """
-        if left == right or verdict.verdict == "unsure":
+        if verdict.verdict == "unsure":
             return
         same = verdict.verdict == "same"
+        known = left == right or self.pairs.verdict(tenant, left, right).state == "same"
         with self.lock:
             frequency = self.frequency(tenant)
-            log_odds = frequency.log_odds_same(answer) if same else frequency.log_odds_different()
+            if known:
+                frequency.confirm(answer, same)
+            log_odds = frequency.log_odds_same(answer) if same else frequency.log_odds_different(answer)
+        if left == right:
+            return
         self.note(tenant, left, right, Evidence(witness, log_odds, same, self.clock(), image, prior))
 
     def count(self, tenant: str, answer: str) -> None:

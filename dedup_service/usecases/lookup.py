@@ -25,8 +25,8 @@ from dedup_service.usecases.miss_token import Founding, Rival, Ticket, Tickets
 from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
 from dedup_service.usecases.question_matcher import Match, Matcher, Matching
 
-JUDGE_FLOOR = 0.75
-"""Least cosine of two questions at which a judge's verdict on them is worth its cost."""
+JUDGE_FLOOR = -4.0
+"""Least log-odds of two questions, by their texts alone, at which a judge's verdict on them is worth its cost."""
 
 
 UNSEEN = Side(UNKNOWN)
@@ -477,7 +477,7 @@ def worth_judging(
     """The pair of questions whose verdict could have made this miss a hit."""
     if match is None or policy.judge is JudgeMode.OFF or not same(recognition) or match.side.vetoed:
         return None
-    if match.side.tier != "NEIGHBOUR" or match.cosine < JUDGE_FLOOR:
+    if match.side.tier != "NEIGHBOUR" or match.prior < JUDGE_FLOOR:
         return None
     if match.entry.language != query.language and not policy.cross_language:
         return None

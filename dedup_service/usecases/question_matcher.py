@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from cachetools import LRUCache
 from dedup_service.ledger.records import digest
 from dedup_service.policy.policy import IntentSharing, Policy
 from dedup_service.policy.reuse import UNKNOWN, Side
-from dedup_service.question.encoder import EncoderFailedError, QuestionEncoder
+from dedup_service.question.asked_encoder import AskedEncoder
+from dedup_service.question.encoder import EncoderFailedError
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import Veto
@@ -79,7 +81,7 @@ class Matcher:
     def __init__(
         self,
         memory: Memory,
-        encoder: QuestionEncoder,
+        encoder: AskedEncoder,
         pairs: PairMemory,
         parted: PartedQuestions,
         workers: Executor,
@@ -148,7 +150,7 @@ class Matcher:
         evidence = gather(
             query.question,
             entry.question,
-            cosine,
+            cosine if self.encoder.calibrated else math.nan,
             protected_terms=policy.protected_terms,
             known=known.log_odds or None,
             judge=judged.same_probability if judged is not None and applies else None,

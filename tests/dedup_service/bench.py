@@ -23,6 +23,7 @@ from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.revisions import PolicyBook
+from dedup_service.question.asked_encoder import AskedEncoder
 from dedup_service.question.encoder import QuestionEncoder, load_question_encoder
 from dedup_service.question.normal import detect_language, normalise
 from dedup_service.question.pair_memory import PairMemory
@@ -158,7 +159,8 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
     ledger, reader = Ledger(engine), Reader(engine)
     book = PolicyBook(RevisionRows(engine), Policy(**{"exploration_rate": 0.0, **policy}))
     images, questions = LocalImageWork(load_image_encoder("dct")), await asyncio.to_thread(question_encoder)
-    layout = (images.encoder.identity, images.encoder.dimension, questions.identity, questions.dimension)
+    asked = await asyncio.to_thread(AskedEncoder, questions)
+    layout = (images.encoder.identity, images.encoder.dimension, asked.identity, asked.dimension)
     memory = (
         EdgeMemory(folder, *layout, clock=clock)
         if embedded
@@ -173,14 +175,14 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
         forms = Forms(PointDescriptors(memory.points), memory, threads, clock=clock)
         recogniser = Recogniser(memory, images, strangers, forms, threads, clock=clock)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, 100), clock=clock)
-        matcher = Matcher(memory, questions, pairs, parted, threads)
+        matcher = Matcher(memory, asked, pairs, parted, threads)
         lessons = Lessons(pairs, ledger, questions, book.shares, clock)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches, encoders="e", clock=clock
         )
         remember = Remember(
             memory, hot, tickets, flights, recogniser, lessons, book, threads,
-            encoders="e", question_dimension=questions.dimension, clock=clock,
+            encoders="e", question_dimension=asked.dimension, clock=clock,
         )  # fmt: skip
         learn = Learn(
             memory, hot, lessons, ledger, reader, book, strangers, parted, threads,

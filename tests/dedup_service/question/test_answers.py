@@ -73,7 +73,7 @@ def test_log_odds_follow_the_stated_formula() -> None:
     expected = math.log(RELIABILITY / (ENTANGLEMENT + (1 - ENTANGLEMENT) * f))
     assert frequency.log_odds_same("yes") == pytest.approx(expected)
     chance = (6 * 6 + 2 * 2) / 64
-    assert frequency.log_odds_different() == pytest.approx(
+    assert frequency.log_odds_different("yes") == pytest.approx(
         math.log((1 - RELIABILITY) / ((1 - ENTANGLEMENT) * (1 - min(0.5, chance))))
     )
 
@@ -86,7 +86,18 @@ def test_a_rare_answer_tells_more_than_a_common_one() -> None:
     rare = frequency.log_odds_same("RM 977.35")
     assert rare > frequency.log_odds_same("2") > frequency.log_odds_same("yes") >= 0.0
     assert rare < math.log(RELIABILITY / ENTANGLEMENT)
-    assert frequency.log_odds_different() < -2.0
+    assert frequency.log_odds_different("2") < -2.0
+
+
+def test_an_engine_that_contradicts_itself_tells_less() -> None:
+    """Where answers to questions known to be one often differ, a disagreement is less damning, and an agreement on
+    answers of another kind tells what it did."""
+    frequency = AnswerFrequency()
+    before = frequency.log_odds_different("RM 12.00"), frequency.log_odds_same("2019-05-01")
+    for at in range(100):
+        frequency.confirm("RM 12.00", at % 4 != 0)
+    assert frequency.log_odds_different("RM 12.00") > before[0] + 0.8
+    assert frequency.log_odds_same("2019-05-01") == before[1]
 
 
 def test_counts_are_bounded() -> None:

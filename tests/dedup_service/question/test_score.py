@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dedup_service.question.score import (
     FEATURES,
+    MOST_LIKELY,
     Calibration,
     Labelled,
     QuestionEvidence,
@@ -18,22 +19,27 @@ from dedup_service.question.score import (
     logit,
     sigmoid,
 )
+from dedup_service.question.veto import Veto
 
 PRIOR = Calibration.prior()
-UNIT = st.floats(0.0, 1.0)
-ALIKE = QuestionEvidence(cosine=0.9, lexical=0.5, coverage=0.5, order=0.5, few_left=0.25, surface=0.5)
+ALIKE = QuestionEvidence(cosine=0.6, model=0.5)
 
 
 def probability(evidence: QuestionEvidence) -> float:
     return PRIOR.score(evidence).probability
 
 
-def test_cold_only_equal_readings_are_served() -> None:
-    """Without labels and without a judge no likeness suffices, an equal reading does."""
-    most = QuestionEvidence(1.0, 1.0, coverage=1.0, order=1.0, few_left=1.0, surface=1.0)
-    assert probability(most) < PRIOR.serve_at
-    assert probability(replace(most, agrees=True)) >= PRIOR.serve_at
-    assert PRIOR.score(replace(most, agrees=True)).reason == "SAME_READING"
+def test_cold_only_the_most_alike_are_served() -> None:
+    """Without labels and without a judge an equal reading is served, or what the pair model is nearly sure of; and
+    never across languages."""
+    assert probability(ALIKE) < PRIOR.serve_at
+    assert probability(replace(ALIKE, agrees=True)) >= PRIOR.serve_at
+    assert PRIOR.score(replace(ALIKE, agrees=True)).reason == "SAME_READING"
+    sure = replace(ALIKE, model=MOST_LIKELY)
+    assert PRIOR.serve_at <= probability(sure) < 0.98
+    assert probability(replace(sure, same_language=False)) <= 0.5
+    assert probability(replace(sure, exchanged=True)) < PRIOR.serve_at
+    assert probability(replace(sure, cosine=math.nan)) < PRIOR.serve_at
     assert PRIOR.score(gather("Total?", "total", math.nan)).reason == "SAME_TEXT"
     assert probability(gather("What's the total?", "please tell me the total amount", 0.9)) >= PRIOR.serve_at
 
@@ -70,14 +76,20 @@ def test_questions_in_two_languages_are_not_served_cold() -> None:
     assert score.probability < PRIOR.serve_at
 
 
-@given(UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, st.sampled_from(["cosine", "lexical", "coverage", "order", "surface"]), UNIT)
-def test_more_alike_never_scores_less(
-    cosine: float, lexical: float, coverage: float, order: float, few: float, surface: float, name: str, more: float
-) -> None:
-    """The score rises with each similarity, all else being equal."""
-    less = QuestionEvidence(cosine, lexical, coverage=coverage, order=order, few_left=few, surface=surface)
-    raised = replace(less, **{name: max(getattr(less, name), more)})  # type: ignore[arg-type]
-    assert PRIOR.score(raised).log_odds >= PRIOR.score(less).log_odds - 1e-9
+@given(st.floats(-12, 12), st.floats(-12, 12))
+def test_more_alike_never_scores_less(one: float, other: float) -> None:
+    """The score rises with the pair model's log-odds."""
+    low, high = sorted((one, other))
+    assert PRIOR.score(replace(ALIKE, model=high)).log_odds >= PRIOR.score(replace(ALIKE, model=low)).log_odds - 1e-9
+
+
+def test_other_differences_can_be_outvoted() -> None:
+    """A difference that is no veto weighs; a judge together with what is known outweighs it."""
+    evidence = gather("Could I see how many guests came", "what was the number of visitors", 0.6)
+    assert not evidence.vetoes
+    doubtful = replace(evidence, differences=(Veto("ANSWER_KIND", "see", "number"),), model=-1.0)
+    assert probability(doubtful) < PRIOR.serve_at
+    assert probability(replace(doubtful, judge=0.98, known=4.6)) >= PRIOR.serve_at
 
 
 def test_unreadable_text_has_no_cosine() -> None:
@@ -94,24 +106,24 @@ def test_a_calibration_survives_json() -> None:
 def test_a_falling_curve_is_refused() -> None:
     """A stored calibration that would punish likeness is not loaded."""
     broken = PRIOR.to_dict()
-    broken["slopes"]["cosine"][0] = -1.0
-    with pytest.raises(ValueError, match="cosine"):
+    broken["slopes"]["model"][0] = -1.0
+    with pytest.raises(ValueError, match="model"):
         Calibration.from_dict(broken)
     malformed = PRIOR.to_dict()
-    malformed["slopes"]["order"] = []
-    with pytest.raises(ValueError, match="order"):
+    malformed["slopes"]["model"] = []
+    with pytest.raises(ValueError, match="model"):
         Calibration.from_dict(malformed)
 
 
 def labels(count: int) -> list[Labelled]:
-    """Alternating labels that the cosine alone explains: same above 0.9, different below."""
-    return [Labelled(replace(ALIKE, cosine=0.8 + 0.2 * at / count), same=at / count > 0.5) for at in range(count)]
+    """Labels that the pair model explains: same above 0, different below."""
+    return [Labelled(replace(ALIKE, model=8.0 * at / count - 4.0), same=at / count > 0.5) for at in range(count)]
 
 
 def test_labels_move_the_score() -> None:
     """Many labels teach the curve; a fitted score separates what the labels separate and stays monotone."""
     fitted = fit_calibration(labels(600), version="fit-1")
-    low, high = (fitted.score(replace(ALIKE, cosine=cosine)).probability for cosine in (0.82, 0.97))
+    low, high = (fitted.score(replace(ALIKE, model=model)).probability for model in (-3.0, 3.0))
     assert low < 0.2
     assert high > 0.8
     assert fitted.labels == 600
@@ -122,8 +134,8 @@ def test_labels_move_the_score() -> None:
 def test_few_labels_move_it_little() -> None:
     """A handful of labels leaves the prior nearly as it is."""
     fitted = fit_calibration(labels(6), strength=100.0)
-    for cosine in (0.82, 0.9, 0.97):
-        evidence = replace(ALIKE, cosine=cosine)
+    for model in (-3.0, 0.0, 3.0):
+        evidence = replace(ALIKE, model=model)
         assert fitted.similarity_log_odds(evidence) == pytest.approx(PRIOR.similarity_log_odds(evidence), abs=0.6)
 
 

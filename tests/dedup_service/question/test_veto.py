@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup_service.question.veto import Veto, vetoes
+from dedup_service.question.veto import Veto, differences, vetoes
 
 TRAPS = [
     ("What happened in 2002?", "What happened in 1992?", "DATE"),
@@ -59,11 +59,58 @@ HARMLESS = [
 ]
 
 
+ABSOLUTE = [
+    ("What happened in 2002?", "What happened in 1992?"),
+    ("what is in row 3", "what is in row 4"),
+    ("第一行写了什么", "第二行写了什么"),
+    ('what does "Total" mean', 'what does "Tax" mean'),
+    ("how old is Angela", "how old is Marta"),
+    ("what is part A12", "what is part B7"),
+    ("is there a cat?", "is there no cat?"),
+    ("谁是买方", "谁是卖方"),
+    ("list the items", "list the items in JSON"),
+    ("用十句话总结", "用五句话总结"),
+]
+"""Content that is asked for, or all that two questions differ in."""
+
+WEIGHED = [
+    ("Not the date, the total please", "what is the total"),
+    ("I was there 3 times. What does lunch cost?", "what does lunch cost"),
+    ("是不是一个人都没有", "图里有人吗"),
+    ("念一遍表头", "读出表头"),
+    ("how many guests are there", "total guests"),
+    ("is it open or not", "is it open"),
+    ("那一行写的什么", "这行写了什么"),
+]
+"""What may differ between two wordings of one question."""
+
+
+@pytest.mark.parametrize(("one", "other"), ABSOLUTE)
+def test_asked_content_is_absolute(one: str, other: str) -> None:
+    """A number, a date, a name or a quoted string that one side asks about and the other does not forbids reuse; so
+    does whatever two otherwise equal questions exclude each other in."""
+    assert vetoes(one, other)
+    assert vetoes(other, one)
+
+
+@pytest.mark.parametrize(("one", "other"), WEIGHED)
+def test_what_a_paraphrase_may_change_is_weighed(one: str, other: str) -> None:
+    """Context, contrast, idioms and tags may be found to differ, but never forbid reuse by themselves."""
+    assert vetoes(one, other) == ()
+    assert vetoes(other, one) == ()
+
+
+def test_a_contrast_that_is_swapped_is_found() -> None:
+    """ "A, not B" and "B, not A" have the same words and ask for different things."""
+    assert vetoes("The doctor's name, not the patient's.", "The patient's name, not the doctor's.")
+    assert vetoes("要医生的名字，不要病人的", "要病人的名字，不要医生的")
+
+
 @pytest.mark.parametrize(("one", "other", "kinds"), TRAPS)
 def test_trap_is_vetoed(one: str, other: str, kinds: str) -> None:
     """Questions that differ in what no paraphrase changes are vetoed, whichever comes first."""
-    assert {veto.kind for veto in vetoes(one, other)} & set(kinds.split("|"))
-    assert {veto.kind for veto in vetoes(other, one)} & set(kinds.split("|"))
+    assert {veto.kind for veto in differences(one, other)} & set(kinds.split("|"))
+    assert {veto.kind for veto in differences(other, one)} & set(kinds.split("|"))
 
 
 @pytest.mark.parametrize(("one", "other"), HARMLESS)
@@ -75,14 +122,16 @@ def test_harmless_variation_passes(one: str, other: str) -> None:
 
 def test_a_veto_names_both_spans() -> None:
     """The words that differ are named, as they were written, each on its side."""
-    assert vetoes("amount before tax?", "amount after tax?") == (Veto("OPPOSITE", "before tax", "after tax"),)
-    assert vetoes("is there no cat", "is there a cat") == (Veto("NEGATION", "no", ""),)
+    assert vetoes("amount before tax?", "amount after tax?") == (Veto("OPPOSITE", "before tax", "after tax", True),)
+    assert vetoes("is there no cat", "is there a cat") == (Veto("NEGATION", "no", "", True),)
 
 
 def test_protected_terms_are_the_policys_own() -> None:
     """A term that the policy protects may not be on one side only; whole words count, in any width and case."""
-    assert vetoes("what is the SKU of it", "what is the code of it", ["sku"])[0] == Veto("PROTECTED_TERM", "sku", "")
-    assert vetoes("总额", "花费", ["花费"])[0] == Veto("PROTECTED_TERM", "", "花费")
+    assert vetoes("what is the SKU of it", "what is the code of it", ["sku"])[0] == Veto(
+        "PROTECTED_TERM", "sku", "", True
+    )
+    assert vetoes("总额", "花费", ["花费"])[0] == Veto("PROTECTED_TERM", "", "花费", True)
     assert vetoes("is it a car", "is it a cart", [""]) == vetoes("is it a car", "is it a cart")
     assert "PROTECTED_TERM" not in {veto.kind for veto in vetoes("is it carved", "is it made", ["car"])}
 
