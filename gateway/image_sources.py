@@ -67,7 +67,7 @@ class ImageSources:
             if is_pdf(content):
                 if room < 1:
                     raise too_long(place, 1, self.limits.max_images)
-                found = await self.pdf.pages(tenant, content, room, deadline, place)
+                found = await self.pdf.pages(tenant, content, room, self.limits.max_images, deadline, place)
                 pictures.extend([Picture(page, await images.digest(page), sound=True) for page in found])
                 counts.append(len(found))
             else:

@@ -52,8 +52,13 @@ class PdfPages:
             settings.cache_bytes, getsizeof=lambda pages: sum(map(len, pages))
         )
 
-    async def pages(self, tenant: str, content: bytes, max_pages: int, deadline: Deadline, field: str) -> list[bytes]:
-        """The pages of a file, in order, each a PNG or JPEG file. Raises InvalidInput, Exhausted and TooLate."""
+    async def pages(
+        self, tenant: str, content: bytes, room: int, limit: int, deadline: Deadline, field: str
+    ) -> list[bytes]:
+        """The pages of a file, in order, each a PNG or JPEG file. Raises InvalidInput, Exhausted and TooLate.
+
+        `room` is how many more images the request may have, `limit` how many in all; a longer file is not rendered.
+        """
         key = (tenant, await asyncio.to_thread(lambda: hashlib.sha256(content).digest()))
         found = self._rendered.get(key)
         if found is None:
@@ -61,25 +66,26 @@ class PdfPages:
                 raise Exhausted("GATEWAY_BUSY", "Too many PDF files at once; try again shortly.", retry_after=1.0)
             self._pending += 1
             try:
-                found = await asyncio.to_thread(self._render, content, deadline.cap(self.settings.timeout), field)
+                seconds = deadline.cap(self.settings.timeout)
+                found = await asyncio.to_thread(self._render, content, room, limit, seconds, field)
             finally:
                 self._pending -= 1
             if sum(map(len, found)) <= self._rendered.maxsize:
                 self._rendered[key] = found
-        if len(found) > max_pages:
-            raise too_long(field, len(found), max_pages)
+        if len(found) > room:
+            raise too_long(field, len(found), limit)
         return found
 
-    def _render(self, content: bytes, seconds: float, field: str) -> list[bytes]:
+    def _render(self, content: bytes, room: int, limit: int, seconds: float, field: str) -> list[bytes]:
         """Has the child render a file; blocking."""
         try:
             with self._starting:
                 if not self._started:
                     self._pool.start()
                     self._started = True
-            pages: list[bytes] = self._pool.call("render", content, self.settings.max_pages, limit=seconds)
+            pages: list[bytes] = self._pool.call("render", content, room, limit=seconds)
         except TooManyPagesError as error:
-            raise too_long(field, error.pages, self.settings.max_pages) from error
+            raise too_long(field, error.pages, limit) from error
         except PdfError as error:
             raise InvalidInput(error.reason, f"{field}: {EXPLAINED[error.reason]}.", field=field) from error
         except ChildError as error:

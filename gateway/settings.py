@@ -44,8 +44,6 @@ class Pdf:
     """Dots per inch at which pages are rendered: an A4 page becomes 1240 by 1754 pixels."""
     page_pixels: int = 4_000_000
     """The most pixels of one page; larger ones are rendered at a lower resolution."""
-    max_pages: int = 64
-    """The most pages that are rendered at all, whatever a request may have; more are refused unread."""
     timeout: float = 20.0
     """Seconds for one file."""
     workers: int = 1
