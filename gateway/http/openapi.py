@@ -188,20 +188,20 @@ def page() -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<title>AskOnce: the HTTP edge</title><style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;"
-        "margin:2rem auto;padding:0 1rem}table{border-collapse:collapse;display:block;overflow-x:auto}td,th{text-align:"
-        "left;padding:.25rem .75rem .25rem 0;vertical-align:top;border-bottom:1px solid #ddd}code{font-size:.9em}"
+        "margin:2rem auto;padding:0 1rem}dl{display:grid;grid-template-columns:14rem 1fr;column-gap:1rem}"
+        "dt,dd{margin:0;padding:.25rem 0;border-top:1px solid #ddd}code{font-size:.9em;overflow-wrap:anywhere}"
+        "@media(max-width:40rem){dl{display:block}dd{border:0;padding-top:0}}"
         "</style><h1>AskOnce: the HTTP edge</h1>" + "".join(parts) + "</html>"
     )
 
 
 def table(fields: Mapping[str, tuple[dict[str, Any], str]], required: list[str]) -> str:
-    """Fields as a table."""
+    """Fields with what they are for."""
     rows = "".join(
-        f"<tr><td><code>{name}</code></td><td>{'required' if name in required else ''}</td>"
-        f"<td>{html.escape(text)}</td></tr>"
+        f"<dt><code>{name}</code>{' (required)' if name in required else ''}</dt><dd>{html.escape(text)}</dd>"
         for name, (_, text) in fields.items()
     )
-    return f"<table><tr><th>field</th><th></th><th></th></tr>{rows}</table>"
+    return f"<dl>{rows}</dl>"
 
 
 DOCS = page()
