@@ -59,8 +59,13 @@ def error_body(fault: Fault) -> dict[str, Any]:
     kind = "invalid_request_error" if status_of(fault) < 429 else "rate_limit_error"
     if status_of(fault) >= 500:
         kind = "server_error"
-    error = {"message": fault.message, "type": kind, "param": fault.field or None, "code": fault.reason}
+    error = {"message": text(fault.message), "type": kind, "param": text(fault.field) or None, "code": fault.reason}
     return {"error": {**error, "metadata": fault.metadata, "request_id": telemetry.request_id()}}
+
+
+def text(said: str) -> str:
+    """A text that can be written: an error may quote what was sent, and that may be no text."""
+    return said.encode("utf-8", "replace").decode()
 
 
 def error_response(fault: Fault) -> Response:

@@ -9,7 +9,7 @@ from typing import Any
 from askonce.faults import InvalidInput
 from askonce.v1 import answer_pb2, content_pb2, job_pb2
 from gateway.http import parameters
-from gateway.http.fields import Warnings, only, read_object, take, unsupported
+from gateway.http.fields import Warnings, check_text, only, read_object, take, unsupported
 from gateway.http.files import read_file
 
 ROLES = {
@@ -207,6 +207,7 @@ def read_image_part(part: Mapping[str, Any], where: str, talk: Conversation) -> 
         link, detail = link.get("url"), link.get("detail", detail)
     if not isinstance(link, str) or not link:
         raise InvalidInput("IMAGE_REQUIRED", f"{where}.image_url: write the image's url.", field=where)
+    check_text(link, f"{where}.image_url")
     if detail is not None:
         if detail not in DETAILS:
             field = f"{where}.image_url.detail"
