@@ -47,10 +47,11 @@ from dedup_service.settings import Settings
 from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.exact_cache import Hot, NoHot, ProcessHot
+from dedup_service.store.exact_cache_checked import CheckedHot
 from dedup_service.store.exact_cache_redis import RedisHot
 from dedup_service.store.expiry import Sweeper
 from dedup_service.store.qdrant_server import ServerMemory
-from dedup_service.store.records import MemoryDamagedError, MemoryUnavailableError
+from dedup_service.store.records import Memory, MemoryDamagedError, MemoryUnavailableError
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
@@ -139,7 +140,7 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(sweeper.stop)
 
         encoders = f"{images.identity} {question_encoder.identity}"
-        hot = await asyncio.to_thread(open_hot, chosen)
+        hot = await asyncio.to_thread(open_hot, chosen, memory)
         stack.push_async_callback(hot.close)
         flights = Flights(time.time)
         tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
@@ -234,12 +235,12 @@ def open_memory(chosen: Settings, image_identity: str, image_dimension: int, que
     )
 
 
-def open_hot(chosen: Settings) -> Hot:
+def open_hot(chosen: Settings, memory: Memory) -> Hot:
     """The hot tier that the settings name. Replicas must not keep one each: they would serve what another removed."""
     kind = chosen.hot or ("process" if chosen.store == "edge" else "none")
     if kind == "process":
         return ProcessHot(time.time, chosen.hot_keys)
-    return NoHot() if kind == "none" else RedisHot.connect(kind)
+    return NoHot() if kind == "none" else CheckedHot(RedisHot.connect(kind), memory)
 
 
 def default_policy(path: Path | None) -> Policy | None:
