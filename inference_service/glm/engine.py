@@ -8,12 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
 from PIL import Image
 
 from inference_service.engine import (
+    OPTIONAL_PARAMS,
     Ask,
     BadAskError,
     Completed,
@@ -125,7 +127,8 @@ class GlmEngine:
             spelling, marks = self.vocabulary.spelling, self.vocabulary.marks
             row = SequenceState(
                 ask=ask,
-                prompt=prompt,
+                prompt=replace(prompt, pixels=None),
+                pixels=prompt.pixels,
                 detokenizer=Detokenizer(spelling, marks, ask.sampling.stop, prompt.open_thought),
                 dice=Dice(ask.sampling.seed),
                 mailbox=asyncio.Queue(),
@@ -226,6 +229,7 @@ class GlmEngine:
             max_images=self.settings.max_images,
             caches=caches,
             can_judge=self.can_judge,
+            supported_params=frozenset(OPTIONAL_PARAMS) - {"response_format"},
             versions=self.versions,
         )
 

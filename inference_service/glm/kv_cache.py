@@ -58,12 +58,19 @@ class KVCache:
         old = (self.rows, self.places)
         rows = min(max(1, self.tokens // places), most_rows)
         used = max(lengths, default=0)
-        for index in range(len(self.layers)):
-            self.rows, self.places = old
-            kept = [part[: len(lengths), :, :used].clone() for part in self.layer(index)] if lengths else []
-            self.rows, self.places = rows, places
-            for part, copy in zip(self.layer(index), kept, strict=False):
-                part[: len(lengths), :, :used] = copy
+        if lengths:
+            # What is kept of one layer is set aside before anything is moved: without memory for it nothing changes.
+            most = max(2 * len(lengths) * heads * used * size for heads, size, _ in self.layers)
+            aside = {str(on): torch.empty(most, dtype=self.keys[0].dtype, device=on) for _, _, on in self.layers}
+            for index, (heads, size, on) in enumerate(self.layers):
+                self.rows, self.places = old
+                shape = (2, len(lengths), heads, used, size)
+                kept = aside[str(on)][: 2 * len(lengths) * heads * used * size].view(shape)
+                for copy, part in zip(kept, self.layer(index), strict=True):
+                    copy.copy_(part[: len(lengths), :, :used])
+                self.rows, self.places = rows, places
+                for copy, part in zip(kept, self.layer(index), strict=True):
+                    part[: len(lengths), :, :used] = copy
         self.rows, self.places = rows, places
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -71,6 +78,14 @@ class KVCache:
         for index in range(len(self.layers)):
             for part in self.layer(index):
                 part[target, :, :length] = part[source, :, :length]
+
+    def swap(self, one: int, other: int, lengths: tuple[int, int]) -> None:
+        """Exchanges two rows, of which so many places are filled."""
+        for index in range(len(self.layers)):
+            for part in self.layer(index):
+                kept = part[one, :, : lengths[0]].clone()
+                part[one, :, : lengths[1]] = part[other, :, : lengths[1]].clone()
+                part[other, :, : lengths[0]] = kept
 
     def save(self, row: int, length: int) -> list[Tensor]:
         """A copy of a row's first places: per layer one tensor of shape (2, heads, length, head size)."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import prometheus_client
 import structlog
 import torch
 
@@ -25,6 +27,13 @@ T = TypeVar("T")
 
 SMALLEST_PLACES = 256
 """Rows of the KV cache are at least this long."""
+
+IDLE_PREFILL = 4
+"""How many times the budget of a prefill is allowed while no answer is being decoded that it would hold up."""
+
+OUT_OF_MEMORY = prometheus_client.Counter(
+    "askonce_engine_out_of_memory_total", "Times that the device ran out of memory."
+)
 
 RECOVERY_STEPS = 256
 """Steps without trouble after which a batch that was halved for want of memory may double again."""
@@ -51,7 +60,8 @@ class ModelRunner:
 
     `rows` are the sequences of the running batch; a sequence's place in the list is its row in the KV cache. Running
     out of memory empties the caches and halves what was tried; a sequence that fails alone fails with OUT_OF_MEMORY.
-    `take` is told each token that was chosen, `fail` each sequence that can't go on, `flush` when there is news.
+    `take` is told each token that was chosen, `fail` each sequence that can't go on, `pause` each that leaves for want
+    of room and has to come back, `flush` when there is news.
     """
 
     def __init__(
@@ -63,13 +73,16 @@ class ModelRunner:
         take: Callable[[SequenceState, int], None],
         fail: Callable[[SequenceState, EngineError], None],
         flush: Callable[[], None],
+        pause: Callable[[SequenceState], None],
     ) -> None:
         self.network, self.settings, self.verdicts, self.patches = network, settings, verdicts, patches
-        self.take, self.fail, self.flush = take, fail, flush
+        self.take, self.fail, self.flush, self.pause = take, fail, flush, pause
         self.features: ByteLRU[Features] = ByteLRU("features", settings.feature_cache_bytes, lambda each: each.bytes)
         self.prefixes: ByteLRU[Prefix] = ByteLRU("prefixes", settings.prefix_cache_bytes, lambda each: each.bytes)
         self.scripts: dict[Script, list[torch.Tensor]] = {}
         self.rows: list[SequenceState] = []
+        self.ready = 0
+        """How many of the rows, the first ones, have their whole prompt in the KV cache and decode."""
         self.called: float | None = None
         """When the running call into the model began."""
         self.step_limit = settings.max_batch_rows
@@ -105,121 +118,157 @@ class ModelRunner:
         places = self.places_for(count, needed)
         if places is None:
             return False
-        kv_cache.reshape(places, [row.filled for row in self.rows], self.settings.max_batch_rows)
-        return True
+        lengths = [row.filled for row in self.rows]
+        for attempt_ in range(2):
+            try:
+                kv_cache.reshape(places, lengths, self.settings.max_batch_rows)
+                return True
+            except torch.OutOfMemoryError:  # nothing was moved yet
+                if attempt_:
+                    return False
+                self.free()
+        return False
 
-    def look(self, rows: Sequence[SequenceState]) -> dict[ImageKey, Features]:
-        """Vision features for the images of these rows, from the cache or from the tower. Rows that fail are done."""
-        found: dict[ImageKey, Features] = {}
-        missing: dict[ImageKey, SequenceState] = {}
+    def admit(self, rows: Sequence[SequenceState]) -> None:
+        """Lets sequences join the batch: what is kept of their images is put in place, else the vision tower looks."""
+        fresh = []
         for row in rows:
-            key = row.prompt.key
-            if key in found or key in missing:
+            prefix = self.prefixes.get(row.prompt.key) if self.settings.prefix_cache_bytes else None
+            row.filled, row.ready, row.paused = 0, False, False
+            if prefix is None:
+                fresh.append(row)
                 continue
-            kept = self.features.get(key)
-            if kept is not None:
-                found[key] = kept
-            else:
-                missing[key] = row
+            self.network.kv_cache.restore(len(self.rows), prefix.saved)
+            row.filled, row.pixels = row.prompt.prefix, None
+            row.cached = row.cached if row.generated else row.prompt.prefix
+            self.rows.append(row)
+        self.look(fresh)
+        self.rows.extend(row for row in fresh if not row.done)
 
-        def see(some: Sequence[SequenceState]) -> None:
+    def look(self, rows: Sequence[SequenceState]) -> None:
+        """Gives the sequences what the model sees in their images, from the cache or from the tower; or they fail."""
+        missing: dict[ImageKey, list[SequenceState]] = {}
+        for row in rows:
+            kept = self.features.get(row.prompt.key) if row.prompt.key not in missing else None
+            if kept is None:
+                missing.setdefault(row.prompt.key, []).append(row)
+            else:
+                row.features, row.pixels = kept, None
+
+        def see(some: Sequence[list[SequenceState]]) -> None:
             begin = time.monotonic()
-            images = [each for row in some for each in zip(self.pixels_of(row), row.prompt.grids, strict=True)]
+            leaders = [each[0] for each in some]
+            images = [each for row in leaders for each in zip(self.pixels_of(row), row.prompt.grids, strict=True)]
             tensors = iter(self.calling(self.network.see, images))
             took = time.monotonic() - begin
-            for row in some:
-                row.vision = took
-                features = Features(row.prompt.grids, torch.cat([next(tensors) for _ in row.prompt.grids]))
-                found[row.prompt.key] = features
-                self.features.put(row.prompt.key, features)
+            for same in some:
+                grids = same[0].prompt.grids
+                features = Features(grids, torch.cat([next(tensors) for _ in grids]))
+                self.features.put(same[0].prompt.key, features)
+                for row in same:
+                    row.features, row.pixels = features, None  # the patches are not needed any more
+                same[0].vision = took
 
-        for group in grouped(list(missing.values()), lambda row: len(row.prompt.ids), self.settings.max_prefill_tokens):
-            self.shrinking(see, group, self.fail)
-        for row in rows:
-            if row.prompt.key not in found and not row.done:
-                self.fail(row, EngineError("ENGINE_FAILED", "the image could not be encoded"))
-        return found
+        def fail(same: list[SequenceState], error: EngineError) -> None:
+            for row in same:
+                self.fail(row, error)
+
+        most = self.settings.max_prefill_tokens * IDLE_PREFILL
+        for group in grouped(list(missing.values()), lambda same: len(same[0].prompt.ids), most):
+            self.shrinking(see, group, fail)
 
     def pixels_of(self, row: SequenceState) -> tuple[Any, ...]:
         """The patches of a row's images."""
-        if row.prompt.pixels is not None:
-            return row.prompt.pixels
+        if row.pixels is not None:
+            return tuple(row.pixels)
         return tuple(self.patches(image.content, row.prompt.key.max_pixels)[0] for image in row.ask.images)
 
-    def prefill(self, rows: Sequence[SequenceState], seen: dict[ImageKey, Features], fresh: bool) -> None:
-        """Takes prompts into the KV cache: all of them when `fresh`, else what follows a kept prefix."""
+    def prefill(self) -> None:
+        """Takes the next tokens of sequences that are not ready into the KV cache, at most the budget in all."""
+        budget = self.settings.max_prefill_tokens * (1 if self.ready else IDLE_PREFILL)
+        sizes: dict[SequenceState, int] = {}
+        for row in self.rows[self.ready :]:
+            if not row.done and budget > 0:
+                sizes[row] = min(row.total - row.filled, budget)
+                budget -= sizes[row]
+        groups: list[list[SequenceState]] = []
+        for row, size in sizes.items():  # neighbours of similar size, so that padding wastes less than half
+            last = groups[-1] if groups else []
+            near = [sizes[each] for each in last] + [size]
+            if last and max(near) <= 2 * min(near) and self.rows.index(row) == self.rows.index(last[-1]) + 1:
+                last.append(row)
+            else:
+                groups.append([row])
 
         def run(some: Sequence[SequenceState]) -> None:
             begin = time.monotonic()
-            first = len(self.rows)
-            chunks = []
-            for offset, row in enumerate(some):
-                prompt = row.prompt
-                past = 0
-                if not fresh:
-                    prefix = self.prefixes.get(prompt.key)
-                    if prefix is None:
-                        raise torch.OutOfMemoryError("the prefix was dropped for want of memory")
-                    self.network.kv_cache.restore(first + offset, prefix.saved)
-                    past = prompt.prefix
-                embeds = self.network.embed(prompt.ids[past:])
-                if fresh:
-                    sizes = [end - begin for begin, end in prompt.images]
-                    parts = torch.split(seen[prompt.key].tensor, sizes)
-                    for (left, right), part in zip(prompt.images, parts, strict=True):
-                        embeds[left:right] = part
-                chunks.append(Chunk(embeds, torch.from_numpy(prompt.positions[:, past:]), past))
-            logits = self.calling(self.network.prefill, first, chunks)
-            tokens = choose(logits, [row.ask.sampling for row in some], [row.dice for row in some])
+            ends = [row.filled + sizes[row] for row in some]
+            chunks = [self.chunk(row, end) for row, end in zip(some, ends, strict=True)]
+            logits = self.calling(self.network.prefill, self.rows.index(some[0]), chunks)
+            whole = [place for place, (row, end) in enumerate(zip(some, ends, strict=True)) if end == row.total]
+            tokens = iter(self.calling(self.sample, logits[whole], [some[place] for place in whole]) if whole else [])
             now = time.monotonic()
-            for offset, (row, token) in enumerate(zip(some, tokens, strict=True)):
-                if fresh and self.settings.prefix_cache_bytes:
-                    self.keep_prefix(row, first + offset)
-                row.filled = len(row.prompt.ids)
-                row.position = int(row.prompt.positions[:, -1].max()) + 1
-                row.cached = 0 if fresh else row.prompt.prefix
-                row.prefill, row.prefilled = now - begin, now
-                self.rows.append(row)
-                self.take(row, token)
+            for place, (row, end) in enumerate(zip(some, ends, strict=True)):
+                row.filled, row.prefill = end, row.prefill + now - begin
+                if row.features is not None and end >= row.prompt.prefix:
+                    self.keep_prefix(row)
+                    row.features = None
+                if place in whole:
+                    row.prefilled = row.prefilled or now
+                    row.position = int(row.positions(row.total - 1, row.total)[0, 0]) + 1
+                    self.make_ready(row)
+                    self.take(row, next(tokens))
             self.flush()
 
-        def run_or_fall_back(some: Sequence[SequenceState]) -> None:
-            if fresh:
-                run(some)
-                return
-            lost = [row for row in some if self.prefixes.peek(row.prompt.key) is None]
-            kept = [row for row in some if row not in lost]
-            if kept:
-                run(kept)
-            if lost:  # emptied caches: take the long way
-                features = self.look(lost)
-                self.prefill([row for row in lost if not row.done], features, fresh=True)
+        for group in groups:
+            self.shrinking(run, [row for row in group if not row.done], self.fail)
+        self.compact()
 
-        def new(row: SequenceState) -> int:
-            return len(row.prompt.ids) - (0 if fresh else row.prompt.prefix)
+    def chunk(self, row: SequenceState, end: int) -> Chunk:
+        """A sequence's tokens from where it is filled up to `end`."""
+        begin = row.filled
+        embeds = self.network.embed(row.tokens(begin, end))
+        at = 0
+        for left, right in row.prompt.images:
+            low, high = max(left, begin), min(right, end)
+            if low < high:
+                embeds[low - begin : high - begin] = row.features.tensor[at + low - left : at + high - left]
+            at += right - left
+        return Chunk(embeds, torch.from_numpy(np.ascontiguousarray(row.positions(begin, end))), begin)
 
-        if fresh:
-            for row in rows:
-                if self.settings.prefix_cache_bytes and self.prefixes.peek(row.prompt.key) is None:
-                    self.prefixes.get(row.prompt.key)  # counts the miss
-        for group in grouped(list(rows), new, self.settings.max_prefill_tokens):
-            self.shrinking(run_or_fall_back, group, self.fail)
+    def make_ready(self, row: SequenceState) -> None:
+        """Moves a sequence whose prompt is in the KV cache to the rows that decode, which come first."""
+        place, other = self.rows.index(row), self.rows[self.ready]
+        if place != self.ready:
+            self.network.kv_cache.swap(self.ready, place, (other.filled, row.filled))
+            self.rows[self.ready], self.rows[place] = row, other
+        self.ready += 1
+        row.ready = True
 
-    def keep_prefix(self, row: SequenceState, place: int) -> None:
-        """Copies the image's part of a prefilled row to the cache, where there is memory for it."""
-        if row.prompt.prefix * self.network.kv_bytes > self.settings.prefix_cache_bytes:
-            return
-        if self.prefixes.peek(row.prompt.key) is not None:
+    def sample(self, logits: torch.Tensor, rows: Sequence[SequenceState]) -> list[int]:
+        """The next token of each sequence. Waits for the device."""
+        before = [(row.prompt.ids, row.generated) for row in rows]
+        return choose(logits, [row.ask.sampling for row in rows], [row.dice for row in rows], before)
+
+    def keep_prefix(self, row: SequenceState) -> None:
+        """Copies the image's part of a row to the cache, where there is memory for it."""
+        if not self.keeps(row) or self.prefixes.peek(row.prompt.key) is not None:
             return
         try:
-            saved = self.network.kv_cache.save(place, row.prompt.prefix)
+            saved = self.network.kv_cache.save(self.rows.index(row), row.prompt.prefix)
             self.prefixes.put(row.prompt.key, Prefix(row.prompt.grids, saved))
         except torch.OutOfMemoryError:
             self.prefixes.clear()
 
+    def keeps(self, row: SequenceState) -> bool:
+        """Whether the image's part of a row would fit into the cache of prefixes."""
+        return bool(row.prompt.prefix * self.network.kv_bytes <= self.settings.prefix_cache_bytes)
+
     def step(self) -> None:
-        """One token further for every running answer."""
-        if not self.rows:
+        """One token further for every answer that is ready."""
+        self.grow()
+        rows = self.rows[: self.ready]
+        if not rows:
             return
 
         def run(some: Sequence[SequenceState]) -> None:
@@ -231,39 +280,82 @@ class ModelRunner:
                 [row.position for row in some],
                 [row.filled for row in some],
             )
-            tokens = choose(logits, [row.ask.sampling for row in some], [row.dice for row in some])
+            tokens = self.calling(self.sample, logits, some)
             for row, token in zip(some, tokens, strict=True):
                 row.filled += 1
                 row.position += 1
                 self.take(row, token)
 
+        def out_of_memory(count: int) -> None:
+            self.step_limit, self.good_steps = max(1, min(self.step_limit, count) // 2), 0
+
         limit = self.step_limit
-        for start in range(0, len(self.rows), limit):
-            self.shrinking(run, self.rows[start : start + limit], self.fail)
+        for start in range(0, len(rows), limit):
+            self.shrinking(run, rows[start : start + limit], self.fail, out_of_memory)
         self.good_steps += 1
         if self.good_steps >= RECOVERY_STEPS and self.step_limit < self.settings.max_batch_rows:
             self.step_limit, self.good_steps = self.step_limit * 2, 0
         self.compact()
 
+    def grow(self) -> None:
+        """Makes room for what the answers have come to need; for want of it the newest ones pause and come back."""
+        while self.rows and not self.make_room(len(self.rows), max(row.places for row in self.rows)):
+            newest = max(self.rows, key=lambda row: row.admitted)
+            newest.paused = True
+            self.pause(newest)
+            self.compact()
+
     def compact(self) -> None:
-        """Takes finished rows out, filling each hole with the last row."""
+        """Takes finished and paused rows out; those that decode stay first."""
         place = 0
         while place < len(self.rows):
-            if not self.rows[place].done:
+            if not (self.rows[place].done or self.rows[place].paused):
                 place += 1
                 continue
-            last = self.rows.pop()
-            if place < len(self.rows):
-                if not last.done:
-                    self.network.kv_cache.move(len(self.rows), place, last.filled)
-                self.rows[place] = last
+            if place < self.ready:
+                self.ready -= 1
+                self.fill(place, self.ready)
+                self.fill(self.ready, len(self.rows) - 1)
+            else:
+                self.fill(place, len(self.rows) - 1)
+            self.rows.pop()
+
+    def fill(self, hole: int, source: int) -> None:
+        """Moves a row into the place of one that has left."""
+        if hole == source:
+            return
+        row = self.rows[source]
+        if not (row.done or row.paused):
+            self.network.kv_cache.move(source, hole, row.filled)
+        self.rows[hole] = row
+
+    def judge(self, prompts: Sequence[JudgePrompt]) -> list[Reading]:
+        """Reads as many of the first prompts as there is room for behind the running rows; none where there is no room.
+
+        Raises EngineError for what can't be judged at all.
+        """
+        count = min(len(prompts), self.settings.max_batch_rows - len(self.rows))
+        needed = max([len(prompt.ids) + 1 for prompt in prompts] + [row.places for row in self.rows])
+        while count > 0 and not self.make_room(len(self.rows) + count, needed):
+            count //= 2
+        if count <= 0:
+            if not self.rows:
+                raise EngineBusyError("OUT_OF_MEMORY", "the questions need more room than there is", 5.0)
+            return []
+        readings: dict[int, Reading] = {}
+
+        def run(some: Sequence[int]) -> None:
+            readings.update(zip(some, self.read([prompts[each] for each in some]), strict=True))
+
+        def fail(_: int, error: EngineError) -> None:
+            raise error
+
+        self.shrinking(run, range(count), fail)
+        return [readings[place] for place in range(count)]
 
     def read(self, prompts: Sequence[JudgePrompt]) -> list[Reading]:
-        """What the model says to each prompt."""
+        """What the model says to each prompt, in rows behind the running ones."""
         first, kv_cache = len(self.rows), self.network.kv_cache
-        needed = max([len(prompt.ids) + 1 for prompt in prompts] + [row.places for row in self.rows])
-        if not self.make_room(first + len(prompts), needed):
-            raise torch.OutOfMemoryError("no room in the KV cache")
         chunks = []
         for offset, prompt in enumerate(prompts):
             past = prompt.prefix
@@ -272,7 +364,8 @@ class ModelRunner:
             embeds = self.network.embed(prompt.ids[past:])
             places = torch.arange(past, len(prompt.ids)).expand(3, -1)
             chunks.append(Chunk(embeds, places, past))
-        chances = self.calling(self.network.prefill, first, chunks).float().log_softmax(-1).cpu()
+        logits = self.calling(self.network.prefill, first, chunks)
+        chances = self.calling(lambda: logits.float().log_softmax(-1).cpu())
         yes, no = (chances[:, list(tokens)].logsumexp(-1).tolist() for tokens in (self.verdicts.yes, self.verdicts.no))
         return [Reading(*each) for each in zip(yes, no, strict=True)]
 
@@ -295,17 +388,25 @@ class ModelRunner:
             self.called = None
 
     def shrinking(
-        self, run: Callable[[Sequence[T]], None], items: Sequence[T], fail: Callable[[T, EngineError], None]
+        self,
+        run: Callable[[Sequence[T]], None],
+        items: Sequence[T],
+        fail: Callable[[T, EngineError], None],
+        out_of_memory: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Runs on all items; in trouble on each half, down to one item, which then fails alone.
 
-        Out of memory empties the caches first. A device that has failed for good ends the worker.
+        Out of memory empties the caches first and is told to `out_of_memory` with the number of items.
+        A device that has failed for good ends the worker.
         """
+        if not items:
+            return
         trouble = attempt(run, items)
         if isinstance(trouble, torch.OutOfMemoryError):
             log.warning("out_of_memory", items=len(items))
             self.free()
-            self.step_limit, self.good_steps = max(1, min(self.step_limit, len(items)) // 2), 0
+            OUT_OF_MEMORY.inc()
+            out_of_memory(len(items))
             if len(items) == 1:
                 trouble = attempt(run, items)
         if trouble is None:
@@ -324,7 +425,7 @@ class ModelRunner:
             return
         middle = len(items) // 2
         for half in (items[:middle], items[middle:]):
-            self.shrinking(run, half, fail)
+            self.shrinking(run, half, fail, out_of_memory)
 
     def free(self) -> None:
         """Empties every cache and gives the memory back."""
@@ -344,11 +445,9 @@ def attempt(run: Callable[[Sequence[T]], None], items: Sequence[T]) -> Exception
     return None
 
 
-def grouped(
-    rows: list[SequenceState], size: Callable[[SequenceState], int], most: int
-) -> Iterable[list[SequenceState]]:
+def grouped(rows: list[T], size: Callable[[T], int], most: int) -> Iterable[list[T]]:
     """Rows of similar size together, at most `most` padded tokens a group, so that padding wastes less than half."""
-    group: list[SequenceState] = []
+    group: list[T] = []
     for row in sorted(rows, key=size):
         if group and (size(row) > 2 * size(group[0]) or size(row) * (len(group) + 1) > most):
             yield group

@@ -75,6 +75,7 @@ class Network:
         one_device = len({str(place[2]) for place in places} | {str(self.device)}) == 1
         self.graphs_allowed = graphs and self.device.type == "cuda" and one_device
         self.graphs: dict[tuple[int, int, int, int], Graph] = {}
+        self.graph_pool: Any = torch.cuda.graph_pool_handle() if self.graphs_allowed else None
 
     def rope(
         self, ids: Sequence[int], images: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int, int]]
@@ -223,7 +224,7 @@ class Graph:
                 network.plain_step(0, self.numbers, view)
         torch.cuda.current_stream(network.device).wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, pool=network.graph_pool):  # only one runs at a time: they share memory
             self.logits = network.plain_step(0, self.numbers, view)
 
     def replay(self, numbers: Tensor) -> Tensor:

@@ -6,20 +6,20 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
 import torch
 
+from inference_service.answer_text import Shown
 from inference_service.engine import EngineError, EngineUnavailableError, Finish
 from inference_service.glm.judge import VerdictTokens
 from inference_service.glm.model_runner import ModelRunner
 from inference_service.glm.network import Network
-from inference_service.glm.prompt import Grid, ImageKey
+from inference_service.glm.prompt import Grid
 from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
-from inference_service.judge_prompt import Reading
 
 log = structlog.get_logger("scheduler")
 
@@ -43,7 +43,7 @@ class Scheduler:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.settings, self.ends, self.loop = settings, ends, loop
-        self.runner = ModelRunner(network, settings, verdicts, patches, self.take, self.fail, self.flush)
+        self.runner = ModelRunner(network, settings, verdicts, patches, self.take, self.fail, self.flush, self.pause)
         self.waiting: deque[SequenceState] = deque()
         self.background: deque[SequenceState] = deque()
         self.judge_batches: deque[JudgeBatch] = deque()
@@ -99,6 +99,7 @@ class Scheduler:
                 self.admit()
                 self.judge_next()
                 self.runner.step()
+                self.runner.prefill()
                 self.flush()
         except BaseException as error:
             log.exception("model_thread_died")
@@ -167,57 +168,42 @@ class Scheduler:
     # Admission
 
     def admit(self) -> None:
-        """Lets waiting answers join the batch and prefills them."""
-        chosen = self.choose_rows()
+        """Lets waiting answers join the batch as far as there is room, first come, first served."""
+        runner = self.runner
+        chosen: list[SequenceState] = []
+        needed = max((row.places for row in runner.rows), default=1)
+        coming = {row.prompt.key for row in runner.rows if row.features is not None and runner.keeps(row)}
+        with self.wake:
+            busy = self.waiting or any(not row.ask.background for row in runner.rows)
+            queue = self.waiting if busy else self.background
+            for row in list(queue):
+                count = len(runner.rows) + len(chosen) + 1
+                if count > self.settings.max_batch_rows or runner.places_for(count, max(needed, row.places)) is None:
+                    break
+                key = row.prompt.key
+                if key in coming and runner.prefixes.peek(key) is None:
+                    continue  # another one is reading the same image: its prefix will be there in a moment
+                if runner.prefixes.peek(key) is None and runner.keeps(row):
+                    coming.add(key)
+                needed = max(needed, row.places)
+                queue.remove(row)
+                chosen.append(row)
         if not chosen:
+            return
+        if not runner.make_room(len(runner.rows) + len(chosen), needed):
+            with self.wake:
+                queue.extendleft(reversed(chosen))
             return
         now = time.monotonic()
         for row in chosen:
-            row.admitted = now
-        leaders: list[SequenceState] = []
-        followers: list[SequenceState] = []
-        coming: set[ImageKey] = set()
-        for row in sorted(chosen, key=lambda each: len(each.prompt.ids)):
-            key = row.prompt.key
-            if self.runner.prefixes.peek(key) is not None or (key in coming and self.settings.prefix_cache_bytes):
-                followers.append(row)
-            else:
-                coming.add(key)
-                leaders.append(row)
-        seen = self.runner.look(leaders)
-        self.runner.prefill([row for row in leaders if not row.done], seen, fresh=True)
-        orphans = [row for row in followers if self.runner.prefixes.peek(row.prompt.key) is None]
-        if orphans:  # the prefix did not fit in the cache, or its leader failed
-            seen |= self.runner.look([row for row in orphans if row.prompt.key not in seen])
-            self.runner.prefill([row for row in orphans if not row.done], seen, fresh=True)
-        self.runner.prefill([row for row in followers if row not in orphans], {}, fresh=False)
-        self.runner.compact()
+            row.admitted = row.admitted or now
+        runner.admit(sorted(chosen, key=lambda row: row.total))
+        runner.compact()
 
-    def choose_rows(self) -> list[SequenceState]:
-        """Takes the rows that fit from the queue, first come, first served, and makes room for them."""
-        chosen: list[SequenceState] = []
-        needed = max((row.places for row in self.runner.rows), default=1)
-        tokens = 0
+    def pause(self, row: SequenceState) -> None:
+        """Puts an answer that has to leave for want of room at the head of the queue."""
         with self.wake:
-            busy = self.waiting or any(not row.ask.background for row in self.runner.rows)
-            queue = self.waiting if busy else self.background
-            coming: set[ImageKey] = set()
-            while queue and len(self.runner.rows) + len(chosen) < self.settings.max_batch_rows:
-                row = queue[0]
-                key = row.prompt.key
-                known = key in coming or self.runner.prefixes.peek(key) is not None
-                new = len(row.prompt.ids) - (row.prompt.prefix if known else 0)
-                count = len(self.runner.rows) + len(chosen) + 1
-                if chosen and tokens + new > self.settings.max_prefill_tokens:
-                    break
-                if self.runner.places_for(count, max(needed, row.places)) is None:
-                    break
-                needed, tokens = max(needed, row.places), tokens + new
-                coming.add(key)
-                chosen.append(queue.popleft())
-        if chosen:
-            self.runner.make_room(len(self.runner.rows) + len(chosen), needed)
-        return chosen
+            (self.background if row.ask.background else self.waiting).appendleft(row)
 
     # Decoding
 
@@ -228,15 +214,31 @@ class Scheduler:
             self.end(row, Finish.STOP)
             return
         row.output += 1
-        self.send(row, *row.pieces(row.detokenizer.feed(token)))
+        row.generated.append(token)
+        shown = row.detokenizer.feed(token)
+        row.held = Shown(row.held.thinking + shown.thinking, row.held.text + shown.text)
+        now = time.monotonic()
+        if now - row.shown_at >= self.settings.emit_interval_s:
+            self.show(row, now)
         if row.detokenizer.answer.stopped:
             self.end(row, Finish.STOP)
+        elif row.guard.feed(shown.thinking + shown.text):
+            self.end(row, Finish.REPETITION)
         elif row.output >= row.ask.sampling.max_tokens:
             self.end(row, Finish.LENGTH)
 
+    def show(self, row: SequenceState, now: float) -> None:
+        """Sends what is held of an answer, in one event."""
+        items, row.held = row.pieces(row.held), Shown()
+        if items:
+            row.shown_at = now
+            self.send(row, *items)
+
     def end(self, row: SequenceState, finish: Finish) -> None:
         """Completes an answer."""
-        self.send(row, *row.pieces(row.detokenizer.finish()))
+        rest = row.detokenizer.finish()
+        row.held = Shown(row.held.thinking + rest.thinking, row.held.text + rest.text)
+        self.show(row, time.monotonic())
         finish = Finish.STOP if row.detokenizer.answer.stopped else finish
         row.done = True
         self.send(row, row.completed(finish))
@@ -252,28 +254,24 @@ class Scheduler:
     # Judging
 
     def judge_next(self) -> None:
-        """Judges the next judge_batch in rows behind the running ones; the answers lose one pass."""
+        """Judges as much of the next batch as fits behind the running rows; the answers lose one pass.
+
+        Without room the batch waits for rows to come free.
+        """
         with self.wake:
             if not self.judge_batches or self.waiting:
                 return
-            judge_batch = self.judge_batches.popleft()
+            batch = self.judge_batches[0]
         try:
-            readings: dict[int, Reading] = {}
-
-            def run(some: Sequence[int]) -> None:
-                readings.update(zip(some, self.runner.read([judge_batch.prompts[each] for each in some]), strict=True))
-
-            def fail(_: int, error: EngineError) -> None:
-                raise error
-
-            spare = max(1, min(self.settings.max_batch_rows, self.settings.max_batch_rows - len(self.runner.rows)))
-            order = list(range(len(judge_batch.prompts)))
-            for start in range(0, len(order), spare):
-                self.runner.shrinking(run, order[start : start + spare], fail)
-            result: Any = [readings[place] for place in order]
+            batch.readings += self.runner.judge(batch.prompts[len(batch.readings) :])
+            if len(batch.readings) < len(batch.prompts):
+                return
+            result: Any = batch.readings
         except EngineError as error:
             result = error
-        self.outbox.append((judge_batch.mailbox, result))
+        with self.wake:
+            self.judge_batches.popleft()
+        self.outbox.append((batch.mailbox, result))
         self.flush()
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from inference_service.answer_text import Shown
 from inference_service.engine import THINKING_LEAKED, Ask, Completed, EngineError, Finish, Piece, StageTimes, Usage
@@ -13,6 +16,10 @@ from inference_service.glm.judge import JudgePrompt
 from inference_service.glm.prompt import Prompt
 from inference_service.glm.sampling import Dice
 from inference_service.judge_prompt import Reading
+from inference_service.loop_guard import LoopGuard
+
+RESERVED = 128
+"""Tokens of an answer that a row has room for at least, and that its room grows by."""
 
 Item = Piece | Completed | EngineError
 
@@ -49,10 +56,43 @@ class SequenceState:
     vision: float | None = None
     prefill: float = 0.0
 
+    generated: list[int] = field(default_factory=list)
+    """The tokens of the answer so far, thinking included."""
+    ready: bool = False
+    """Whether the whole prompt is in the KV cache, so that decoding goes on."""
+    paused: bool = False
+    """Whether the row leaves the batch for want of room, to come back later."""
+    pixels: Any = None
+    """Patches of the images, until the vision tower has seen them."""
+    features: Any = None
+    """What the vision tower saw, until the images are in the KV cache."""
+    guard: LoopGuard = field(default_factory=LoopGuard)
+    held: Shown = field(default_factory=Shown)
+    """What is to be shown with the next event."""
+    shown_at: float = 0.0
+    """When the last event was sent."""
+
     @property
     def places(self) -> int:
-        """Places of the KV cache that the row may come to need, waste bin included."""
-        return len(self.prompt.ids) + self.ask.sampling.max_tokens + 1
+        """Places of the KV cache that the row needs for now, waste bin included: what it holds and some to go on."""
+        steps = min(self.ask.sampling.max_tokens, (self.output // RESERVED + 1) * RESERVED)
+        return len(self.prompt.ids) + steps + 1
+
+    @property
+    def total(self) -> int:
+        """Tokens to take in before decoding: the prompt and, after a pause, what was generated."""
+        return len(self.prompt.ids) + len(self.generated)
+
+    def tokens(self, begin: int, end: int) -> list[int]:
+        """Tokens `begin` to `end` of prompt and answer."""
+        size = len(self.prompt.ids)
+        return self.prompt.ids[begin:end] + self.generated[max(0, begin - size) : max(0, end - size)]
+
+    def positions(self, begin: int, end: int) -> np.ndarray:
+        """Rotary positions of these tokens, shape (3, tokens)."""
+        known = self.prompt.positions
+        more = np.arange(max(begin, known.shape[1]), end) - known.shape[1] + int(known[:, -1].max()) + 1
+        return np.concatenate([known[:, begin:end], np.broadcast_to(more, (3, len(more)))], axis=1)
 
     def late(self, now: float) -> bool:
         """Whether nobody waits for the answer any more."""
@@ -90,6 +130,8 @@ class JudgeBatch:
     mailbox: asyncio.Queue[list[Reading] | EngineError]
     deadline: float | None = None
     cancelled: bool = False
+    readings: list[Reading] = field(default_factory=list)
+    """Of the first prompts, as far as they have been judged."""
 
     def late(self, now: float) -> bool:
         """Whether nobody waits for the verdicts any more."""

@@ -39,9 +39,12 @@ class GlmSettings:
     max_batch_rows: int = 64
     """The most answers decoded together."""
     max_batch_tokens: int = 131_072
-    """Token places of the KV cache, allocated at the start: rows x (longest prompt + its max_tokens) stay within it."""
-    max_prefill_tokens: int = 8_192
-    """The most new prompt tokens between two decoding steps; bounds how long running answers stand still."""
+    """Token places of the KV cache, allocated at the start: rows x the longest of them stay within it."""
+    max_prefill_tokens: int = 2_048
+    """The most new prompt tokens between two decoding steps, four times as many while nothing is decoded; bounds how
+    long running answers stand still."""
+    emit_interval_s: float = 0.04
+    """Tokens of one answer that come within this time, in seconds, are sent as one event; 0 sends each by itself."""
     batch_window_s: float = 0.005
     """How long an idle worker waits for company after a first request, in seconds."""
     prefix_cache_bytes: int = 4 << 30
@@ -83,7 +86,7 @@ class GlmSettings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: must be at least 1")
-        for name in ("batch_window_s", "prefix_cache_bytes", "feature_cache_bytes"):
+        for name in ("batch_window_s", "emit_interval_s", "prefix_cache_bytes", "feature_cache_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: must not be negative")
         if not 0 <= self.judge_different_at < self.judge_same_at <= 1:

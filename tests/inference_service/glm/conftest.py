@@ -110,6 +110,8 @@ async def complete(engine: GlmEngine, ask: Ask) -> Completed:
     shown = {False: "", True: ""}
     async for item in engine.generate(ask):
         if isinstance(item, Completed):
+            if item.unfit:  # random weights may close a thought that was never opened
+                return item
             assert shown[False] == item.text
             assert shown[True] == item.thinking_text
             return item

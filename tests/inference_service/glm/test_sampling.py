@@ -10,7 +10,7 @@ from inference_service.engine import Sampling
 
 torch = pytest.importorskip("torch")
 
-from inference_service.glm.sampling import Dice, choose  # noqa: E402 - only with torch
+from inference_service.glm.sampling import Dice, choose, penalised  # noqa: E402 - only with torch
 
 
 def draw(logits: list[float], how: Sampling, times: int) -> Counter[int]:
@@ -52,3 +52,21 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
     together = choose(logits, how, [Dice(row) for row in range(6)])
     alone = [choose(logits[row : row + 1], [how[row]], [Dice(row)])[0] for row in range(6)]
     assert together == alone
+
+
+def test_penalties_change_only_their_rows() -> None:
+    """Tokens of prompt or answer lose by the repetition penalty, those of the answer by the others; other rows stay."""
+    logits = torch.tensor([[2.0, 1.9, -1.0, 0.0]] * 3)
+    how = [Sampling(), Sampling(repetition_penalty=2.0), Sampling(presence_penalty=1.0, frequency_penalty=0.5)]
+    found = penalised(logits, how, [([0], [2]), ([0], [2]), ([0], [1, 1])])
+    assert found[0].tolist() == pytest.approx([2.0, 1.9, -1.0, 0.0])
+    assert found[1].tolist() == pytest.approx([1.0, 1.9, -2.0, 0.0])
+    assert found[2].tolist() == pytest.approx([2.0, -0.1, -1.0, 0.0])
+
+
+def test_top_k_and_min_p_leave_the_likeliest() -> None:
+    """Tokens beyond the k likeliest, or far less likely than the likeliest, are never drawn."""
+    logits = torch.tensor([[3.0, 2.9, 2.8, -5.0]] * 400)
+    dice = [Dice(seed) for seed in range(400)]
+    assert set(choose(logits, [Sampling(temperature=1.0, top_k=2)] * 400, dice)) == {0, 1}
+    assert set(choose(logits, [Sampling(temperature=1.0, min_p=0.5)] * 400, dice)) == {0, 1, 2}
