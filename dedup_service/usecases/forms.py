@@ -430,10 +430,10 @@ def see(content: bytes, forms: Sequence[Form]) -> Sighting:
 def find_places(forms: Sequence[Form], seen: Seen, fingerprint: Fingerprint) -> tuple[Place, ...]:
     """The forms that an image is of, at most two, the one first of which it shows most."""
     places: list[Place] = []
+    grey = grey_of(fingerprint)
     for form in likeliest(forms, seen.keypoints, seen.descriptor, TRIED):
-        found = of_form(form, seen.keypoints)
+        found = of_form(form, seen.keypoints, grey)
         if found:
-            grey = grey_of(fingerprint)
             ways = tuple((one.matrix, cells_of(grey, one.matrix, form.frame)) for one in found)
             vectors = tuple(
                 (space_of(form.id, projection.key), np.stack([projection.apply(cells) for _, cells in ways]))
