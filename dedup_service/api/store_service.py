@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -14,8 +14,9 @@ from askonce.faults import InvalidInput, Precondition, Unreachable
 from askonce.names import tenant_id
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.api import store_messages
+from dedup_service.ledger.purge import Purged
 from dedup_service.store.exact_cache import Hot
-from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of
+from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of, image_id
 from dedup_service.usecases.forget import images_showing
 from dedup_service.usecases.image_resolver import Pictures
 
@@ -23,6 +24,14 @@ CONTEXT = grpc.aio.ServicerContext[Any, Any]
 KEEP = 10_000
 """Answers kept per image while importing: the most that any policy allows; the policy's own number applies from the
 next answer on."""
+
+
+class Texts(Protocol):
+    """Keeps texts beside the store: the ledger, pairs of questions, reports."""
+
+    async def scrub(self, purged: Purged) -> None:
+        """Takes out whatever of it is readable, at every replica. Durable on return."""
+        ...
 
 
 class StoreService(store_pb2_grpc.StoreServiceServicer):
@@ -36,6 +45,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         image_encoder: str,
         question_encoder: str,
         pictures: Pictures | None = None,
+        texts: Texts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.memory = memory
@@ -43,6 +53,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         self.image_encoder = image_encoder
         self.question_encoder = question_encoder
         self.pictures = pictures
+        self.texts = texts
         self.clock = clock
 
     async def Purge(self, request: store_pb2.PurgeRequest, context: CONTEXT) -> store_pb2.PurgeResponse:
@@ -63,17 +74,40 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         if selection is None:
             return await self.memory.delete_stale(request.dry_run)
         files: list[str] | None = None
+        digests: set[str] = set()
         if request.image_digest:
             records = await images_showing(self.memory, tenant, request.image_digest.hex())
-            if not records:
-                return Deleted()
             selection = replace(selection, images=tuple(record.id for record in records))
             files = [file for record in records for file in files_of(record)]
-        deleted = await self.memory.delete(selection, request.dry_run)
-        if not request.dry_run:
-            await self.hot.drop(tenant)
-            self.forget_pictures(selection, files)
+            digests = {request.image_digest.hex()}.union(*(record.digests for record in records))
+        unknown = bool(digests) and not files
+        if request.dry_run:
+            return Deleted() if unknown else await self.memory.delete(selection, dry_run=True)
+        purged = await self.purged(selection, request, digests)
+        deleted = Deleted() if unknown else await self.memory.delete(selection)
+        await self.hot.drop(tenant)
+        self.forget_pictures(selection, files)
+        if self.texts is not None:
+            await self.texts.scrub(purged)
         return deleted
+
+    async def purged(self, selection: Selection, request: store_pb2.PurgeRequest, digests: set[str]) -> Purged:
+        """What a purge is about to take, for those who keep texts elsewhere. Files that no record shows may have been
+        asked about all the same."""
+        if request.all:
+            return Purged(selection.tenant, whole=True)
+        unknown = bool(digests) and not selection.images
+        chosen = [] if unknown else [one async for one in self.memory.selected(selection)]
+        founded = {image_id(selection.tenant, bytes.fromhex(digest)) for digest in digests}
+        narrow = bool(selection.model or selection.tag or digests)
+        return Purged(
+            selection.tenant,
+            entries=tuple(entry for entry, _ in chosen),
+            normals=tuple({normal for _, normal in chosen}),
+            images=tuple(founded.union(selection.images)),
+            digests=tuple(digests),
+            before=None if narrow else selection.created_before,
+        )
 
     def forget_pictures(self, selection: Selection, files: list[str] | None) -> None:
         """Deletes the thumbnails that a purge means: of an image, of a tenant, of a time. A model or a tag is nothing

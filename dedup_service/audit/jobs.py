@@ -196,6 +196,10 @@ class Reports:
         shutil.rmtree(folder, ignore_errors=True)
         return there
 
+    def forget(self, tenant: str) -> int:
+        """Deletes a tenant's reports and those over all tenants: they quote its questions. Returns how many. Blocks."""
+        return sum(self.delete(owner, report) for owner in (tenant, ALL) for report in self.ids(owner))
+
     def sweep(self) -> int:
         """Deletes reports past their time. Returns how many. Blocks."""
         if not self.folder.is_dir():

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, Insert, Table, delete, select
+from sqlalchemy import Connection, Engine, Insert, Table, delete, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
@@ -26,7 +26,17 @@ from dedup_service.ledger.records import (
     sealed,
     sealed_label,
 )
-from dedup_service.ledger.tables import DecisionRow, FeedbackRow, LabelRow, PartedRow, StrangerRow, ThumbnailRow
+from dedup_service.ledger.tables import (
+    DecisionRow,
+    FeedbackRow,
+    LabelRow,
+    PairRow,
+    PartedRow,
+    RemovalRow,
+    StrangerRow,
+    ThumbnailRow,
+)
+from dedup_service.question.pair_store import PairRecord
 
 log = structlog.get_logger("ledger")
 
@@ -36,6 +46,11 @@ FEEDBACK: Table = FeedbackRow.__table__  # type: ignore[assignment]
 THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
 STRANGERS: Table = StrangerRow.__table__  # type: ignore[assignment]
 PARTED: Table = PartedRow.__table__  # type: ignore[assignment]
+PAIRS: Table = PairRow.__table__  # type: ignore[assignment]
+REMOVALS: Table = RemovalRow.__table__  # type: ignore[assignment]
+LOG_LOCK = 4_603_012_026_121
+"""The PostgreSQL advisory lock under which rows of a log get their sequence numbers: readers that go on from the
+greatest one they know must never meet a smaller one later."""
 FIRST_RETRY = 0.1
 LAST_RETRY = 5.0
 """Seconds between attempts while the database can't be reached: the first wait, doubled up to the last."""
@@ -110,6 +125,11 @@ class Ledger:
     def record_parted(self, pair: PartedPair) -> bool:
         """Takes two questions that never share an entry again. False when it had to be dropped."""
         return self.put(Entry(PARTED, asdict(pair)))
+
+    def record_pairs(self, records: Sequence[PairRecord]) -> bool:
+        """Takes evidence on pairs of questions, as it may be kept. False when some had to be dropped."""
+        taken = [self.put(Entry(PAIRS, asdict(record))) for record in records]
+        return all(taken)
 
     def state(self) -> LedgerState:
         """How the writer is doing."""
@@ -234,20 +254,34 @@ def delete_some(connection: Connection, table: Table, due: Any, limit: int) -> i
 
 
 def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Inserts rows table by table. A decision that is there already stays; a label or feedback replaces the older one,
-    so that every record may safely be sent twice."""
-    for table in (DECISIONS, LABELS, FEEDBACK, STRANGERS, PARTED):
-        rows = {tuple(e.row[key.name] for key in table.primary_key): e.row for e in entries if e.table is table}
+    """Inserts rows table by table. A decision or evidence that is there already stays; a label or feedback replaces
+    the older one, so that every record may safely be sent twice."""
+    for table in (DECISIONS, LABELS, FEEDBACK, STRANGERS, PARTED, PAIRS):
+        keys = names_of(table)
+        rows = {tuple(e.row[key] for key in keys): e.row for e in entries if e.table is table}
         if rows:
+            if table is PAIRS:
+                lock_log(connection)
             connection.execute(insert_for(connection, table), list(rows.values()))
+
+
+def lock_log(connection: Connection) -> None:
+    """Makes this transaction the only one that writes a log, until it ends. SQLite has one writer anyhow."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOG_LOCK})
+
+
+def names_of(table: Table) -> list[str]:
+    """The columns by which a record is known to be there already."""
+    return ["id"] if table is PAIRS else [key.name for key in table.primary_key]
 
 
 def insert_for(connection: Connection, table: Table) -> Insert:
     """The insert statement of a table in the connection's dialect."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table)
-    keys = list(table.primary_key)
-    if table is DECISIONS:
+    keys = [table.c[name] for name in names_of(table)]
+    if table in (DECISIONS, PAIRS):
         return statement.on_conflict_do_nothing(index_elements=keys)
     others = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
     return statement.on_conflict_do_update(index_elements=keys, set_=others)

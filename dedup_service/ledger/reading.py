@@ -56,15 +56,17 @@ class Reader:
         with self.engine.connect() as connection:
             return list(connection.execute(within(select(DECISIONS.c.tenant).distinct(), span)).scalars().all())
 
-    def strangers(self, limit: int) -> list[Stranger]:
-        """The newest files that were found not to be an image, oldest first."""
-        query = select(STRANGERS).order_by(STRANGERS.c.time.desc()).limit(limit)
+    def strangers(self, limit: int, *, since: float = 0.0) -> list[Stranger]:
+        """The newest files that were found not to be an image, from `since` on (seconds since the epoch), oldest
+        first."""
+        query = select(STRANGERS).where(STRANGERS.c.time >= since).order_by(STRANGERS.c.time.desc()).limit(limit)
         with self.engine.connect() as connection:
             return [Stranger(**row) for row in connection.execute(query).mappings()][::-1]
 
-    def parted(self, limit: int) -> list[PartedPair]:
-        """The newest pairs of questions that feedback parted, oldest first."""
-        query = select(PARTED).order_by(PARTED.c.time.desc()).limit(limit)
+    def parted(self, limit: int, *, since: float = 0.0) -> list[PartedPair]:
+        """The newest pairs of questions that feedback parted, from `since` on (seconds since the epoch), oldest
+        first."""
+        query = select(PARTED).where(PARTED.c.time >= since).order_by(PARTED.c.time.desc()).limit(limit)
         with self.engine.connect() as connection:
             return [PartedPair(**row) for row in connection.execute(query).mappings()][::-1]
 

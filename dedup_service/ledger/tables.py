@@ -161,3 +161,56 @@ class StrangerRow(Base):
     file: Mapped[str] = mapped_column(primary_key=True)
     image: Mapped[str] = mapped_column(primary_key=True)
     time: Mapped[float]
+
+
+class PairRow(Base):
+    """One piece of evidence on two questions; see `pair_store.PairRecord`. Replicas read on from the greatest sequence
+    number that they know."""
+
+    __tablename__ = "pair_evidence"
+    __table_args__ = (
+        UniqueConstraint("id", name="pair_evidence_once"),
+        Index("pair_evidence_by_pair", "tenant", "left", "right"),
+        Index("pair_evidence_by_origin", "origin"),
+        {"sqlite_autoincrement": True},
+    )
+
+    sequence: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
+    id: Mapped[str]
+    tenant: Mapped[str]
+    origin: Mapped[str]
+    left: Mapped[str]
+    right: Mapped[str]
+    left_text: Mapped[str]
+    right_text: Mapped[str]
+    left_reading: Mapped[str]
+    right_reading: Mapped[str]
+    source: Mapped[str]
+    log_odds: Mapped[float]
+    same: Mapped[bool]
+    time: Mapped[float]
+    context: Mapped[str]
+    prior: Mapped[float]
+    blocked: Mapped[bool]
+
+
+class RemovalRow(Base):
+    """News of something removed at one replica, which the others must let go of too."""
+
+    __tablename__ = "removals"
+    __table_args__ = (Index("removals_by_time", "time"), {"sqlite_autoincrement": True})
+
+    sequence: Mapped[int] = mapped_column(SEQUENCE, primary_key=True, autoincrement=True)
+    tenant: Mapped[str]
+    kind: Mapped[str]
+    body: Mapped[str]
+    time: Mapped[float]
+
+
+class AccountRow(Base):
+    """What a tenant's hits may still cost, less what replicas have drawn; see `policy.account`."""
+
+    __tablename__ = "risk_accounts"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    balance: Mapped[float]

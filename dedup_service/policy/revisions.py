@@ -110,6 +110,10 @@ class PolicyBook:
         """Whether `tenant` lets others learn from its pairs of questions."""
         return self.current(tenant).policy.shared_intents is IntentSharing.SHARE
 
+    def keeps_text(self, tenant: str) -> bool:
+        """Whether `tenant`'s questions and answers may be kept readable."""
+        return self.current(tenant).policy.keep_question_text
+
     def thresholds(self, tenant: str) -> Thresholds:
         """The thresholds learnt for `tenant`; the prior alone when there are none."""
         return self.learnt.get(tenant, PRIOR)

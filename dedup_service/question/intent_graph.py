@@ -1,7 +1,9 @@
 """The pairs of questions of one tenant and their intents: evidence merges them, contradictions split them."""
 
 import hashlib
+from bisect import insort
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,8 +51,17 @@ MOST_WORDINGS = 32
 MOST_OBSERVATIONS = 32
 
 
+# Records of one pair that count, the newest: what they amount to is a function of the set, whatever order they come in.
+MOST_RECORDS = 64
+
+
+# Questions that hang together which are settled at once; larger clusters stay as the evidence left them.
+MOST_SETTLED = 2_000
+
+
 @dataclass
 class _Pair:
+    records: list[PairRecord] = field(default_factory=list)
     total: float = 0.0
     prior: float = 0.0
     seen: int = 0
@@ -69,26 +80,27 @@ class IntentGraph:
         self.pairs: OrderedDict[tuple[str, str], _Pair] = OrderedDict()
         self.near: dict[str, set[str]] = {}
         self.texts: dict[str, dict[str, None]] = {}
-        self.inner: dict[str, float] = {}
+        self.inner: dict[str, _Pair] = {}
         self.split: set[str] = set()
         self.intent: dict[str, int] = {}
         self.members: dict[int, set[str]] = {}
         self.strength: dict[int, float] = {}
         self.next = 1
 
-    def node(self, digest_: str, text: str) -> str:
-        """The key under which evidence on a question is kept: its reading's, if its text is known and its reading
-        stands."""
-        if not text:
-            return digest_
-        key = reading_key(text)
+    def node(self, digest_: str, text: str, reading: str = "") -> str:
+        """The key under which evidence on a question is kept: its reading's, if that is known and stands. A text is
+        read anew, since readings get better; ``reading`` is the key of one whose text is not kept."""
+        key = reading_key(text) if text else reading or digest_
         return digest_ if key in self.split else key
 
-    def add(self, record: PairRecord) -> None:
-        one, other = self.node(record.left, record.left_text), self.node(record.right, record.right_text)
+    def add(self, record: PairRecord) -> tuple[str, ...]:
+        """Takes one record; the same one again changes nothing. Returns the nodes that it is about, none where the two
+        are one."""
+        one = self.node(record.left, record.left_text, record.left_reading)
+        other = self.node(record.right, record.right_text, record.right_reading)
         if one == other:
             self._doubt(one, record)
-            return
+            return ()
         key = (one, other) if one < other else (other, one)
         pair = self.pairs.get(key)
         if pair is None:
@@ -100,35 +112,26 @@ class IntentGraph:
             wordings = self.texts.setdefault(node, {})
             if text and len(wordings) < MOST_WORDINGS:
                 wordings[text] = None
-        pair.blocked = pair.blocked or record.blocked
-        pair.prior = record.prior or pair.prior
-        seen_on = hash((record.source, record.context or (key, record.time, pair.seen), record.same))
-        if seen_on in pair.observations:
-            return
-        most = MOST_PER_OBSERVATION[record.source]
-        step = max(-most, min(most, record.log_odds))
-        if len(pair.observations) < MOST_OBSERVATIONS:
-            pair.observations[seen_on] = step
-        pair.total = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, pair.total + step))
-        pair.seen += 1
-        pair.refused = pair.refused or (record.source == "feedback" and not record.same)
-        pair.strong = pair.strong or (record.source in ("judge", "feedback") and record.same)
-        name = f"{record.source}:{'same' if record.same else 'different'}"
-        pair.counts[name] = pair.counts.get(name, 0) + 1
-        self._settle(key, pair, step < 0)
+        if _take(pair, record):
+            self._settle(key, pair, record.log_odds < 0)
         while len(self.pairs) > self.most_pairs:
             self._forget(next(iter(self.pairs)))
+        return one, other
 
     def _doubt(self, node: str, record: PairRecord) -> None:
         """Evidence on two questions of one reading: if they turn out to differ, the reading no longer stands, and
-        what was learnt under it is dropped."""
-        most = MOST_PER_OBSERVATION[record.source]
-        total = self.inner.get(node, 0.0) + max(-most, min(most, record.log_odds))
-        self.inner[node] = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, total))
-        if total <= CONTRADICTION:
+        what was learnt under it holds for the wordings alone that it was learnt about."""
+        doubt = self.inner.setdefault(node, _Pair())
+        _take(doubt, record)
+        if doubt.total <= CONTRADICTION and node not in self.split:
             self.split.add(node)
+            loose = list(doubt.records)
             for twin in tuple(self.near.get(node, ())):
-                self._forget((node, twin) if node < twin else (twin, node))
+                key = (node, twin) if node < twin else (twin, node)
+                loose += self.pairs[key].records
+                self._forget(key)
+            for one in sorted(loose, key=_place):
+                self.add(one)
         while len(self.inner) > self.most_pairs:
             self.inner.pop(next(iter(self.inner)))
 
@@ -139,6 +142,32 @@ class IntentGraph:
                 self._rebuild(self.members[left])
         elif pair.total > 0:
             self._try_merge(*key)
+
+    def settle(self, nodes: Iterable[str]) -> None:
+        """Forms the intents around some questions anew from their evidence, strongest first, so that they depend on
+        what is known and not on the order in which it came."""
+        done: set[str] = set()
+        for node in nodes:
+            if node not in done:
+                cluster = self._cluster(node)
+                done |= cluster
+                if 1 < len(cluster) <= MOST_SETTLED:
+                    self._rebuild(cluster)
+
+    def _cluster(self, node: str) -> set[str]:
+        """The questions that hang together with one: by evidence in favour, or in one intent."""
+        found, ahead = {node}, [node]
+        while ahead and len(found) <= MOST_SETTLED:
+            here = ahead.pop()
+            near = {
+                twin
+                for twin in self.near.get(here, ())
+                if self.pairs[(here, twin) if here < twin else (twin, here)].total > 0
+            }
+            fresh = (near | self.group(here)) - found
+            found |= fresh
+            ahead += fresh
+        return found
 
     def group(self, question: str) -> set[str]:
         """The questions of one's intent, itself included."""
@@ -271,6 +300,51 @@ class IntentGraph:
         if pair.total >= MERGE and pair.strong:
             return pair.total, "same", _told(pair)
         return min(pair.total, 0.0), "unknown", _told(pair)
+
+
+def _place(record: PairRecord) -> tuple[float, str]:
+    """Where a record stands among those of its pair."""
+    return record.time, record.id
+
+
+def _refusal(record: PairRecord) -> bool:
+    """Whether a person said that the two differ; such a word is kept longest."""
+    return record.source == "feedback" and not record.same
+
+
+def _take(pair: _Pair, record: PairRecord) -> bool:
+    """Takes a record among those of its pair and adds them up anew, in order of time; false for one that is there, or
+    older than all that count."""
+    if record.id and any(record.id == known.id for known in pair.records):
+        return False
+    insort(pair.records, record, key=_place)
+    if len(pair.records) > MOST_RECORDS:
+        oldest = min(pair.records, key=lambda one: (_refusal(one), *_place(one)))
+        pair.records = [one for one in pair.records if one is not oldest]
+        if oldest is record:
+            return False
+    pair.total, pair.prior, pair.seen, pair.strong, pair.blocked = 0.0, 0.0, 0, False, False
+    pair.refused = any(_refusal(one) for one in pair.records)
+    pair.counts, pair.observations = {}, {}
+    known: set[int] = set()
+    for place, one in enumerate(pair.records):
+        pair.blocked = pair.blocked or one.blocked
+        pair.prior = one.prior or pair.prior
+        own = one.id or (one.left, one.right, one.time, place)
+        seen_on = hash((one.source, one.context or own, one.same))
+        if seen_on in known:
+            continue
+        known.add(seen_on)
+        most = MOST_PER_OBSERVATION[one.source]
+        step = max(-most, min(most, one.log_odds))
+        if len(pair.observations) < MOST_OBSERVATIONS:
+            pair.observations[seen_on] = step
+        pair.total = max(-MOST_PER_PAIR, min(MOST_PER_PAIR, pair.total + step))
+        pair.seen += 1
+        pair.strong = pair.strong or (one.source in ("judge", "feedback") and one.same)
+        name = f"{one.source}:{'same' if one.same else 'different'}"
+        pair.counts[name] = pair.counts.get(name, 0) + 1
+    return True
 
 
 def _told(pair: _Pair) -> str:

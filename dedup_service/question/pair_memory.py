@@ -13,9 +13,10 @@ between them is vetoed or contradicted. Evidence against an intent from inside d
 together is merged again.
 """
 
+import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dedup_service.question.intent_graph import MOST_PER_PAIR, IntentGraph, State, digest, reading_key
@@ -59,28 +60,27 @@ class PairMemory:
 
     Beside the tenants' own there is a pool, into which a tenant's evidence goes as well when it is shared, and which is
     asked where a tenant's own evidence decides nothing. ``store`` makes it all durable: what it loads is replayed at
-    once, what is added is appended. ``keep_texts``: without the texts, vetoes between the
-    questions of two intents can't be checked again, so intents are then formed from pairs of the caller's own vetting
-    alone. ``most_pairs`` bounds each tenant, ``most_tenants`` their number; least recently used out first.
+    once, what is added is appended. ``keeps_text`` says whether a tenant's texts may be kept; where not, digests of
+    the questions and of their readings stand for them. ``most_pairs`` bounds each tenant, ``most_tenants`` their
+    number; least recently used out first.
     """
 
     def __init__(
         self,
         store: PairStore | None = None,
         *,
-        keep_texts: bool = True,
+        keeps_text: Callable[[str], bool] = lambda _: True,
         most_pairs: int = 200_000,
         most_tenants: int = 1000,
     ) -> None:
         self._store = store
-        self._keep_texts = keep_texts
+        self._keeps_text = keeps_text
         self._most_pairs = most_pairs
         self._most_tenants = most_tenants
         self._lock = threading.RLock()
         self._tenants: OrderedDict[str, IntentGraph] = OrderedDict()
         if store is not None:
-            for record in store.load():
-                self._tenant(record.tenant).add(record)
+            self.replay(store.load())
 
     def add(self, tenant: str, a: str, b: str, evidence: Evidence, *, share: bool = False) -> None:
         """Takes one observation on two questions; ``share`` puts it into the pool as well. Evidence for "same" on a
@@ -91,12 +91,16 @@ class PairMemory:
         left, right = digest(one), digest(other)
         if left > right:
             left, right, one, other = right, left, other, one
+        keep = self._keeps_text(tenant)
         record = PairRecord(
             tenant=tenant,
             left=left,
             right=right,
-            left_text=one if self._keep_texts else "",
-            right_text=other if self._keep_texts else "",
+            left_text=one if keep else "",
+            right_text=other if keep else "",
+            id=secrets.token_hex(16),
+            left_reading=reading_key(one),
+            right_reading=reading_key(other),
             source=evidence.source,
             log_odds=evidence.log_odds,
             same=evidence.same,
@@ -108,7 +112,7 @@ class PairMemory:
         records = [record]
         if share:  # an image of one tenant is no other tenant's
             context = f"{tenant}/{record.context}" if record.context else ""
-            records.append(replace(record, tenant=POOL, context=context))
+            records.append(replace(record, tenant=POOL, context=context, id=secrets.token_hex(16), origin=tenant))
         with self._lock:
             for each in records:
                 self._tenant(each.tenant).add(each)
@@ -145,7 +149,7 @@ class PairMemory:
         with self._lock:
             mine = self._tenants.get(tenant)
             if mine is None:
-                return reading_key(normal) if self._keep_texts else digest(normal)
+                return reading_key(normal)
             return min(mine.group(self._node(mine, normal)))
 
     def explain(self, tenant: str, a: str, b: str) -> str:
@@ -165,10 +169,22 @@ class PairMemory:
             self._tenants.pop(tenant, None)
 
     def replay(self, records: Iterable[PairRecord]) -> None:
-        """Takes records from elsewhere (another replica) without storing them again."""
+        """Takes records from elsewhere (the store, another replica) without storing them again. What is known
+        afterwards depends on the records alone, not on the order in which they came, nor on how often."""
+        touched: dict[str, set[str]] = {}
         with self._lock:
             for record in records:
-                self._tenant(record.tenant).add(record)
+                nodes = self._tenant(record.tenant).add(record)
+                touched.setdefault(record.tenant, set()).update(nodes)
+            for tenant, nodes_ in touched.items():
+                if (mine := self._tenants.get(tenant)) is not None:
+                    mine.settle(sorted(nodes_))
+
+    def exchange(self, tenant: str, records: Iterable[PairRecord]) -> None:
+        """Takes these records for all that is known about one tenant, as after a purge."""
+        with self._lock:
+            self._tenants.pop(tenant, None)
+            self.replay(records)
 
     def _known(self, name: str, one: str, other: str) -> KnownVerdict:
         mine = self._tenants.get(name)
@@ -177,7 +193,7 @@ class PairMemory:
         return KnownVerdict(*mine.verdict(self._node(mine, one), self._node(mine, other)))
 
     def _node(self, mine: IntentGraph, normal: str) -> str:
-        return mine.node(digest(normal), normal if self._keep_texts else "")
+        return mine.node(digest(normal), normal)
 
     def _tenant(self, name: str) -> IntentGraph:
         found = self._tenants.get(name)

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cachetools import LRUCache, TLRUCache
+from cachetools import LRUCache, TLRUCache, TTLCache
 
 from dedup_service.store.records import Entry
+
+BARRED = 60.0
+"""Seconds for which what was dropped is refused: far longer than a look-up may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,11 @@ class Hot(Protocol):
         """Keeps an entry until its `hot_until`; best effort."""
         ...
 
-    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
-        """Drops these entries of a tenant; all of the tenant's without a set. Raises MemoryUnavailableError when that
-        can't be made sure: a wrong answer must not stay."""
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None, *, before: float | None = None) -> None:
+        """Drops these entries of a tenant; all of the tenant's without a set. What was created `before` then (seconds
+        since the epoch; now, when none is given) is not taken back for `BARRED` seconds: a look-up that read it just
+        before it was removed must not bring it back. Raises MemoryUnavailableError when that can't be made sure: a
+        wrong answer must not stay."""
         ...
 
     async def close(self) -> None:
@@ -55,16 +60,24 @@ class ProcessHot:
         self.entries: TLRUCache[tuple[str, str], Entry] = TLRUCache(
             maxsize=keys, ttu=lambda _key, entry, _now: entry.hot_until, timer=clock
         )
+        self.clock = clock
+        self.dropped: TTLCache[tuple[str, str], float] = TTLCache(keys, BARRED, timer=clock)
 
     async def get(self, key: HotKey) -> Entry | None:
         found = self.ids.get(key)
         return self.entries.get((key.tenant, found)) if found is not None else None
 
     async def put(self, key: HotKey, entry: Entry) -> None:
+        gone = (self.dropped.get((key.tenant, entry.id)), self.dropped.get((key.tenant, "")))
+        if any(time is not None and entry.create_time < time for time in gone):
+            return
         self.ids[key] = entry.id
         self.entries[(key.tenant, entry.id)] = entry
 
-    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None, *, before: float | None = None) -> None:
+        moment = self.clock() if before is None else before
+        for name in [""] if entries is None else entries:
+            self.dropped[(tenant, name)] = moment
         if entries is None:
             entries = frozenset(entry for owner, entry in list(self.entries) if owner == tenant)
         for entry in entries:
@@ -83,7 +96,7 @@ class NoHot:
     async def put(self, key: HotKey, entry: Entry) -> None:
         """Keeps nothing."""
 
-    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None, *, before: float | None = None) -> None:
         """There is nothing to drop."""
 
     async def close(self) -> None:

@@ -15,10 +15,21 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
-from dedup_service.store.exact_cache import HotKey
+from dedup_service.store.exact_cache import BARRED, HotKey
 from dedup_service.store.records import Entry, MemoryUnavailableError
 
 PREFIX = "askonce:hot"
+PUT = """
+for place = 3, 4 do
+  local gone = redis.call('GET', KEYS[place])
+  if gone and tonumber(ARGV[5]) < tonumber(gone) then return 0 end
+end
+local generation = redis.call('GET', KEYS[1]) or '0'
+redis.call('SET', ARGV[1] .. generation .. ':' .. ARGV[2], ARGV[3], 'EX', ARGV[4])
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[4])
+return 1
+"""
+"""Keeps an entry in one step, unless it was dropped since it was created."""
 
 
 class RedisHot:
@@ -58,21 +69,35 @@ class RedisHot:
         if seconds < 1:
             return
         try:
-            generation = await self.client.get(generation_key(key.tenant))
-            async with self.client.pipeline(transaction=False) as pipeline:
-                pipeline.set(entry_key(key.tenant, entry.id, generation), text_of(entry), ex=seconds)
-                pipeline.set(id_key(key), entry.id, ex=seconds)
-                await pipeline.execute()
+            await self.client.eval(  # type: ignore[misc]
+                PUT,
+                4,
+                generation_key(key.tenant),
+                id_key(key),
+                gone_key(key.tenant),
+                gone_key(key.tenant, entry.id),
+                entry_prefix(key.tenant),
+                entry.id,
+                text_of(entry),
+                str(seconds),
+                repr(entry.create_time),
+            )
         except RedisError:
             return
 
-    async def drop(self, tenant: str, entries: frozenset[str] | None = None) -> None:
+    async def drop(self, tenant: str, entries: frozenset[str] | None = None, *, before: float | None = None) -> None:
+        moment = repr(self.clock() if before is None else before)
         try:
-            if entries is None:
-                await self.client.incr(generation_key(tenant))
-            elif entries:
-                generation = await self.client.get(generation_key(tenant))
-                await self.client.delete(*(entry_key(tenant, entry, generation) for entry in entries))
+            async with self.client.pipeline(transaction=True) as pipeline:
+                if entries is None:
+                    pipeline.set(gone_key(tenant), moment, ex=int(BARRED))
+                    pipeline.incr(generation_key(tenant))
+                elif entries:
+                    generation = await self.client.get(generation_key(tenant))
+                    for entry in entries:
+                        pipeline.set(gone_key(tenant, entry), moment, ex=int(BARRED))
+                        pipeline.delete(entry_key(tenant, entry, generation))
+                await pipeline.execute()
         except RedisError as error:
             raise MemoryUnavailableError("the hot tier does not answer") from error
 
@@ -94,7 +119,17 @@ def id_key(key: HotKey) -> str:
 
 def entry_key(tenant: str, entry: str, generation: bytes | str | None) -> str:
     """Where an entry is kept."""
-    return f"{PREFIX}:{tenant}:entry:{plain(generation or '0')}:{entry}"
+    return f"{entry_prefix(tenant)}{plain(generation or '0')}:{entry}"
+
+
+def entry_prefix(tenant: str) -> str:
+    """What the keys of a tenant's entries begin with."""
+    return f"{PREFIX}:{tenant}:entry:"
+
+
+def gone_key(tenant: str, entry: str = "") -> str:
+    """Where it stands that an entry, or all of a tenant's, was dropped."""
+    return f"{PREFIX}:{tenant}:gone:{entry}"
 
 
 def plain(value: bytes | str) -> str:

@@ -244,6 +244,10 @@ class Memory(Protocol):
         """Deletes entries, and image records left without any, with their vectors, fingerprints and digests."""
         ...
 
+    def selected(self, selection: Selection) -> AsyncIterator[tuple[str, str]]:
+        """Yields the id of every entry that a selection names, with the normal form of its question."""
+        ...
+
     async def sweep(self, now: float, limit: int) -> Deleted:
         """Deletes at most `limit` entries that expired before `now`, and image records left without entries."""
         ...

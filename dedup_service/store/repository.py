@@ -234,6 +234,11 @@ class PointMemory:
                 await self.points.remove(Shelf.FORMS, [found.id])
         return deleted
 
+    async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, str]]:
+        """Yields the id of every entry that a selection names, with the normal form of its question."""
+        async for found in self.every(Shelf.ENTRIES, chosen(selection), fields=("normal",)):
+            yield found.id, found.payload["normal"]
+
     async def survey(self, selection: Selection, where: Where, whole: bool) -> Deleted:
         """What `delete` would remove now."""
         tenant = selection.tenant

@@ -24,13 +24,17 @@ class Strangers:
         self.ledger = ledger
         self.clock = clock
         self.parted: LRUCache[tuple[str, str, str], bool] = LRUCache(MOST)
-        for one in known:
-            self.parted[(one.tenant, one.file, one.image)] = True
+        self.take(known)
 
     def add(self, tenant: str, file: str, image: str) -> None:
         """Never takes this file, by its digest in hexadecimal, for that image record again."""
         self.parted[(tenant, file, image)] = True
         self.ledger.record_stranger(Stranger(tenant, file, image, self.clock()))
+
+    def take(self, known: Iterable[Stranger]) -> None:
+        """Takes what was found elsewhere."""
+        for one in known:
+            self.parted[(one.tenant, one.file, one.image)] = True
 
     def knows(self, tenant: str, file: str, image: str) -> bool:
         """Whether this file was found not to be that image."""

@@ -120,7 +120,7 @@ class Remember:
             return Remembered(entry.id, False, "ALREADY_STORED")
         await self.found(ticket)
         evicted = await self.memory.put_entry(entry, self.vector_of(ticket), policy.answers_per_image)
-        await self.hot.drop(ticket.tenant, frozenset([*evicted, entry.id]))
+        await self.hot.drop(ticket.tenant, frozenset([*evicted, entry.id]), before=entry.create_time)
         return Remembered(entry.id, True)
 
     def refusal(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, compare_only: bool) -> str | None:

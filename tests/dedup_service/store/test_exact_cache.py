@@ -94,8 +94,22 @@ async def test_dropping_a_tenant_leaves_the_others(hot: Hot) -> None:
     await hot.drop("acme")
     assert await hot.get(KEY) is None
     assert await hot.get(theirs) is not None
+    later = replace(ENTRY, create_time=time.time() + 1)
+    await hot.put(KEY, later)
+    assert await hot.get(KEY) == later
+
+
+@pytest.mark.parametrize("entries", [frozenset(["e1"]), None])
+async def test_what_was_dropped_is_not_brought_back(hot: Hot, entries: frozenset[str] | None) -> None:
+    """A look-up that read an entry before it was removed can't put it back afterwards; a newer answer under the same
+    id is kept."""
     await hot.put(KEY, ENTRY)
-    assert await hot.get(KEY) == ENTRY
+    await hot.drop("acme", entries, before=time.time())
+    await hot.put(KEY, ENTRY)
+    assert await hot.get(KEY) is None
+    newer = replace(ENTRY, create_time=time.time() + 1)
+    await hot.put(KEY, newer)
+    assert await hot.get(KEY) == newer
 
 
 async def test_an_entry_cools_down() -> None:
