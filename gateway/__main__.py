@@ -57,7 +57,7 @@ class Gateway:
         self.fetcher = Fetcher(settings.fetching, settings.images.max_bytes)
         self.pdf = PdfPages(settings.pdf)
         self.judge = Judge(inference, dedup, self.hosted, bounds.judgements, timeouts.judge, settings.judge)
-        self.hit_verifier = HitVerifier(inference, dedup, bounds.explorations, timeouts.generate)
+        self.hit_verifier = HitVerifier(inference, dedup, bounds.explorations, timeouts.generate, timeouts.verification)
         self.background = Background(bounds.background)
         self.answering = Answering(
             settings,

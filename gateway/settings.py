@@ -95,6 +95,9 @@ class Timeouts:
     """A look-up with the image's content."""
     generate: float = 120.0
     """One answer of the model."""
+    verification: float = 600.0
+    """How long a hit that was drawn for verification may wait for the model; after half of it, it is asked for as if a
+    client waited."""
     remember: float = 10.0
     """Storing an answer or a lesson."""
     judge: float = 1.5
@@ -117,8 +120,8 @@ class Bounds:
     """Answers on their way into memory; beyond it requests wait for their own."""
     judgements: int = 256
     """Question pairs waiting for the judge; more are dropped."""
-    explorations: int = 16
-    """Hits waiting for verification by the model; more are dropped. Each holds its image."""
+    explorations: int = 32
+    """Hits waiting for verification by the model; more count as undecided. Each holds its image."""
 
 
 @dataclass(frozen=True, slots=True)

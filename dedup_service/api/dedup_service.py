@@ -14,7 +14,7 @@ from askonce import fair, telemetry
 from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
 from askonce.names import child_id, tenant_id
 from askonce.times import to_seconds
-from askonce.v1 import answer_pb2, dedup_pb2, dedup_pb2_grpc
+from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, dedup_pb2_grpc
 from dedup_service.api import messages
 from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import PolicyInvalidError
@@ -108,7 +108,8 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
             elif lesson == "fresh_answer":
                 fresh = request.fresh_answer
                 decision = child_id(fresh.decision, tenant, "decisions", "fresh_answer.decision")
-                learnt = await self.learn.fresh_answer(tenant, decision, fresh.answer.text)
+                whole = fresh.answer.finish_reason == content_pb2.FINISH_REASON_STOP and fresh.answer.text
+                learnt = await self.learn.fresh_answer(tenant, decision, fresh.answer.text if whole else None)
             elif lesson == "judged":
                 learnt = await self.learn.judged(tenant, messages.from_judged(request.judged))
             else:

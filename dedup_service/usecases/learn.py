@@ -15,6 +15,7 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.records import Decision, Feedback, Source, digest
 from dedup_service.policy.revisions import PolicyBook
+from dedup_service.question.answers import AnswerVerdict
 from dedup_service.question.normal import normalise
 from dedup_service.store.exact_cache import Hot
 from dedup_service.store.records import Memory, Selection
@@ -126,9 +127,19 @@ class Learn:
         )
         return Learnt(removed, self.ledger.record_feedback(record))
 
-    async def fresh_answer(self, tenant: str, decision: str, answer: str) -> Learnt:
-        """Compares a second answer of the model with the one that was served. Raises DecisionUnknownError."""
+    async def fresh_answer(self, tenant: str, decision: str, answer: str | None) -> Learnt:
+        """Compares a second answer of the model with the one that was served. Raises DecisionUnknownError.
+
+        None says that a hit was drawn and could not be verified. It is written down as undecided, so that the estimate
+        counts it as possibly wrong: leaving it out would leave out the moments in which the engine was busy.
+        """
         about = await self.decision(tenant, decision)
+        if answer is None:
+            verdict = AnswerVerdict("unsure", "UNVERIFIED")
+            await self.work(
+                lambda: self.lessons.label(tenant, decision, Source.EXPLORATION, verdict, "", keep_text=False)
+            )
+            return Learnt()
         entry = await self.memory.entry(tenant, about.entry)
         served = entry.answer_text if entry is not None else about.nearest_answer_text
         if served is None:

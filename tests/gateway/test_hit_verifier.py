@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from askonce.faults import Exhausted
 from askonce.v1 import content_pb2, inference_pb2
 from gateway.hit_verifier import UnverifiedHit
@@ -22,26 +26,50 @@ async def test_explored_hit_is_served_first_and_asked_after(system: Running) -> 
     assert lesson.answer.text == "answer 2 to: What is the total?"
 
 
-async def test_busy_engine_drops_explorations(system: Running) -> None:
-    """Verification never insists: an engine that is busy ends it, and the explorer goes on."""
-    explorer = system.gateway.hit_verifier
+def hit(number: int, ago: float = 0.0) -> UnverifiedHit:
+    decision = f"tenants/a/decisions/{number}"
+    return UnverifiedHit("tenants/a", decision, inference_pb2.GenerateRequest(), time.monotonic() - ago)
+
+
+async def test_a_busy_engine_is_asked_again(system: Running) -> None:
+    """A drawn hit waits while the engine is busy and is verified when it has time."""
+    verifier = system.gateway.hit_verifier
+    verifier.pauses = (0.01, 0.02)
     system.model.fault = Exhausted("BUSY", "busy")
-    assert explorer.offer(UnverifiedHit("tenants/a", "tenants/a/decisions/1", inference_pb2.GenerateRequest()))
-    await until(lambda: len(system.model.requests) == 1)
+    assert verifier.offer(hit(1))
+    await until(lambda: len(system.model.requests) >= 3)
+    assert system.memory.lessons == []
     system.model.fault = None
-    assert explorer.offer(UnverifiedHit("tenants/a", "tenants/a/decisions/2", inference_pb2.GenerateRequest()))
     await until(lambda: len(system.memory.lessons) == 1)
-    assert system.memory.lessons[0].fresh_answer.decision == "tenants/a/decisions/2"
+    lesson = system.memory.lessons[0].fresh_answer
+    assert lesson.answer.finish_reason == content_pb2.FINISH_REASON_STOP
+    assert system.model.requests[-1].priority == inference_pb2.PRIORITY_BACKGROUND
 
 
-async def test_explorations_are_bounded(system: Running) -> None:
-    """Hits beyond the queue are not verified; each would hold an image."""
+async def test_a_hit_that_has_waited_long_is_asked_like_a_client_s(system: Running) -> None:
+    """After half of its time background work's place at the end no longer keeps a hit from its outcome."""
+    verifier = system.gateway.hit_verifier
+    assert verifier.offer(hit(1, ago=0.6 * verifier.patience))
+    await until(lambda: len(system.memory.lessons) == 1)
+    assert system.model.requests[-1].priority == inference_pb2.PRIORITY_INTERACTIVE
+
+
+@pytest.mark.parametrize("finish", [content_pb2.FINISH_REASON_LENGTH, content_pb2.FINISH_REASON_INTERRUPTED])
+async def test_every_drawn_hit_has_an_outcome(system: Running, finish: content_pb2.FinishReason.ValueType) -> None:
+    """Time over, an answer that is not whole, and no room in the queue: each is reported as not verified."""
+    verifier = system.gateway.hit_verifier
+    verifier.pauses = (0.01, 0.02)
+    system.model.fault = Exhausted("BUSY", "busy")
+    assert verifier.offer(hit(1, ago=verifier.patience))
+    await until(lambda: len(system.memory.lessons) == 1)
+    system.model.fault, system.model.finish = None, finish
+    assert verifier.offer(hit(2))
+    await until(lambda: len(system.memory.lessons) == 2)
     system.model.gate.clear()
-    offers = [
-        system.gateway.hit_verifier.offer(
-            UnverifiedHit("tenants/a", f"tenants/a/decisions/{n}", inference_pb2.GenerateRequest())
-        )
-        for n in range(20)
-    ]
-    assert offers.count(True) == 16
+    offers = [verifier.offer(hit(number)) for number in range(3, 53)]
+    assert offers.count(True) == 32
     system.model.gate.set()
+    await until(lambda: len(system.memory.lessons) == 52)
+    told = [lesson.fresh_answer for lesson in system.memory.lessons]
+    assert {each.decision for each in told} == {f"tenants/a/decisions/{number}" for number in range(1, 53)}
+    assert all(each.answer.finish_reason != content_pb2.FINISH_REASON_STOP for each in told)

@@ -181,3 +181,24 @@ def test_an_interval_is_always_an_interval(parts: list[Sample]) -> None:
     """Whatever was counted, 0 <= low <= mid <= high <= 1."""
     found = estimate(parts)
     assert 0 <= found.low <= found.mid <= found.high <= 1
+
+
+@pytest.mark.parametrize("verified_when_busy", [0.0, 0.3, 1.0])
+def test_the_estimate_covers_when_wrongness_goes_with_load(verified_when_busy: float) -> None:
+    """Hits of busy moments are ten times as often wrong and often can't be verified: counted as undecided, the interval
+    holds the truth; left out, as if they had not been drawn, it does not."""
+    chance = np.random.default_rng(5)
+    covered = left_out = 0
+    for _ in range(200):
+        busy = chance.random(20_000) < 0.5
+        wrong = chance.random(20_000) < np.where(busy, 0.10, 0.01)
+        drawn = chance.random(20_000) < 0.05
+        seen = drawn & (~busy | (chance.random(20_000) < verified_when_busy))
+        right, bad, unsure = (int(np.count_nonzero(part)) for part in (seen & ~wrong, seen & wrong, drawn & ~seen))
+        truth = wrong.mean()
+        whole, part = (estimate([Sample(20_000, right, bad, each)]) for each in (unsure, 0))
+        covered += whole.low <= truth <= whole.high
+        left_out += part.low <= truth <= part.high
+    assert covered >= 190 - 10
+    if not verified_when_busy:
+        assert left_out < 20
