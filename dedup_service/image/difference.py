@@ -25,6 +25,13 @@ _SATURATIONS = (0.8, 1.25)
 _MAX_CAST = 6.0
 _BLURS = (0.5, 0.7, 0.9, 1.2, 1.6, 2.1)
 _PATCH = 320
+# A thin stroke is so many pixels wide; print differs from its ground by more than so many levels; grey levels that are
+# added to the contrast, so that noise on a blank ground is no stroke.
+STROKE = 2
+_PRINT = 40
+_CONTRAST_FLOOR = 50.0
+# To the contrast is added so many times the usual difference near by, so that grain is no stroke either.
+_STROKE_NOISE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,42 @@ def window(height: float, share: float, least: int) -> int:
     return int(np.clip(round(share * (height if height > 0 else _PLAIN_HEIGHT)), least, 17)) | 1
 
 
-def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tuple[float, ...]) -> tuple[Peak, ...]:
+def left_over(a: Plane, b: Plane, inside: Mask, height: float) -> Plane:
+    """What of `b` neither tone nor a local gain explains by `a`; 0 where not `inside`."""
+    return np.asarray(cv2.copyTo(residual(a, b, 4 * window(height, 1.0, 7) + 1), inside.view(np.uint8)))
+
+
+def stroke_difference(a: Plane, b: Plane, rest: Plane, inside: Mask, height: float) -> tuple[Peak, float]:
+    """One small stroke that one has and the other has not: the tail of a comma, a dot, the end of a bar.
+
+    The difference is summed over the width of a thin stroke, with its sign, so that the two edges of a glyph that lies
+    a fraction of a pixel off cancel, and held against the contrast of the print around. Ink near by does not hide it
+    (as it does in `shape_difference`); what does is the pair's own noise, which is measured on all its print.
+
+    Args:
+        a, b, rest, inside, height: as for `shape_difference`.
+
+    Returns:
+        The peak, as a share of the contrast (0..1), and by how much noise and floor make print count for less: the
+        mean over print, 1 or more.
+    """
+    reach = 2 * window(height, 0.5, 5) + 1
+    near = np.ones((reach, reach), np.uint8)
+    darkest, lightest = (cv2.convertScaleAbs(pick(a, b)) for pick in (cv2.min, cv2.max))
+    levels = cv2.subtract(cv2.dilate(lightest, near), cv2.erode(darkest, near))
+    contrast = levels.astype(np.float32)
+    summed = np.abs(cv2.boxFilter(rest, cv2.CV_32F, (STROKE, STROKE), borderType=cv2.BORDER_REFLECT))
+    usual = np.sqrt(np.maximum(energy(summed, 8 * window(height, 1.0, 7) + 1), 0))
+    allowed = cv2.scaleAdd(usual, _STROKE_NOISE, contrast) + np.float32(_CONTRAST_FLOOR)
+    strength = np.asarray(cv2.copyTo(cv2.divide(summed, allowed), inside.view(np.uint8)))
+    print_there = (inside & (np.asarray(levels) > _PRINT)).view(np.uint8)
+    weakened = cv2.mean(cv2.divide(allowed, np.maximum(contrast, np.float32(1))), print_there)[0]
+    return _peak(strength, inside, STROKE), max(1.0, weakened)
+
+
+def shape_difference(
+    a: Plane, b: Plane, rest: Plane, inside: Mask, height: float, floors: tuple[float, ...]
+) -> tuple[Peak, ...]:
     """Strokes that one has and the other has not.
 
     The energy of the residual in windows of half a text height, over the strongest contrast near by: codec ringing
@@ -172,13 +214,13 @@ def shape_difference(a: Plane, b: Plane, inside: Mask, height: float, floors: tu
 
     Args:
         a, b: (H, W) float32 grey levels 0..255, aligned and matched in tone and blur; equal where not `inside`.
+        rest: (H, W) float32: what `left_over` makes of the two.
         inside: (H, W) bool: where both have content.
         height: text height in pixels, 0 when there is no text.
         floors: grey levels squared: what paper and sensor noise may differ by; one peak is returned for each.
     """
     wide = window(height, 1.0, 7)
     side = min(window(height, 0.5, 5), _LARGEST)
-    rest = np.asarray(cv2.copyTo(residual(a, b, 4 * wide + 1), inside.view(np.uint8)))
     contrast = cv2.max(variance(a, side)[0], variance(b, side)[0])
     near = cv2.dilate(contrast, np.ones((2 * side + 1, 2 * side + 1), np.uint8))
     allowed = cv2.scaleAdd(energy(rest, 8 * wide + 1), 3.0, near)

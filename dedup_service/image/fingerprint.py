@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup_service.image.legibility import characters, text_height
+from dedup_service.image.legibility import NO_TEXT, Text, measure_text
 from dedup_service.image.picture import Picture, fit_within
 
 # 768 px on the long side misses small digits and 1600 gains nothing (measured on receipts); the area keeps long
@@ -19,10 +19,11 @@ SIDE = 2048
 QUALITIES = (88, 76, 62, 48)
 MAX_BYTES = 96 * 1024
 
-_HEADER = struct.Struct("<4sBBIIf")
+_HEADER = struct.Struct("<4sBBIIfI")
 _MAGIC = b"AOFP"
 VERSION = 2
-_HIDDEN = 1  # bit of the flags
+# Bits of the flags.
+_HIDDEN, _UNREAD, _FAINT = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,14 +34,14 @@ class Fingerprint:
         rgb: (H, W, 3) uint8, upright, sRGB.
         width: pixels of the image it was made from.
         height: pixels of the image it was made from.
-        text: text height in pixels of `rgb`, 0 when there is no text; None when it was not measured yet.
+        text: the text in it, in pixels of `rgb`; measured before anything is stored, where faint print still shows.
         hidden: whether the file holds content that is not shown (`Picture.hidden`).
     """
 
     rgb: NDArray[np.uint8]
     width: int
     height: int
-    text: float | None = None
+    text: Text = NO_TEXT
     hidden: bool = False
 
     def to_bytes(self) -> bytes:
@@ -50,20 +51,23 @@ class Fingerprint:
         smaller where the image is too noisy to fit otherwise.
         """
         bgr = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2BGR)
-        text = self.text
-        if text is None:
-            text = text_height(characters(np.asarray(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)))
         step, scale = 0, 1.0
         while True:
             _, packed = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, QUALITIES[step]])
             if len(packed) + _HEADER.size <= MAX_BYTES:
-                flags = _HIDDEN if self.hidden else 0
-                return _HEADER.pack(_MAGIC, VERSION, flags, self.width, self.height, text * scale) + packed.tobytes()
+                return self._header(scale) + packed.tobytes()
             if step + 1 < len(QUALITIES):
                 step += 1
             else:
                 scale *= 0.8
                 bgr = np.asarray(cv2.resize(bgr, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA))
+
+    def _header(self, scale: float) -> bytes:
+        text = self.text
+        flags = _HIDDEN * self.hidden | _UNREAD * text.unread | _FAINT * text.faint
+        return _HEADER.pack(
+            _MAGIC, VERSION, flags, self.width, self.height, text.height * scale, min(text.characters, 2**32 - 1)
+        )
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "Fingerprint":
@@ -74,18 +78,19 @@ class Fingerprint:
         """
         if len(stored) <= _HEADER.size:
             raise ValueError("a fingerprint is longer than its header")
-        magic, version, flags, width, height, text = _HEADER.unpack_from(stored)
+        magic, version, flags, width, height, text_height, characters = _HEADER.unpack_from(stored)
         if magic != _MAGIC or version != VERSION:
             raise ValueError(f"not a fingerprint of version {VERSION}")
         bgr = cv2.imdecode(np.frombuffer(stored, np.uint8, offset=_HEADER.size), cv2.IMREAD_COLOR)
         if bgr is None:
             raise ValueError("the fingerprint's rendering can't be decoded")
-        return cls(
-            np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8), width, height, text, bool(flags & _HIDDEN)
-        )
+        rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        text = Text(text_height, characters, bool(flags & _UNREAD), bool(flags & _FAINT))
+        return cls(rgb, width, height, text, bool(flags & _HIDDEN))
 
 
 def take_fingerprint(picture: Picture) -> Fingerprint:
-    """Shrink the picture to what the look-alike check needs."""
+    """Shrink the picture to what the look-alike check needs, and measure its text."""
     rgb = fit_within(picture.rgb, side=SIDE, area=AREA)
-    return Fingerprint(rgb, picture.width, picture.height, hidden=picture.hidden)
+    text = measure_text(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+    return Fingerprint(rgb, picture.width, picture.height, text, picture.hidden)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from dedup_service.image.difference import (
     Peak,
     colour_difference,
+    left_over,
     level_difference,
     match_blur,
     match_tone,
     shape_difference,
+    stroke_difference,
 )
 from dedup_service.image.fingerprint import Fingerprint
-from dedup_service.image.legibility import characters, text_height
 from dedup_service.image.margin import Margins, margins
 from dedup_service.image.picture import fit_within
 from dedup_service.image.registration import Alignment, Features, Matrix, align, scale_of, warp
@@ -36,6 +37,12 @@ FRAMED_SHARE = 0.9
 ICON_SIDE = 160
 SMALL_TEXT = 9.0
 
+# What the smallest stroke, the tail of a comma, is worth for each pixel of text height, as a share of the contrast.
+STROKE_OF_TEXT = 0.05
+STROKE_MOST = 0.5
+# So many characters make a page: they fix what is up, and a turn is believed.
+READABLE = 20
+
 Verdict = Literal["same", "different", "unsure"]
 Comparison = Literal["PAGE", "SMALL_TEXT", "PICTURE", "ICON", "TURNED", "FRAMED", "NONE"]
 """What was compared: a page of text, one whose text is near the limit of legibility, a picture without text, a picture
@@ -50,6 +57,7 @@ class Limits:
 
     Attributes:
         shape: highest `shape_difference`.
+        stroke: highest `stroke_difference`, share of the contrast.
         faint: highest `shape_difference` with a low floor, which sees faint print.
         level: highest `level_difference`, grey levels.
         colour: highest `colour_difference`, levels.
@@ -59,11 +67,10 @@ class Limits:
         query_overlap: least share of the query that the stored image shows.
         rms: worst fit of the registration, pixels.
         blur: most blur of one against the other, sigma in pixels.
-        stored_characters: most characters of the stored image that the query may lack, at its very edge.
-        query_characters: most characters of the query that the stored image may lack.
     """
 
     shape: float = 0.25
+    stroke: float = 0.2
     faint: float = 0.55
     level: float = 18.0
     colour: float = 16.0
@@ -73,8 +80,6 @@ class Limits:
     query_overlap: float = 0.40
     rms: float = 0.5
     blur: float = 1.3
-    stored_characters: int = 5
-    query_characters: int = 2
 
 
 DEFAULT_LIMITS = Limits()
@@ -82,11 +87,24 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was measured on two registered images, before anything is decided. Sizes in pixels of the coarser image."""
+    """What was measured on two registered images, before anything is decided. Sizes in pixels of the coarser image.
+
+    Attributes:
+        turn: degrees.
+        side: longer side of the coarser image.
+        text: height of the smallest text of either image, 0 without text.
+        characters: how many were made out, in the image that shows fewer.
+        unread: whether either looks like a page and nothing could be made out.
+        faint_print: whether either has print that hardly differs from its ground.
+        boxes: where shape, faint print, level, colour and strokes differ most.
+    """
 
     turn: int
     side: int
     text: float
+    characters: int
+    unread: bool
+    faint_print: bool
     rms: float
     margins: Margins
     blur: float
@@ -94,8 +112,10 @@ class Evidence:
     faint: float
     level: float
     colour: float
+    stroke: float
+    noise: float
     moved: int
-    boxes: tuple[Box, Box, Box, Box]
+    boxes: tuple[Box, Box, Box, Box, Box]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +128,8 @@ class ImageVerdict:
             Infinite when the images could not be compared.
         same_probability: 0..1, falling with the score; 0 for anything but "same".
         reason: COPY, LOCAL_DIFFERENCE, COLOUR_DIFFERENCE, PART_MOVED, NOT_REGISTERED, TEXT_TOO_SMALL,
-            OVERLAP_TOO_SMALL, CONTENT_OUTSIDE, POORLY_ALIGNED, TOO_BLURRED or HIDDEN_CONTENT.
+            FAINT_PRINT, TURN_UNCERTAIN, OVERLAP_TOO_SMALL, CONTENT_OUTSIDE, POORLY_ALIGNED, TOO_BLURRED or
+            HIDDEN_CONTENT.
         box: x, y, width, height in 0..1 of the stored image: the place that differs; None where there is none.
         turn: degrees by which the stored image is turned counter-clockwise to lie like the query: 0, 90, 180 or 270.
         ms: wall time of the comparison, milliseconds.
@@ -161,7 +182,8 @@ def measure(
         return None
     turn = int(round(np.degrees(np.arctan2(-alignment.matrix[1, 0], alignment.matrix[0, 0])) / 90) * 90 % 360)
     scale = scale_of(alignment.matrix)
-    text = (text_height(characters(stored_grey)) if stored.text is None else stored.text) * min(1.0, scale)
+    heights = (stored.text.height * min(1.0, scale), query.text.height * min(1.0, 1 / scale))
+    text = min((height for height in heights if height > 0), default=0.0)
     outside = margins(alignment.matrix, stored_grey, query_grey, (stored.rgb, query.rgb))
     # The outermost pixels mix what is inside with what is not.
     inside = cv2.erode(cv2.copyMakeBorder(alignment.valid, 1, 1, 1, 1, cv2.BORDER_CONSTANT), _EDGE)[1:-1, 1:-1] > 0
@@ -170,17 +192,23 @@ def measure(
     a, b = match_tone(alignment.moved, alignment.reference, inside)
     a = np.asarray(cv2.copyTo(b, (~inside).view(np.uint8), a))
     a, b, blur = match_blur(a, b, inside, text)
+    rest = left_over(a, b, inside, text)
+    strokes, noise = stroke_difference(a, b, rest, inside, text)
     peaks = (
-        *shape_difference(a, b, inside, text, (SHAPE_FLOOR, FAINT_FLOOR)),
+        *shape_difference(a, b, rest, inside, text, (SHAPE_FLOOR, FAINT_FLOOR)),
         level_difference(a, b, inside, text),
         colour,
+        strokes,
     )
     boxes = tuple(_box(alignment, peak, stored_grey.shape) for peak in peaks)
-    shape, faint, level, tint = (peak.value for peak in peaks)
+    shape, faint, level, tint, stroke = (peak.value for peak in peaks)
     return Evidence(
         turn=turn,
         side=max(alignment.reference.shape),
         text=text,
+        characters=min(stored.text.characters, query.text.characters),
+        unread=stored.text.unread or query.text.unread,
+        faint_print=stored.text.faint or query.text.faint,
         rms=alignment.rms,
         margins=outside,
         blur=blur,
@@ -188,8 +216,10 @@ def measure(
         faint=faint,
         level=level,
         colour=tint,
+        stroke=stroke,
+        noise=noise,
         moved=_moved_together(alignment.cells),
-        boxes=(boxes[0], boxes[1], boxes[2], boxes[3]),
+        boxes=(boxes[0], boxes[1], boxes[2], boxes[3], boxes[4]),
     )
 
 
@@ -198,8 +228,12 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
     if evidence is None:
         return "different", np.inf, "NOT_REGISTERED", None, 0
     turn = evidence.turn
-    if 0 < evidence.text < limits.text:
+    if evidence.unread or 0 < evidence.text < limits.text:
         return "unsure", np.inf, "TEXT_TOO_SMALL", None, turn
+    if evidence.faint_print:
+        return "unsure", np.inf, "FAINT_PRINT", None, turn
+    if turn and evidence.characters < READABLE:
+        return "unsure", np.inf, "TURN_UNCERTAIN", None, turn
     if evidence.rms > limits.rms:
         return "unsure", np.inf, "POORLY_ALIGNED", None, turn
     shares = evidence.margins
@@ -209,22 +243,22 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
         return "unsure", np.inf, "TOO_BLURRED", None, turn
     shape = evidence.shape / limits.shape
     faint = evidence.faint / limits.faint
-    level = evidence.level / limits.level
-    colour = evidence.colour / limits.colour
-    score = max(shape, faint, level, colour)
-    worst = int(np.argmax((shape, faint, level, colour)))
+    stroke = evidence.stroke / limits.stroke
+    scores = (shape, faint, evidence.level / limits.level, evidence.colour / limits.colour, stroke)
+    score = max(scores)
+    worst = int(np.argmax(scores))
     if score >= 1:
-        reason = "COLOUR_DIFFERENCE" if worst >= 2 else "LOCAL_DIFFERENCE"
+        reason = "COLOUR_DIFFERENCE" if worst in (2, 3) else "LOCAL_DIFFERENCE"
         return "different", score, reason, evidence.boxes[worst], turn
     # Cells of a repetitive page stray too, but then the shapes agree; where something moved, they differ as well.
     if evidence.moved >= limits.moved and MOVED_FACTOR * max(shape, faint) >= 1:
         return "different", MOVED_FACTOR * max(shape, faint), "PART_MOVED", evidence.boxes[0], turn
-    if (
-        shares.lost_content
-        or shares.stored_characters > limits.stored_characters
-        or shares.query_characters > limits.query_characters
-    ):
+    if shares.content_lost:
         return "unsure", score, "CONTENT_OUTSIDE", None, turn
+    # The smallest stroke of the smallest text would have to be seen.
+    least = min(STROKE_MOST, STROKE_OF_TEXT * evidence.text)
+    if evidence.characters >= READABLE and limits.stroke * evidence.noise > least:
+        return "unsure", score, "TEXT_TOO_SMALL", None, turn
     return "same", score, "COPY", None, turn
 
 

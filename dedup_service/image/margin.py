@@ -1,6 +1,7 @@
 """What does each image show that the other does not?"""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -9,18 +10,61 @@ from numpy.typing import NDArray
 
 from dedup_service.image.legibility import characters
 
-# Uncovered shares up to this are rounding at the edges.
-_EDGE = 0.012
+# Uncovered strips up to this share of the side, or this many pixels, are rounding at the edges.
+_EDGE = 0.004
+_EDGE_PIXELS = 2
 # A crop may take this share of the width or height from one side; more is a part of the image, not a copy.
 _CROP = 0.065
-# A strip is plain when its grey levels span no more than this (1st to 99th percentile).
-_PLAIN = 20.0
+# A strip has a plain ground when this share of it is within `_GROUND` grey levels of its median colour.
+_PLAIN_SHARE = 0.55
+# A ground with more grain (median distance from its colour) is a texture.
+_GRAIN = 8.0
+# A narrow strip with so much ground is paper or a bar, where every mark counts; with less it may be the edge of a
+# photo, where so many marks of like height on one level are letters.
+_PAPER_SHARE = 0.85
+_WORD = 3
+# Letters stand closer than this, in their heights; buttons do not.
+_LETTER_GAP = 0.5
+_GROUND = 16.0
+# Pixels next to the seam of a strip that a codec smears, in a broad one and in a narrow one.
+_SMEAR = (8, 3)
+# A mark is furniture when its outline fills this share of its convex hull and it is at least so many pixels large: a
+# button, a dot, a bar. Letters are hollow or have bays.
+_CONVEX = 0.87
+_BUTTON = 7
+# What may be lost with a strip on the left or right of at most this share of the width: dust, the ends of rules. Lines
+# of text lie above or below.
+_SLIVER = 0.025
+_DUST = 5
 # A turn of this many degrees beyond quarter turns leaves empty corners.
 _TILT = 0.15
-# The frame of a screenshot is known by a step of at least this many grey levels along the image's edge.
-_SEAM = 6.0
-# Pixels on either side of that edge at which the step is taken: clear of what a codec smears.
-_REACH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Strips:
+    """What one image shows outside the area that both show.
+
+    Attributes:
+        share: the broadest strip, as a share of the image's height or width, 0..1.
+        plain: whether every strip has a plain ground.
+        marks: what stands on the plain grounds and is no furniture: letters, digits, signs.
+        characters: characters in lines on the grounds that are not plain.
+        dust: marks on slivers to the left and right.
+    """
+
+    share: float = 0.0
+    plain: bool = True
+    marks: int = 0
+    characters: int = 0
+    dust: int = 0
+
+    @property
+    def written(self) -> int:
+        """Text-like structures."""
+        return self.marks + self.characters
+
+
+NOTHING = Strips()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +74,30 @@ class Margins:
     Attributes:
         of_stored: share of the stored image that the query shows, 0..1.
         of_query: share of the query that the stored image shows, 0..1.
-        stored_characters: characters of the stored image that the query does not show.
-        query_characters: characters of the query outside the stored image, those in a frame around it not counted.
-        lost_content: something that is not plain lies outside: on both sides (two views of one thing), or in a strip
-            too wide for the trimming of an edge (one is a part of the other).
+        stored: what the stored image shows and the query does not.
+        query: what the query shows and the stored image does not.
+        tilted: whether the one was turned by a small angle, which leaves corners to be filled.
     """
 
-    of_stored: float
-    of_query: float
-    stored_characters: int
-    query_characters: int
-    lost_content: bool
+    of_stored: float = 1.0
+    of_query: float = 1.0
+    stored: Strips = NOTHING
+    query: Strips = NOTHING
+    tilted: bool = False
+
+    @property
+    def content_lost(self) -> bool:
+        """Whether something that may bear on an answer is shown by one image only.
+
+        Nothing that looks like writing is forgiven, whatever frames it. Texture is the trimmed edge of a photo where
+        it is narrow and on one side only; two views of one thing have it on both.
+        """
+        if self.query.written or self.stored.written or max(self.query.dust, self.stored.dust) > _DUST:
+            return True
+        broad = any(strips.share > _CROP and not strips.plain for strips in (self.stored, self.query))
+        textured = (not self.stored.plain) + (not self.query.plain)
+        both = self.stored.share > 0 and self.query.share > 0
+        return broad or (both and textured > (1 if self.tilted else 0))
 
 
 def margins(
@@ -57,27 +114,143 @@ def margins(
         colours: (H, W, 3) uint8 of the two.
     """
     if not _anything(stored.shape, query.shape, matrix):
-        return Margins(1.0, 1.0, 0, 0, False)
+        return Margins()
     shown = _covered(query.shape, np.linalg.inv(matrix), stored.shape)
     known = _covered(stored.shape, matrix, query.shape)
     of_stored, of_query = float(shown.mean()), float(known.mean())
     if not shown.any() or not known.any():
-        return Margins(of_stored, of_query, 0, 0, True)
-    lost = _outside(characters(stored), shown) if of_stored < 1 - _EDGE / 2 else 0
-    framed = of_stored > 1 - _EDGE and _framed(query, known)
-    extra = _outside(characters(query), known) if of_query < 1 - _EDGE / 2 and not framed else 0
-    stored_plain, query_plain = _plain(colours[0], ~shown), _plain(colours[1], ~known)
-    two_views = of_stored < 1 - _EDGE and of_query < 1 - _EDGE and not _spare(stored_plain, query_plain, matrix)
-    a_part = _cut(shown) > _CROP and not stored_plain
-    part_of = _cut(known) > _CROP and not query_plain and not framed
-    return Margins(of_stored, of_query, lost, extra, two_views or a_part or part_of)
+        nothing = Strips(1.0, False)
+        return Margins(of_stored, of_query, nothing, nothing)
+    tilt = abs((np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 45) % 90 - 45)
+    return Margins(
+        of_stored, of_query, strips(colours[0], stored, shown), strips(colours[1], query, known), bool(tilt > _TILT)
+    )
 
 
-def _cut(covered: NDArray[np.bool_]) -> float:
-    """The largest share of its height or width that a side of the image lost, 0..1."""
-    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+def strips(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], covered: NDArray[np.bool_]) -> Strips:
+    """What an image shows outside what is `covered`: the strips on its four sides, and the corners a tilt leaves."""
     height, width = covered.shape
-    return float(max(rows[0] / height, 1 - (rows[-1] + 1) / height, columns[0] / width, 1 - (columns[-1] + 1) / width))
+    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    everything, middle = slice(0, None), slice(top, bottom)
+    found = [
+        (top, height, False, (slice(0, top), everything)),
+        (height - bottom, height, False, (slice(bottom, None), everything)),
+        (left, width, True, (middle, slice(0, left))),
+        (width - right, width, True, (middle, slice(right, None))),
+    ]
+    share, plain, marks, letters, dust = 0.0, True, 0, 0, 0
+    boxes: NDArray[np.int32] | None = None
+    for thickness, side, beside, area in found:
+        if thickness <= max(_EDGE_PIXELS, _EDGE * side):
+            continue
+        share = max(share, thickness / side)
+        smear = _SMEAR[0] if thickness > 4 * _SMEAR[0] else _SMEAR[1]
+        clear = _away_from(covered, smear)[area]
+        on_ground = _marks(rgb[area], clear, narrow=thickness <= _CROP * side)
+        if on_ground is None:
+            plain = False
+            boxes = characters(grey) if boxes is None else boxes
+            letters += _inside(boxes, area, covered.shape)
+        elif beside and thickness <= _SLIVER * side:
+            dust += on_ground
+        else:
+            marks += on_ground
+    inner = covered[top:bottom, left:right]
+    if (~inner).mean() > 2 * _EDGE:  # a tilt's corners
+        area = (slice(top, bottom), slice(left, right))
+        on_ground = _marks(rgb[area], _away_from(covered, _SMEAR[1])[area])
+        share = max(share, _EDGE)
+        plain = plain and on_ground is not None
+        marks += on_ground or 0
+    return Strips(share, plain, marks, letters, dust)
+
+
+def _away_from(covered: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    reach = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
+    far: NDArray[np.bool_] = np.asarray(cv2.dilate(covered.astype(np.uint8), reach)) == 0
+    return far
+
+
+def _marks(rgb: NDArray[np.uint8], clear: NDArray[np.bool_], *, narrow: bool = False) -> int | None:
+    """How many marks that are no furniture stand on the plain ground of a strip; None when its ground is not plain."""
+    if clear.sum() < 20:
+        return 0
+    values = rgb[clear].astype(np.int16)
+    ground = np.median(values, axis=0)
+    off = np.abs(values - ground).max(axis=1)
+    grain = float(np.median(off))
+    limit = max(_GROUND, 5 * grain)
+    plain = float((off <= limit).mean())
+    if grain > _GRAIN or plain < _PLAIN_SHARE:
+        return None
+    far = np.zeros(clear.shape, np.uint8)
+    far[clear] = np.where(off > limit, 255, 0)
+    outlines, _ = cv2.findContours(far, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    solid = [outline for outline in outlines if not _speck(outline)]
+    word = _in_a_row([cv2.boundingRect(outline) for outline in solid])
+    if narrow and plain < _PAPER_SHARE:
+        return word
+    return max(word, sum(_written_in(one, rgb) if _button(one) else _letters(one) for one in solid))
+
+
+def _letters(outline: NDArray[Any]) -> int:
+    """How many characters a mark may be: those of a small word run together."""
+    _, _, width, height = cv2.boundingRect(outline)
+    return max(1, round(max(width, height) / min(width, height)))
+
+
+def _in_a_row(boxes: list[Any]) -> int:
+    """The most marks of like height that stand close together on one level; 0 when they are too few for a word."""
+    most = 0
+    for _, y, _, h in boxes:
+        alike = sorted(
+            (x, x + width)
+            for x, top, width, height in boxes
+            if h <= height <= 1.4 * h and abs(y + h - top - height) <= 0.2 * h + 1
+        )
+        run = 1
+        for (_, end), (start, _) in pairwise(alike):
+            run = run + 1 if start - end <= _LETTER_GAP * h else 1
+            most = max(most, run)
+    return most if most >= _WORD else 0
+
+
+def _written_in(outline: NDArray[Any], rgb: NDArray[np.uint8]) -> int:
+    """How many marks stand on a piece of furniture: the text of a bubble or a button."""
+    left, top, width, height = cv2.boundingRect(outline)
+    if min(width, height) < 2 * _BUTTON:
+        return 0
+    filled = np.zeros((height, width), np.uint8)
+    cv2.drawContours(filled, [outline], -1, 255, cv2.FILLED, offset=(-left, -top))
+    inner = np.asarray(cv2.erode(filled, np.ones((7, 7), np.uint8), borderValue=0)) > 0
+    marks = _marks(rgb[top : top + height, left : left + width], inner)
+    return 1 if marks is None else marks
+
+
+def _speck(outline: NDArray[Any]) -> bool:
+    """Whether a shape is dust or a line."""
+    _, _, width, height = cv2.boundingRect(outline)
+    least, most = min(width, height), max(width, height)
+    return bool(most < 4 or least <= 2 or most > 9 * least)
+
+
+def _button(outline: NDArray[Any]) -> bool:
+    """Whether a shape is large and convex."""
+    _, _, width, height = cv2.boundingRect(outline)
+    # The outline runs through the centres of its pixels: half a pixel is added on each side.
+    area = float(cv2.contourArea(outline)) + 0.5 * float(cv2.arcLength(outline, True)) + 1
+    hull = cv2.convexHull(outline)
+    whole = float(cv2.contourArea(hull)) + 0.5 * float(cv2.arcLength(hull, True)) + 1
+    return min(width, height) >= _BUTTON and area >= _CONVEX * whole
+
+
+def _inside(boxes: NDArray[np.int32], area: tuple[slice, slice], shape: tuple[int, ...]) -> int:
+    if len(boxes) == 0:
+        return 0
+    there = np.zeros(shape, bool)
+    there[area] = True
+    return int(there[boxes[:, 1] + boxes[:, 3] // 2, boxes[:, 0] + boxes[:, 2] // 2].sum())
 
 
 def _anything(stored: tuple[int, ...], query: tuple[int, ...], matrix: NDArray[np.floating[Any]]) -> bool:
@@ -88,59 +261,11 @@ def _anything(stored: tuple[int, ...], query: tuple[int, ...], matrix: NDArray[n
     )
     at = (corners @ matrix.T)[:, :2] + 0.5
     size = np.array([query[1], query[0]])
-    off = np.minimum(np.abs(at), np.abs(at - size)) / size
-    return bool(off.max() > _EDGE / 4)
+    off = np.minimum(np.abs(at), np.abs(at - size))
+    return bool((off > np.maximum(_EDGE * size, _EDGE_PIXELS)).any())
 
 
 def _covered(shape: tuple[int, ...], matrix: NDArray[np.floating[Any]], frame: tuple[int, ...]) -> NDArray[np.bool_]:
     full = np.full(shape[:2], 255, np.uint8)
     size = (frame[1], frame[0])
     return np.asarray(cv2.warpAffine(full, matrix[:2], size, flags=cv2.INTER_LINEAR, borderValue=0)) > 127
-
-
-def _outside(boxes: NDArray[np.int32], covered: NDArray[np.bool_]) -> int:
-    if len(boxes) == 0:
-        return 0
-    x = np.clip(boxes[:, 0] + boxes[:, 2] // 2, 0, covered.shape[1] - 1)
-    y = np.clip(boxes[:, 1] + boxes[:, 3] // 2, 0, covered.shape[0] - 1)
-    return int((~covered[y, x]).sum())
-
-
-def _spare(stored_plain: bool, query_plain: bool, matrix: NDArray[np.floating[Any]]) -> bool:
-    """Whether what either lacks is paper or filling: on both sides, or on one where a tilt explains it."""
-    tilt = abs((np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) + 45) % 90 - 45)
-    return (stored_plain or query_plain) if tilt > _TILT else (stored_plain and query_plain)
-
-
-def _plain(rgb: NDArray[np.uint8], where: NDArray[np.bool_]) -> bool:
-    # Pixels at the seam itself mix both sides.
-    inner = cv2.erode(where.astype(np.uint8), np.ones((5, 5), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
-    values = rgb[inner if inner.sum() > 50 else where]
-    if len(values) == 0:
-        return True
-    low, high = np.percentile(values, (1, 99), axis=0)
-    return bool((high - low).max() <= _PLAIN)
-
-
-def _framed(query: NDArray[np.uint8], known: NDArray[np.bool_]) -> bool:
-    """Whether every side of the known area that has something beyond it shows an edge all along.
-
-    The step across the side is held against the step between two lines as far apart inside the image: a photo that just
-    goes on has steps everywhere.
-    """
-    rows, columns = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    area = query[:, left:right].astype(np.int16), query[top:bottom].T.astype(np.int16)
-    found = False
-    for lines, first, last in ((area[0], top, bottom), (area[1], left, right)):
-        for seam, inward, room in ((first, 1, first), (last - 1, -1, len(lines) - last)):
-            if room <= 2 * _REACH:
-                continue
-            if last - first < 4 * _REACH:
-                return False
-            beyond, within, deeper = (lines[seam + inward * step] for step in (-_REACH, _REACH, 3 * _REACH))
-            step = float(np.median(np.abs(beyond - within)))
-            if step < max(_SEAM, 2 * float(np.median(np.abs(within - deeper)))):
-                return False
-            found = True
-    return found

@@ -1,5 +1,7 @@
 """Copies are accepted, whatever a codec or a phone did to them; a look-alike never is, however small its difference."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,16 +12,6 @@ from tests.dedup_service.image.pages import Rgb, page, query, scene, stored
 
 def resized(rgb: Rgb, scale: float) -> Rgb:
     return np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-
-
-def framed(rgb: Rgb) -> Rgb:
-    """A screenshot: a dark bar with a clock above, a dark border around."""
-    frame = np.full((rgb.shape[0] + 90, rgb.shape[1] + 40, 3), 30, np.uint8)
-    frame[60:-30, 20:-20] = rgb
-    cv2.putText(
-        frame, "12:30   Gallery   84%", (30, 38), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (220, 220, 220), 1, cv2.LINE_AA
-    )
-    return frame
 
 
 COPIES = {
@@ -141,9 +133,129 @@ def test_half_a_photo_is_not_a_copy() -> None:
         assert (verdict.verdict, verdict.reason) == ("unsure", "CONTENT_OUTSIDE")
 
 
-def test_a_screenshot_frame_may_hold_text_of_its_own() -> None:
-    """An edge all around tells a frame from a larger page."""
-    assert compare(stored(page()), query(framed(page()), "JPEG", quality=85)).verdict == "same"
+def test_a_frame_of_plain_furniture_is_forgiven() -> None:
+    """Bars and buttons around a copy say nothing that could bear on an answer."""
+    rgb = page()
+    frame = np.full((rgb.shape[0] + 90, rgb.shape[1] + 40, 3), 30, np.uint8)
+    frame[60:-30, 20:-20] = rgb
+    for n in range(3):
+        cv2.circle(frame, (40 + 40 * n, 28), 11, (200, 90, 60), -1, cv2.LINE_AA)
+    cv2.rectangle(frame, (500, 18), (640, 42), (120, 120, 120), -1)
+    assert compare(stored(rgb), query(frame, "JPEG", quality=85)).verdict == "same"
+
+
+def with_strip(rgb: Rgb, word: str, height: int, ground: int, *, above: bool = False) -> Rgb:
+    """The image with a strip of one colour and a word in it below or above."""
+    strip = np.full((height, rgb.shape[1], 3), ground, np.uint8)
+    ink = (235, 235, 235) if ground < 128 else (25, 25, 25)
+    cv2.putText(strip, word, (60, height - height // 3), cv2.FONT_HERSHEY_SIMPLEX, height / 60, ink, 1, cv2.LINE_AA)
+    return np.ascontiguousarray(np.vstack([strip, rgb] if above else [rgb, strip]))
+
+
+@pytest.mark.parametrize("word", ["VOID", "CANCELLED - DO NOT PAY", "12:30   84%"])
+@pytest.mark.parametrize(("height", "ground", "above"), [(30, 255, False), (60, 30, True), (90, 200, False)])
+def test_writing_outside_the_overlap_is_never_forgiven(word: str, height: int, ground: int, above: bool) -> None:
+    """A line on a strip beside a copy may change what it means, whatever the strip looks like, and on either image."""
+    rgb, longer = page(), with_strip(page(), word, height, ground, above=above)
+    for verdict in (compare(stored(rgb), query(longer, "JPEG", quality=85)), compare(stored(longer), query(rgb))):
+        assert verdict.verdict != "same"
+
+
+def test_a_bubble_beside_a_copy_is_never_forgiven() -> None:
+    """Its outline is furniture; what is written in it is not."""
+    rgb = page()
+    chat = np.full((rgb.shape[0] + 220, rgb.shape[1] + 80, 3), (235, 229, 221), np.uint8)
+    chat[30 : 30 + rgb.shape[0], 40:-40] = rgb
+    cv2.rectangle(chat, (60, rgb.shape[0] + 70), (420, rgb.shape[0] + 150), (220, 248, 198), -1)
+    assert compare(stored(rgb), query(chat)).verdict == "same"
+    at = (80, rgb.shape[0] + 120)
+    cv2.putText(chat, "total is 15.00", at, cv2.FONT_HERSHEY_SIMPLEX, 0.9, (20, 20, 20), 2, cv2.LINE_AA)
+    verdict = compare(stored(rgb), query(chat))
+    assert (verdict.verdict, verdict.reason) == ("unsure", "CONTENT_OUTSIDE")
+
+
+def test_a_second_page_beside_the_first_is_never_forgiven() -> None:
+    """Nobody has looked at it yet."""
+    both = np.ascontiguousarray(np.hstack([page(), page(seed=9)]))
+    assert compare(stored(page()), query(both)).verdict != "same"
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_turn_that_nothing_readable_fixes_is_unsure(turn: int) -> None:
+    """An arrow up is not an arrow down, and a scene without text may stand on its head."""
+    arrow = np.full((256, 256, 3), 255, np.uint8)
+    cv2.arrowedLine(arrow, (128, 220), (128, 40), (30, 90, 200), 24, cv2.LINE_AA, tipLength=0.4)
+    six = np.full((200, 200, 3), 255, np.uint8)
+    cv2.putText(six, "6", (60, 150), cv2.FONT_HERSHEY_SIMPLEX, 5, (20, 20, 20), 14, cv2.LINE_AA)
+    for rgb in (arrow, six, scene()):
+        turned = np.ascontiguousarray(np.rot90(rgb, turn))
+        assert compare(stored(rgb), query(turned, "JPEG", quality=90)).verdict != "same"
+
+
+def printed(change: str = "", *, size: float = 0.7) -> Rgb:
+    """A page of dense figures; `change` is one small stroke in the middle of it."""
+    paper = np.full((420, 640, 3), 252, np.uint8)
+    rng = np.random.default_rng(4)
+    for line in range(12):
+        row = "  ".join(f"{rng.integers(10, 99)},{rng.integers(100, 999)}" for _ in range(5))
+        cv2.putText(paper, row, (20, 34 + 33 * line), cv2.FONT_HERSHEY_SIMPLEX, size, (20,) * 3, 2, cv2.LINE_AA)
+    at = (302, 204)
+    if change == "dot":
+        cv2.circle(paper, at, 2, (20, 20, 20), -1, cv2.LINE_AA)
+    elif change == "comma":
+        cv2.circle(paper, at, 2, (20, 20, 20), -1, cv2.LINE_AA)
+        cv2.line(paper, at, (at[0] - 2, at[1] + 5), (20, 20, 20), 2, cv2.LINE_AA)
+    elif change == "bar":
+        cv2.line(paper, (at[0] - 4, at[1] - 6), (at[0] + 4, at[1] - 6), (20, 20, 20), 2, cv2.LINE_AA)
+    return paper
+
+
+@pytest.mark.parametrize(("one", "other"), [("", "dot"), ("dot", "comma"), ("", "bar"), ("dot", "")])
+@pytest.mark.parametrize("quality", [95, 70])
+def test_one_small_stroke_beside_dense_print_is_found(one: str, other: str, quality: int) -> None:
+    """53,819 is not 53.819: ink near by hides no stroke, and noise is no stroke."""
+    first = stored(printed(one))
+    assert compare(first, query(printed(one), "JPEG", quality=quality)).verdict == "same"
+    assert compare(first, query(printed(other), "JPEG", quality=quality)).verdict == "different"
+
+
+def test_a_stored_thumbnail_vouches_for_no_page() -> None:
+    """The coarser image sets what may be claimed: a full page with another digit looks like its thumbnail."""
+    for full in (page(changed=True), page()):
+        for scale in (0.18, 0.25, 0.35):
+            small = resized(page(), scale)
+            assert compare(stored(small), query(full)).verdict != "same"
+            assert compare(stored(full), query(small)).verdict != "same"
+
+
+@pytest.mark.parametrize("ink", [239, 246, 250])
+def test_print_that_hardly_differs_from_its_paper_is_unsure(ink: int) -> None:
+    """The stored rendering may not hold it at all."""
+    verdict = compare(stored(page(ink=ink)), query(page(changed=True, ink=ink)))
+    assert verdict.verdict != "same"
+
+
+def test_files_that_hide_content_are_unsure() -> None:
+    """White ink on a clear ground was not compared."""
+    hidden = replace(query(page()), hidden=True)
+    for verdict in (compare(stored(page()), hidden), compare(hidden, query(page()))):
+        assert (verdict.verdict, verdict.reason) == ("unsure", "HIDDEN_CONTENT")
+
+
+def test_the_verdict_says_what_was_compared() -> None:
+    """Kinds of comparison err differently often, so each is named."""
+    border = cv2.copyMakeBorder(page(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    turned = np.ascontiguousarray(np.rot90(page()))
+    for expected, image, other in (
+        ("PAGE", page(), page()),
+        ("PICTURE", scene(), scene()),
+        ("FRAMED", page(), border),
+        ("TURNED", page(), turned),
+        ("NONE", scene(5), scene(6)),
+    ):
+        assert compare(stored(image), query(other, "JPEG", quality=90)).comparison in {expected, "SMALL_TEXT"} - (
+            {"SMALL_TEXT"} if expected != "PAGE" else set()
+        )
 
 
 def test_another_image_is_different() -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dedup_service.image.legibility import characters, text_height
+from dedup_service.image.legibility import measure_text
 from dedup_service.image.registration import Features, align
 from tests.dedup_service.image.pages import page, scene
 
@@ -33,8 +33,8 @@ def test_a_known_map_is_recovered(draw: object, angle: float, scale: float) -> N
 
 def test_text_height_is_measured_in_pixels() -> None:
     """The height of small letters and digits, which grows with the image; none on a picture without text."""
-    full = text_height(characters(grey(page())))
+    full = measure_text(grey(page())).height
     assert 9 <= full <= 16
     double = cv2.resize(grey(page()), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    assert 1.5 < text_height(characters(double)) / full < 2.3
-    assert text_height(characters(np.full((100, 100), 255, np.uint8))) == 0
+    assert 1.5 < measure_text(double).height / full < 2.3
+    assert measure_text(np.full((100, 100), 255, np.uint8)).height == 0
