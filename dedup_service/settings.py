@@ -58,5 +58,5 @@ class Settings:
     access: Access = field(default_factory=Access)
     admin_listen: str = ""
     """The "host:port" of a port of its own for policies, purges, exports and reports; empty: they share the other."""
-    serving: Serving = field(default_factory=lambda: Serving(max_message_bytes=24 * 2**20))
+    serving: Serving = field(default_factory=lambda: Serving(listen="127.0.0.1:50052", max_message_bytes=24 * 2**20))
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 
 import grpc
 
-from askonce import serving, telemetry
+from askonce import serving, startup, telemetry
 from askonce.access import credential, is_loopback
 from askonce.dialing import dial
 from askonce.serving import Registration, Server
-from askonce.settings import SettingsError, load
+from askonce.settings import SettingsError
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
@@ -127,16 +126,17 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
 
 def main() -> None:
     """Runs the gateway until SIGINT or SIGTERM."""
-    try:
-        settings = load(Settings, "gateway")
-        telemetry.configure("gateway", settings.telemetry)
-        authenticator = from_settings(settings.auth)
-        refuse_open(settings, authenticator)
-        telemetry.Credential.metadata = credential(settings.service_key)
-        terms = settings.screening.terms
-        forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
-    except (SettingsError, OSError, ValueError) as error:
-        sys.exit(f"gateway: {error}")
+    about = "Answers questions about images, from memory where that is safe and from the model where it is not."
+    startup.command("askonce-gateway", "gateway", Settings, about, run)
+
+
+def run(settings: Settings) -> None:
+    """Serves with these settings. Raises SettingsError, StartError and OSError."""
+    authenticator = from_settings(settings.auth)
+    refuse_open(settings, authenticator)
+    telemetry.Credential.metadata = credential(settings.service_key)
+    terms = settings.screening.terms
+    forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
     metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
     try:
         asyncio.run(serve(settings, authenticator, forbidden))

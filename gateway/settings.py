@@ -213,11 +213,11 @@ class Edge:
 class Settings:
     """Everything that the gateway can be told."""
 
-    serving: Serving = field(default_factory=Serving)
+    serving: Serving = field(default_factory=lambda: Serving(listen="127.0.0.1:50051"))
     telemetry: Telemetry = field(default_factory=Telemetry)
-    dedup: Dialing = field(default_factory=Dialing)
+    dedup: Dialing = field(default_factory=lambda: Dialing(target="127.0.0.1:50052"))
     """Where the dedup service is."""
-    inference: Dialing = field(default_factory=Dialing)
+    inference: Dialing = field(default_factory=lambda: Dialing(target="127.0.0.1:50053"))
     """Where the inference service is."""
     edge: Edge = field(default_factory=Edge)
     images: ImageLimits = field(default_factory=ImageLimits)

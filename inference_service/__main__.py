@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 
-from askonce import serving, telemetry
+from askonce import serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
 from askonce.periodic import PeriodicThread
 from askonce.serving import Registration, Server
-from askonce.settings import SettingsError, load
 from inference_service.admission import Admission
-from inference_service.engine import Engine, EngineError
+from inference_service.engine import Engine
 from inference_service.registry import build
 from inference_service.service import NAME, InferenceService
 from inference_service.settings import Settings
@@ -20,19 +18,16 @@ from inference_service.settings import Settings
 
 def main() -> None:
     """Runs the service until SIGINT or SIGTERM."""
-    try:
-        settings = load(Settings, "inference")
-        telemetry.configure("inference", settings.telemetry)
-        engine = build(settings.engine)
-    except (SettingsError, ValueError) as error:
-        sys.exit(f"inference: {error}")
+    about = "Hosts the model that answers what memory does not."
+    startup.command("askonce-inference", "inference", Settings, about, run)
+
+
+def run(settings: Settings) -> None:
+    """Serves with these settings. Raises SettingsError, StartError, and EngineError where no model can be loaded."""
+    engine = build(settings.engine)
     metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
     try:
         asyncio.run(serve(settings, engine))
-    except SettingsError as error:
-        sys.exit(f"inference: {error}")
-    except EngineError as error:
-        sys.exit(f"inference: {error.reason}: {error}")
     finally:
         if metrics is not None:
             metrics[1].shutdown()

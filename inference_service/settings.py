@@ -39,5 +39,5 @@ class Settings:
     """Seconds for a call whose client set no deadline."""
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
-    serving: Serving = field(default_factory=lambda: Serving(max_message_bytes=24 * 2**20))
+    serving: Serving = field(default_factory=lambda: Serving(listen="127.0.0.1:50053", max_message_bytes=24 * 2**20))
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -88,3 +88,24 @@ def test_a_number_in_a_file_is_no_string(tmp_path: Path) -> None:
     file.write_text("[sample]\nlisten = 5\n")
     with pytest.raises(settings.SettingsError, match="listen"):
         settings.load(Sample, "sample", {"ASKONCE_CONFIG": str(file)})
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A nested section."""
+
+    listen: str = "127.0.0.1:0"
+    grace: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A section whose nested one has other defaults than its class."""
+
+    inner: Listening = field(default_factory=lambda: Listening(listen="127.0.0.1:50052"))
+
+
+def test_a_nested_sections_own_defaults_count() -> None:
+    """What a section says of a nested one holds where nothing is given, field by field."""
+    assert settings.load(Outer, "outer", {}) == Outer()
+    assert settings.load(Outer, "outer", {"ASKONCE_OUTER_INNER_GRACE": "3"}).inner == Listening("127.0.0.1:50052", 3.0)

@@ -35,6 +35,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         **os.environ,
         "ASKONCE_DEDUP_DATA": str(folder / "data"),
         "ASKONCE_DEDUP_ACCESS_SERVICE_KEY": str(folder / "service.key"),
+        "ASKONCE_DEDUP_SERVING_LISTEN": "127.0.0.1:0",
         "ASKONCE_DEDUP_SERVING_PORT_FILE": str(port_file),
         "PYTHONPATH": str(ROOT),
     }

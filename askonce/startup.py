@@ -1,0 +1,96 @@
+"""What every server's command does before it serves: help, version, checking and showing its settings, and errors in
+one line that says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any, TypeVar
+
+from askonce import settings, telemetry
+from askonce.settings import StartError
+
+T = TypeVar("T")
+
+DEBUG = "ASKONCE_DEBUG"
+"""With this variable set, an error of the start comes with its traceback."""
+
+
+def command(
+    program: str, section: str, kind: type[T], about: str, run: Callable[[T], None], argv: Sequence[str] | None = None
+) -> None:
+    """Runs a server's command line.
+
+    Args:
+        program: the command's name, such as "askonce-gateway".
+        section: the section of its settings, such as "gateway".
+        kind: the dataclass of its settings, with a field `telemetry`.
+        about: what it does, for `--help`.
+        run: serves until told to stop.
+        argv: the arguments; the process's own by default.
+
+    Ends the process with status 2 and one line when the settings are wrong or the server can't start.
+    """
+    parser = argparse.ArgumentParser(
+        program,
+        description=about,
+        epilog=f"Settings are read from ASKONCE_{section.upper()}_… and from the TOML file that ASKONCE_CONFIG names; "
+        f"--show-config lists them. {DEBUG}=1 shows the traceback of an error.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument("--check-config", action="store_true", help="check the settings and end")
+    parser.add_argument("--show-config", action="store_true", help="print every setting, its value and its source")
+    chosen = parser.parse_args(argv)
+    if chosen.version:
+        print(f"{program} {metadata.version('askonce')}")
+        return
+    try:
+        found = settings.load(kind, section)
+        if chosen.show_config:
+            for name, value, source in settings.describe(kind, section):
+                print(f"{name} = {value}    # {source}")
+            return
+        if chosen.check_config:
+            print(f"{program}: the settings are fine")
+            return
+        with_telemetry: Any = found
+        telemetry.configure(section, with_telemetry.telemetry)
+        run(found)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"{program}: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def explain(error: BaseException) -> str:
+    """One line on an error of the start, with what to do where that is known."""
+    if isinstance(error, BaseExceptionGroup) and error.exceptions:
+        return explain(error.exceptions[0])
+    if isinstance(error, settings.SettingsError | StartError):
+        return one_line(str(error))
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        hints = {
+            errno.ENOSPC: "the disk is full; free some space or name another folder",
+            errno.EACCES: "permission denied; give this user the right to it or name another place",
+            errno.EPERM: "permission denied; give this user the right to it or name another place",
+            errno.EROFS: "the file system is read-only; name another folder",
+            errno.EADDRINUSE: "the port is taken; stop whoever has it or name another one",
+            errno.ENOENT: "there is no such file or folder; check the path",
+        }
+        known = hints.get(error.errno or 0)
+        return one_line(f"{place}{known}" if known else f"{place}{error.strerror or error}")
+    reason = getattr(error, "reason", "")
+    return one_line(f"{reason}: {error}" if isinstance(reason, str) and reason else f"{type(error).__name__}: {error}")
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks, at most 500 characters."""
+    return " ".join(text.split())[:500]

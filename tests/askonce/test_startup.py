@@ -1,0 +1,92 @@
+"""Every server's command explains itself, checks and shows its settings, and fails in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from askonce import settings, startup
+from askonce.settings import SettingsError, StartError
+
+ROOT = Path(__file__).parents[2]
+SERVERS = {"gateway": "askonce-gateway", "dedup_service": "askonce-dedup", "inference_service": "askonce-inference"}
+
+
+def run(module: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ASKONCE_")}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], env={**clean, **environ}, cwd=ROOT,
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", SERVERS)
+def test_help_version_and_settings(module: str) -> None:
+    """No setting is needed to learn what a command is, which version, and what it would do."""
+    assert "usage" in run(module, "--help").stdout
+    assert run(module, "--version").stdout.startswith(SERVERS[module])
+    assert "fine" in run(module, "--check-config").stdout
+    prefix = {"gateway": "GATEWAY", "dedup_service": "DEDUP", "inference_service": "INFERENCE"}[module]
+    shown = run(module, "--show-config", **{f"ASKONCE_{prefix}_SERVING_GRACE": "3"}).stdout
+    assert f"ASKONCE_{prefix}_SERVING_GRACE = 3.0    # environment" in shown
+    assert f"ASKONCE_{prefix}_SERVING_DRAIN_DELAY = 0.0    # default" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", SERVERS)
+def test_a_taken_port_is_one_line(module: str, tmp_path: Path) -> None:
+    """Who can't listen says where, in one line, with status 2 and no traceback."""
+    prefix = {"gateway": "GATEWAY", "dedup_service": "DEDUP", "inference_service": "INFERENCE"}[module]
+    key = "SERVICE_KEY" if module == "gateway" else "ACCESS_SERVICE_KEY"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        environ = {f"ASKONCE_{prefix}_SERVING_LISTEN": address, f"ASKONCE_{prefix}_{key}": str(tmp_path / "key"),
+                   "ASKONCE_DEDUP_DATA": str(tmp_path / "data")}  # fmt: skip
+        if module != "dedup_service":
+            del environ["ASKONCE_DEDUP_DATA"]
+        done = run(module, **environ)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert done.returncode == 2
+    assert len(lines) == 1, done.stderr
+    assert address in lines[0]
+
+
+@pytest.mark.parametrize("error", [
+    (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "/data/x: the disk is full"),
+    (PermissionError(errno.EACCES, "Permission denied", "/data"), "/data: permission denied"),
+    (FileNotFoundError(errno.ENOENT, "No such file", "/models/glm"), "/models/glm: there is no such file"),
+    (StartError("can't listen on 1.2.3.4:5"), "can't listen on 1.2.3.4:5"),
+    (SettingsError("keys: write\none table"), "keys: write one table"),
+    (ExceptionGroup("both", [StartError("the first")]), "the first"),
+])  # fmt: skip
+def test_errors_say_what_to_do(error: tuple[BaseException, str]) -> None:
+    """An error of the start is one line with the place and the next step."""
+    said = startup.explain(error[0])
+    assert said.startswith(error[1])
+    assert "\n" not in said
+
+
+def test_a_misspelt_setting_is_named_with_the_right_one() -> None:
+    """A variable that names no setting is refused with the nearest ones."""
+    from gateway.settings import Settings
+
+    with pytest.raises(SettingsError, match=r"did you mean .*ASKONCE_GATEWAY_SERVING_LISTEN"):
+        settings.load(Settings, "gateway", {"ASKONCE_GATEWAY_LISTEN": "127.0.0.1:1"})
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    """Where a setting holds a secret, its value is left out; so is a password in an address."""
+    from dedup_service.settings import Settings
+
+    environ = {"ASKONCE_DEDUP_TICKET_KEY": "s" * 20, "ASKONCE_DEDUP_LEDGER": "postgresql://me:hunter2@db/askonce"}
+    rows = {name: (value, source) for name, value, source in settings.describe(Settings, "dedup", environ)}
+    assert rows["ASKONCE_DEDUP_TICKET_KEY"] == ("(hidden)", "environment")
+    assert rows["ASKONCE_DEDUP_LEDGER"] == ("postgresql://me:(hidden)@db/askonce", "environment")
+    assert rows["ASKONCE_DEDUP_STORE"] == ("edge", "default")
