@@ -101,6 +101,9 @@ def to_preview(
         flips=[to_flip(decision, labels.get(decision.id, []), keep_text) for decision in decisions],
         unjudged_fields=preview.not_previewed,
         label_count=preview.labelled_then,
+        model_wrong_rate=to_interval(preview.blame_then.model),
+        reuse_wrong_rate=to_interval(preview.blame_then.reuse),
+        repeat_label_count=preview.blame_then.repeats,
     )
 
 

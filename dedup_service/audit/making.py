@@ -29,6 +29,7 @@ from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.records import Decision
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.ledger.thumbnails import Thumbnails
+from dedup_service.policy.noise import blame
 from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.preview import serves, wrong_rate
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, WRONG
@@ -198,6 +199,7 @@ def compute(engine: Engine, reader: Reader, traffic: Traffic, wanted: Wanted, pr
         rephrased_hits=int(np.count_nonzero(rephrased)),
         shadow=hits > int(np.count_nonzero(recorded.hit)),
         accuracy=estimate,
+        blame=blame(recorded, recorded.would_hit, confidence),
         budget=budget,
         verdict=gate(estimate, budget)[1],
         savings=savings(traffic, wanted),

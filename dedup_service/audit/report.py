@@ -9,6 +9,7 @@ from typing import Any
 
 from dedup_service.audit.curves import CalibrationBin, Drift, Scores, Share, Slot, SweepPoint
 from dedup_service.audit.sampling import Accuracy
+from dedup_service.policy.noise import Blame
 from dedup_service.policy.risk import Interval
 
 FORMAT = 1
@@ -197,6 +198,8 @@ class Report:
     hit_rate_before: float | None
     texts_kept: bool
     thumbnails_kept: bool
+    blame: Blame | None = None
+    """Which part of the wrong answers among the hits is the model's own, and which is reuse's."""
     advice: tuple[Advice, ...] = ()
     format: int = field(default=FORMAT)
 

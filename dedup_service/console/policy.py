@@ -153,6 +153,8 @@ def preview(peer: Peer, assignments: tuple[str, ...], tenant: str, window: float
         [
             ("hit rate", f"{found.hit_rate:.1%}", f"{found.proposed_hit_rate:.1%}"),
             ("wrong answers among hits", interval(found.wrong_rate), interval(found.proposed_wrong_rate)),
+            (f"the model's own ({found.repeat_label_count:,} labels)", "", interval(found.model_wrong_rate)),
+            ("reuse's, beyond that", "", interval(found.reuse_wrong_rate)),
         ],
         f"{found.decision_count:,} decisions: {found.gained_count:,} misses turn to hits, {found.lost_count:,} back",
     )

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, RowMapping, Select, func, select
 from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS, PARTED, STRANGERS
 from dedup_service.ledger.records import Decision, Feedback, Label, PartedPair, Source, Stranger
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
+from dedup_service.policy.reuse import is_repeat
 from dedup_service.policy.thresholds import Labelled
 
 CHUNK = 20_000
@@ -145,7 +146,7 @@ class Reader:
         best: dict[str, Any] = {}
         with self.engine.connect() as connection:
             for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():
-                exact = row["image_tier"] in ("BYTES", "PIXELS") and row["question_tier"] in ("EXACT", "NORMALISED")
+                exact = is_repeat(row["image_tier"], row["question_tier"])
                 older = best.get(row["id"])
                 if not exact and (older is None or reliability(row) < reliability(older)):
                     best[row["id"]] = row
@@ -171,7 +172,7 @@ class Reader:
             reasons = np.array([reason not in CLOSED for reason in read["reason"]])
             stratum = [strata.setdefault(name, len(strata)) for name in read["stratum"]]
             exact = [
-                image in ("BYTES", "PIXELS") and question in ("EXACT", "NORMALISED")
+                is_repeat(image, question)
                 for image, question in zip(read["image_tier"], read["question_tier"], strict=True)
             ]
             chunks["id"].append(np.array(read["id"], dtype="S64" if size == 0 else None).astype(np.bytes_))

@@ -65,7 +65,8 @@ class Policy:
     phash_distance: int = 5
     """Most differing bits of two 256-bit perceptual hashes for an image to become a candidate, 0 to 7."""
     error_budget: float = 0.01
-    """The share of hits that may be wrong, 0 to 0.5. With 0, only exact repeats are served."""
+    """The share of hits that may be wrong, 0 to 0.5. With 0, only the very same request is served: equal bytes and
+    an equal text."""
     confidence: float = 0.95
     """How sure the bound on that share must be, 0.5 to 0.9999."""
     exploration_rate: float = 0.01

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup_service.policy.account import CREDIT, affordable, entered
+from dedup_service.policy.noise import Blame, blame
 from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, WRONG, Recorded
 from dedup_service.policy.risk import Interval, Sample, estimate
@@ -45,6 +46,8 @@ class Preview:
     """Estimated wrong-answer rate among the hits as they were."""
     wrong_then: Interval
     """Estimated wrong-answer rate among the hits as they would have been."""
+    blame_then: Blame
+    """Which part of `wrong_then` is the model's own, and which is reuse's."""
     labelled_then: int
     """Labels behind `wrong_then`."""
     examples: tuple[str, ...]
@@ -81,6 +84,7 @@ def preview(
         to_miss=int(np.count_nonzero(recorded.hit & ~then)),
         wrong_now=wrong_rate(recorded, recorded.hit, current.confidence),
         wrong_then=wrong_rate(recorded, then, proposed.confidence),
+        blame_then=blame(recorded, then, proposed.confidence),
         labelled_then=sum(s.right + s.wrong + s.unsure for s in samples(recorded, then)),
         examples=tuple(telling(recorded, flips)[:examples]),
         not_previewed=tuple(name for name in UNSEEN if getattr(current, name) != getattr(proposed, name)),

@@ -43,7 +43,8 @@ class Recorded:
     would_hit: NDArray[np.bool_]
     """Whether it was served or withheld by SHADOW mode."""
     exact: NDArray[np.bool_]
-    """Whether both sides were proved the same."""
+    """Whether it was the very same request: equal bytes and an equal text. Its stored answer and a fresh one are two
+    answers of the model to one request."""
     open: NDArray[np.bool_]
     """Whether thresholds alone stand between this candidate and a hit, or stood and were passed."""
     cross_language: NDArray[np.bool_]

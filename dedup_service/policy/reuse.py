@@ -17,14 +17,21 @@ UNKNOWN = "UNKNOWN"
 """Verdicts on one side: the same, different, can't tell, nothing stored to compare with."""
 
 EXACT_IMAGE_TIERS = frozenset({"BYTES", "PIXELS"})
-"""Tiers that prove an image to be the same."""
+"""Tiers that take an image to be the same without comparing it."""
 EXACT_QUESTION_TIERS = frozenset({"EXACT", "NORMALISED"})
-"""Tiers that prove a question to be the same, up to its spelling."""
-IMAGE_STRATA = {"BYTES": "exact", "PIXELS": "exact", "ALIAS": "copy", "PERCEPTUAL": "copy", "NEIGHBOUR": "copy"}
+"""Tiers that take a question to be the same without comparing it."""
+PIXELS_PROBABILITY = 0.9999
+"""Probability that a file with equal decoded pixels is the same image to the model as well: one decoder makes both, and
+what a file says besides its pixels is dropped. A prior, until labels of its stratum say otherwise."""
+NORMALISED_PROBABILITY = 0.999
+"""Probability that two questions of one normal form ask the same. `python -m benchmarks.equality` bounds the share of
+meaningful edits that merge; this prior is kept well above that bound, for kinds of edits that nobody thought of, until
+labels of its stratum say otherwise."""
+IMAGE_STRATA = {"BYTES": "exact", "PIXELS": "pixels", "ALIAS": "copy", "PERCEPTUAL": "copy", "NEIGHBOUR": "copy"}
 """The image's half of a stratum's name, by tier."""
 QUESTION_STRATA = {
     "EXACT": "exact",
-    "NORMALISED": "exact",
+    "NORMALISED": "normalised",
     "KNOWN": "known",
     "JUDGED": "judged",
     "NEIGHBOUR": "scored",
@@ -77,7 +84,8 @@ def combine(image: float, question: float) -> float:
 
 
 def stratum_of(image_tier: str, question_tier: str) -> str:
-    """The stratum of a pair of tiers, such as "exact/known"; empty when either side found nothing."""
+    """The stratum of a pair of tiers, such as "exact/known"; empty when either side found nothing. "exact/exact" is the
+    very same request once more: whatever is wrong with it is the model's own doing."""
     image, question = IMAGE_STRATA.get(image_tier, ""), QUESTION_STRATA.get(question_tier, "")
     return f"{image}/{question}" if image and question else ""
 
@@ -107,8 +115,9 @@ def decide(
     An unsure image is always a miss. An unsure question is left to its probability: that is what thresholds are for.
     """
     stratum = stratum_of(image.tier, question.tier)
+    repeat = is_repeat(image.tier, question.tier)
     exact = image.tier in EXACT_IMAGE_TIERS and question.tier in EXACT_QUESTION_TIERS
-    risk = 0.0 if exact else combine(image.probability, question.probability)
+    risk = 0.0 if repeat else combine(image.probability, question.probability)
 
     def miss(reason: str, risk: float = risk) -> Reuse:
         return Reuse(False, reason, risk, stratum)
@@ -120,10 +129,10 @@ def decide(
     if cross_language and not policy.cross_language:
         return miss("CROSS_LANGUAGE")
     cost = 0.0
-    if not exact:
+    if not repeat:
         bound = thresholds.bound(stratum, policy)
         cost = 0.0 if policy.mode is Mode.STATIC else bound.cost(risk)
-        if exact_only:
+        if exact_only and not exact:
             return miss("NOT_EXACT")
         if (reason := short_of(image, question, risk, policy, bound)) is not None:
             return miss(reason)
@@ -132,6 +141,11 @@ def decide(
     if policy.mode is Mode.SHADOW:
         return Reuse(False, "SHADOW", risk, stratum, True, cost)
     return Reuse(True, hit_reason(question.tier, exact), risk, stratum, True, cost)
+
+
+def is_repeat(image_tier: str, question_tier: str) -> bool:
+    """Whether a candidate is the very same request: equal bytes and an equal text. Reuse risks nothing there."""
+    return image_tier == "BYTES" and question_tier == "EXACT"
 
 
 def forbidden(image: Side, question: Side) -> str | None:

@@ -32,7 +32,7 @@ from dedup_service.image.sequence import (
     together,
 )
 from dedup_service.policy.policy import Policy
-from dedup_service.policy.reuse import UNKNOWN, Side
+from dedup_service.policy.reuse import PIXELS_PROBABILITY, UNKNOWN, Side
 from dedup_service.store.records import ImageRecord, Memory, MemoryReadOnlyError, image_id
 from dedup_service.usecases.forms import Forms, Sighting
 from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
@@ -297,7 +297,9 @@ class Recogniser:
             except Exception:  # the other look-up failed: it has said so itself, and this one goes on alone
                 continue
             if arrival.features.pixel_digest == features.pixel_digest:
-                return Recognition(Side("SAME", "PIXELS", 1.0, "SAME_PIXELS"), first.image, None, features)
+                return Recognition(
+                    Side("SAME", "PIXELS", PIXELS_PROBABILITY, "SAME_PIXELS"), first.image, None, features
+                )
             verdict = await self.check(arrival.features.fingerprint, features.fingerprint)
             side = side_of(verdict, "PERCEPTUAL")
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
@@ -354,7 +356,8 @@ class Recogniser:
 def by_digest(record: ImageRecord, digest: str, tier: str) -> Recognition:
     """The recognition by a digest: exact for the founding file, by hearsay for an alias."""
     if digest in record.digests[:2]:
-        return Recognition(Side("SAME", tier, 1.0, f"SAME_{tier}"), record.id, record)
+        probability = 1.0 if tier == "BYTES" else PIXELS_PROBABILITY
+        return Recognition(Side("SAME", tier, probability, f"SAME_{tier}"), record.id, record)
     return Recognition(Side("SAME", "ALIAS", JOIN_PROBABILITY, "ALIAS"), record.id, record)
 
 

@@ -23,12 +23,14 @@ from dedup_service.usecases.image_resolver import Recogniser, Recognition
 from dedup_service.usecases.inflight import Flight, Flights
 from dedup_service.usecases.miss_token import Founding, Rival, Ticket, Tickets
 from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
-from dedup_service.usecases.question_matcher import Match, Matcher, Matching
+from dedup_service.usecases.question_matcher import Match, Matcher, Matching, same_normal
 
 JUDGE_FLOOR = -4.0
 """Least log-odds of two questions, by their texts alone, at which a judge's verdict on them is worth its cost."""
 
 
+HOT_STRATA = frozenset({"exact/exact", "exact/normalised"})
+"""Kinds of evidence whose hits the hot tier keeps: equal bytes and one normal form."""
 UNSEEN = Side(UNKNOWN)
 """The verdict where nothing was compared."""
 NOTHING = Reuse(False, "MODE_OFF", 1.0, "")
@@ -125,8 +127,10 @@ class Lookup:
             query = replace(query, normal=spelt(query.normal, query.question))
         if (reason := unreusable(query, policy)) is not None:
             return self.missed_unseen(query, revision, reason)
-        if (entry := await self.repeated(query, policy)) is not None:
-            return await self.found_hot(query, revision, policy, entry, started)
+        entry = await self.repeated(query, policy)
+        if entry is not None and (findings := self.hot_findings(query, revision, policy, entry)).reuse.hit:
+            timings = {"hot": (time.perf_counter() - started) * 1e3}
+            return await self.found(query, findings, same_normal(query, entry), policy, timings)
         recognition = await self.recogniser.known(query.tenant, query.byte_digest)
         if recognition is None:
             if not query.contents:
@@ -210,20 +214,18 @@ class Lookup:
         """The verdict on the question that the decision was about."""
         return match.side if match is not None else matching.side
 
-    async def found_hot(self, query: Query, revision: Revision, policy: Policy, entry: Entry, started: float) -> Found:
-        """The outcome for an exact repeat."""
-        image = Side("SAME", "BYTES", 1.0, "SAME_BYTES")
-        tier = "EXACT" if entry.question == query.question else "NORMALISED"
-        match = Match(Side("SAME", tier, 1.0, tier), entry, cosine=1.0)
-        findings = Findings(
-            revision,
-            new_id(self.clock()),
-            Recognition(image, entry.image),
-            match,
+    def hot_findings(self, query: Query, revision: Revision, policy: Policy, entry: Entry) -> Findings:
+        """The evidence and the decision about an entry of the hot tier: equal bytes and one normal form."""
+        image, match = Side("SAME", "BYTES", 1.0, "SAME_BYTES"), same_normal(query, entry)
+        reuse = decide(
+            image,
             match.side,
-            Reuse(True, tier, 0.0, "exact/exact", True),
+            policy,
+            self.book.thresholds(query.tenant),
+            exact_only=query.exact_only,
+            balance=self.account.balance(query.tenant),
         )
-        return await self.found(query, findings, match, policy, {"hot": (time.perf_counter() - started) * 1e3})
+        return Findings(revision, new_id(self.clock()), Recognition(image, entry.image), match, match.side, reuse)
 
     async def found(
         self, query: Query, findings: Findings, match: Match, policy: Policy, timings: dict[str, float]
@@ -234,7 +236,7 @@ class Lookup:
         explore = policy.exploration_rate > 0 and explored(findings.decision, policy.exploration_rate)
         kept = replace(policy, sliding_ttl=False) if fleeting(match.entry) else policy
         entry = self.touches.use(match.entry, kept, now)
-        if findings.reuse.stratum == "exact/exact" and policy.hot_ttl > 0:
+        if findings.reuse.stratum in HOT_STRATA and policy.hot_ttl > 0:
             await self.hot.put(hot_key(query), entry)
         self.record(query, findings, policy, timings, hit=True, explore=explore)
         return Found(findings, entry, explore)

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from dedup_service.ledger.records import digest
 from dedup_service.policy.policy import IntentSharing, Policy
-from dedup_service.policy.reuse import UNKNOWN, Side
+from dedup_service.policy.reuse import NORMALISED_PROBABILITY, UNKNOWN, Side
 from dedup_service.question.asked_encoder import AskedEncoder
 from dedup_service.question.encoder import EncoderFailedError
 from dedup_service.question.pair_memory import PairMemory
@@ -179,8 +179,9 @@ class Matcher:
 
 def same_normal(query: Query, entry: Entry) -> Match:
     """The match of equal normal forms."""
-    tier = "EXACT" if entry.question == query.question else "NORMALISED"
-    return Match(Side("SAME", tier, 1.0, tier), entry, cosine=1.0)
+    if entry.question == query.question:
+        return Match(Side("SAME", "EXACT", 1.0, "EXACT"), entry, cosine=1.0)
+    return Match(Side("SAME", "NORMALISED", NORMALISED_PROBABILITY, "NORMALISED"), entry, cosine=1.0)
 
 
 def rank(match: Match) -> tuple[bool, float, float]:

@@ -13,12 +13,11 @@ from dedup_service.policy.preview import preview, serves
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.reuse import (
     DIFFERENT,
-    EXACT_IMAGE_TIERS,
-    EXACT_QUESTION_TIERS,
     SAME,
     UNSURE,
     Side,
     decide,
+    is_repeat,
     stratum_of,
 )
 from dedup_service.policy.thresholds import PRIOR, Bound, Rule, Thresholds
@@ -35,9 +34,7 @@ def record(candidates: list[Candidate], policy: Policy, thresholds: Thresholds =
         time=np.arange(len(made), dtype=float),
         hit=np.array([reuse.hit for reuse in made], bool),
         would_hit=np.array([reuse.would_hit for reuse in made], bool),
-        exact=np.array(
-            [i.tier in EXACT_IMAGE_TIERS and q.tier in EXACT_QUESTION_TIERS for i, q, _ in candidates], bool
-        ),
+        exact=np.array([is_repeat(i.tier, q.tier) for i, q, _ in candidates], bool),
         open=np.array([reuse.reason not in FORBIDDEN for reuse in made], bool),
         cross_language=np.array([cross for _, _, cross in candidates], bool),
         image_score=np.array([i.probability for i, _, _ in candidates], float),
@@ -57,7 +54,7 @@ candidates = st.tuples(
     st.builds(
         Side,
         verdict=st.sampled_from([SAME, SAME, SAME, DIFFERENT, UNSURE]),
-        tier=st.sampled_from(["BYTES", "PERCEPTUAL", "NEIGHBOUR"]),
+        tier=st.sampled_from(["BYTES", "PIXELS", "PERCEPTUAL", "NEIGHBOUR"]),
         probability=sides,
     ),
     st.builds(

@@ -55,11 +55,11 @@ def run(budget: float, *, excess: float, noise: float = 0.0, requests: int = 12_
         chance = 0.0 if exact else float(rng.beta(0.4, 3.0) if code else rng.beta(0.4, 12.0))
         is_wrong = bool(rng.random() < min(1.0, chance * excess) or rng.random() < disagree)
         image = Side(SAME, "BYTES", 1.0)
-        question = Side(SAME, "NORMALISED", 1.0) if exact else Side(SAME, "NEIGHBOUR", 1 - chance)
+        question = Side(SAME, "EXACT", 1.0) if exact else Side(SAME, "NEIGHBOUR", 1 - chance)
         if not exact and code == 0:
             question = Side(SAME, "KNOWN", 1 - chance)
         if not exact and code == 2:
-            image, question = Side(SAME, "NEIGHBOUR", 1 - chance), Side(SAME, "NORMALISED", 1.0)
+            image, question = Side(SAME, "NEIGHBOUR", 1 - chance), Side(SAME, "EXACT", 1.0)
         reuse = decide(image, question, policy, thresholds, balance=account.balance("t"))
         labelled = not reuse.hit
         if reuse.hit:

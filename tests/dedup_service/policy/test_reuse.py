@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from dedup_service.policy.policy import Mode, Policy, Tightening, tighten
 from dedup_service.policy.reuse import (
     DIFFERENT,
+    NORMALISED_PROBABILITY,
+    PIXELS_PROBABILITY,
     SAME,
     UNKNOWN,
     UNSURE,
@@ -25,7 +27,8 @@ from dedup_service.policy.thresholds import PRIOR, Bound, Rule, Thresholds
 
 BYTES = Side(SAME, "BYTES", 1.0)
 COPY = Side(SAME, "NEIGHBOUR", 0.999)
-SAME_TEXT = Side(SAME, "NORMALISED", 1.0)
+SAME_TEXT = Side(SAME, "EXACT", 1.0)
+SAME_SPELLING = Side(SAME, "NORMALISED", NORMALISED_PROBABILITY)
 KNOWN = Side(SAME, "KNOWN", 0.995)
 SCORED = Side(SAME, "NEIGHBOUR", 0.85)
 
@@ -76,8 +79,9 @@ def test_every_miss_has_its_reason(image: Side, question: Side, reason: str) -> 
     ("image", "question", "reason", "risk"),
     [
         (BYTES, Side(SAME, "EXACT", 1.0), "EXACT", 0.0),
-        (Side(SAME, "PIXELS", 1.0), SAME_TEXT, "NORMALISED", 0.0),
-        (COPY, SAME_TEXT, "NORMALISED", 0.001),
+        (Side(SAME, "PIXELS", PIXELS_PROBABILITY), SAME_TEXT, "EXACT", 0.0001),
+        (BYTES, SAME_SPELLING, "NORMALISED", 0.001),
+        (COPY, SAME_TEXT, "EXACT", 0.001),
         (BYTES, KNOWN, "KNOWN", 0.005),
         (COPY, KNOWN, "KNOWN", 0.006),
         (BYTES, Side(SAME, "JUDGED", 0.99), "JUDGED", 0.01),
@@ -156,13 +160,34 @@ def test_a_hit_must_be_affordable() -> None:
     risky = Side(SAME, "KNOWN", 0.97)
     assert decide(BYTES, risky, Policy(), PRIOR, balance=0.025).hit
     assert decide(BYTES, risky, Policy(), PRIOR, balance=0.0249).reason == "BUDGET_SPENT"
-    assert decide(BYTES, SAME_TEXT, Policy(), PRIOR, balance=0.0) == Reuse(True, "NORMALISED", 0.0, "exact/exact", True)
+    assert decide(BYTES, SAME_TEXT, Policy(), PRIOR, balance=0.0) == Reuse(True, "EXACT", 0.0, "exact/exact", True)
     dearer = Thresholds(1, 0.0, 0.01, 0.95, {"exact/known": Bound(Rule.PRIOR, 0.05, price=1.5)})
     assert decide(BYTES, risky, Policy(), dearer, balance=0.039).reason == "BUDGET_SPENT"
     assert decide(BYTES, risky, Policy(), dearer, balance=0.0401).cost == pytest.approx(0.045)
     twice = Thresholds(1, 0.0, 0.01, 0.95, {"exact/known": Bound(Rule.PRIOR, 0.05, price=2.0)})
     assert decide(BYTES, risky, Policy(), twice).reason == "RISK_OVER_BUDGET"
     assert decide(BYTES, risky, Policy(mode=Mode.STATIC), PRIOR, balance=0.0).hit
+
+
+def test_what_is_taken_for_equal_has_a_risk_of_its_own() -> None:
+    """One normal form, or equal pixels in another file, is a kind of evidence like any other: it has a stratum, costs
+    what its prior says, is served at once, and is closed when labels show it wrong. Only the very same request risks
+    nothing."""
+    pixels = Side(SAME, "PIXELS", PIXELS_PROBABILITY)
+    for image, question, stratum in (
+        (BYTES, SAME_SPELLING, "exact/normalised"),
+        (pixels, SAME_TEXT, "pixels/exact"),
+        (pixels, SAME_SPELLING, "pixels/normalised"),
+    ):
+        reuse = decide(image, question, Policy(), PRIOR, exact_only=True)
+        assert reuse.hit
+        assert reuse.stratum == stratum
+        assert reuse.cost == pytest.approx(reuse.risk)
+        assert 0 < reuse.risk < 0.005
+        closed = Thresholds(1, 0.0, 0.01, 0.95, {stratum: Bound(Rule.CLOSED, -1.0)})
+        assert decide(image, question, Policy(), closed).reason == "STRATUM_CLOSED"
+    closed = Thresholds(1, 0.0, 0.01, 0.95, {"exact/exact": Bound(Rule.CLOSED, -1.0)})
+    assert decide(BYTES, SAME_TEXT, Policy(), closed).hit
 
 
 def test_learnt_thresholds_replace_the_prior() -> None:
@@ -190,9 +215,10 @@ def test_thresholds_for_a_larger_budget_do_not_apply() -> None:
 
 
 def test_a_budget_of_zero_serves_exact_repeats_only() -> None:
-    """With no budget for errors, only what is proved the same is served."""
+    """With no budget for errors, only the very same request is served."""
     policy = Policy(error_budget=0)
     assert decide(BYTES, SAME_TEXT, policy, PRIOR).hit
+    assert not decide(BYTES, SAME_SPELLING, policy, PRIOR).hit
     assert not decide(BYTES, Side(SAME, "KNOWN", 1.0), policy, PRIOR).hit
     assert not decide(Side(SAME, "NEIGHBOUR", 1.0), SAME_TEXT, policy, PRIOR).hit
 
