@@ -9,13 +9,15 @@ go through structlog's `ProcessorFormatter` and get the same form. A child proce
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
+import prometheus_client
 import structlog
 from structlog.typing import Processor
 
@@ -23,6 +25,32 @@ LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "json", "console")
 INHERITED = "ASKONCE_LOG"
 """The variable by which a process tells its children how to log: a JSON object of service, level and format."""
+
+
+LOST = prometheus_client.Counter("askonce_log_lines_lost_total", "Log lines that could not be written.")
+
+
+class LenientFile:
+    """A stream whose failure costs a line and no request: a full disk or a closed pipe is counted."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, text: str) -> int:
+        """Writes, or counts what could not be written."""
+        try:
+            return self.file.write(text)
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            LOST.inc()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flushes, as far as that goes."""
+        with contextlib.suppress(OSError, ValueError):
+            self.file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 class NamedLogger(structlog.WriteLogger):
@@ -53,7 +81,7 @@ def configure(service: str, level: str = "info", form: str = "auto", file: TextI
         raise ValueError(f"log_level: {level!r} is not one of {', '.join(LEVELS)}")
     if form not in FORMATS:
         raise ValueError(f"log_format: {form!r} is not one of {', '.join(FORMATS)}")
-    file = file or sys.stderr
+    file = cast(TextIO, LenientFile(file or sys.stderr))
     console = form == "console" or (form == "auto" and file.isatty())
     number = logging.getLevelNamesMapping()[level.upper()]
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core writes past every logger

@@ -20,6 +20,7 @@ from askonce.fair import FairExecutor
 from askonce.periodic import PeriodicTask, PeriodicThread
 from askonce.settings import SettingsError, StartError
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
+from askonce.watch import Watch
 from dedup_service.api.audit_service import AuditService, Operations
 from dedup_service.api.dedup_service import DedupService
 from dedup_service.api.policy_service import PolicyService
@@ -122,6 +123,8 @@ async def serve(chosen: Settings) -> None:
         reader = Reader(engine)
         book = PolicyBook(RevisionRows(engine), default_policy(chosen.default_policy))
         await asyncio.to_thread(book.refresh)
+        watch = Watch()
+        watch.add("ledger", ledger.writer.is_alive)
         for thread in (
             PeriodicThread("policies", book.refresh, POLICY_SECONDS),
             PeriodicThread("thresholds", Learner(reader, book).turn, chosen.learn_interval),
@@ -129,6 +132,7 @@ async def serve(chosen: Settings) -> None:
         ):
             thread.start()
             stack.push_async_callback(asyncio.to_thread, thread.stop)
+            watch.add(thread.name, thread.thread.is_alive)
 
         evidence = PairEvidence(engine, ledger)
         await asyncio.to_thread(take_over, chosen.data / "pairs.sqlite", evidence, book.keeps_text)
@@ -220,7 +224,7 @@ async def serve(chosen: Settings) -> None:
                 stack.push_async_callback(admin.stop)
                 await admin.announce()
 
-        await serving.run(server, prepare)
+        await serving.run(server, prepare, watch)
 
 
 class KeptTexts:

@@ -83,3 +83,20 @@ def test_unknown_settings_are_refused(level: str, form: str) -> None:
     """A wrong level or form is an error that names the choices."""
     with pytest.raises(ValueError, match="is not one of"):
         logs.configure("dedup", level, form, io.StringIO())
+
+
+def test_a_stream_that_fails_costs_lines_and_nothing_else(stream: io.StringIO) -> None:
+    """With a full disk behind the log nothing raises, and what was lost is counted."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    before = logs.LOST._value.get()
+    logs.configure("dedup", "info", "json", Full())
+    structlog.get_logger("store").info("swept")
+    logging.getLogger("library").warning("trouble")
+    assert logs.LOST._value.get() == before + 2
+    logs.configure("dedup", "info", "json", stream)
+    structlog.get_logger("store").info("again")
+    assert lines(stream)[-1]["event"] == "again"
