@@ -12,6 +12,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import structlog
 from google.longrunning import operations_pb2_grpc
 
 from askonce import serving, startup, telemetry
@@ -52,7 +53,6 @@ from dedup_service.store.exact_cache import Hot, NoHot, ProcessHot
 from dedup_service.store.exact_cache_checked import CheckedHot
 from dedup_service.store.exact_cache_redis import RedisHot
 from dedup_service.store.expiry import Sweeper
-from dedup_service.store.qdrant_server import ServerMemory
 from dedup_service.store.records import Memory, MemoryDamagedError, MemoryUnavailableError
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
@@ -107,17 +107,19 @@ async def serve(chosen: Settings) -> None:
             stack.push_async_callback(asyncio.to_thread, threads.shutdown)
         chosen.data.mkdir(parents=True, exist_ok=True)
         telemetry.start_metrics(chosen.telemetry.metrics_listen)
-        images, sentences = await asyncio.gather(
+        images, sentences, engine = await asyncio.gather(
             asyncio.to_thread(ChildImageWork, chosen.image_encoder, chosen.workers),
             asyncio.to_thread(ChildQuestionEncoder, chosen.question_encoder),
+            asyncio.to_thread(open_database, ledger_url(chosen)),
         )
+        stack.callback(engine.dispose)
         for children in (images, sentences):
             stack.push_async_callback(asyncio.to_thread, children.close)
         question_encoder = await asyncio.to_thread(AskedEncoder, sentences)
-        await asyncio.to_thread(warm_up_questions, question_encoder)
+        # Beside serving: exact repeats need none of it.
+        for warming in (images.warm_up, partial(warm_up_questions, question_encoder)):
+            stack.push_async_callback(wait_for, asyncio.create_task(asyncio.to_thread(warming)))
 
-        engine = await asyncio.to_thread(open_database, ledger_url(chosen))
-        stack.callback(engine.dispose)
         ledger = Ledger(engine)
         stack.push_async_callback(asyncio.to_thread, ledger.close)
         reader = Reader(engine)
@@ -255,6 +257,13 @@ async def follow_parted(strangers: Strangers, parted: PartedQuestions, reader: R
         parted.hold(pair)
 
 
+async def wait_for(task: asyncio.Task[None]) -> None:
+    """Waits for the end of a task, whatever it is."""
+    await asyncio.wait({task})
+    if (error := task.exception()) is not None:
+        structlog.get_logger("warm_up").warning("warm_up_failed", error=f"{type(error).__name__}: {error}")
+
+
 def ledger_url(chosen: Settings) -> str:
     """Where the ledger is."""
     return chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}"
@@ -272,6 +281,8 @@ def open_memory(chosen: Settings, image_identity: str, image_dimension: int, que
             aside=chosen.on_damage == "continue",
             least_free=chosen.least_free_bytes,
         )
+    from dedup_service.store.qdrant_server import ServerMemory  # its client takes most of a second to import
+
     return ServerMemory.connect(
         chosen.store,
         image_identity,

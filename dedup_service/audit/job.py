@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OLDEST = 20
+"""Entries never hit that a report names."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from askonce.names import ALL
-from dedup_service.audit.job import Job
-from dedup_service.audit.report import OLDEST
+from dedup_service.audit.job import OLDEST, Job
 from dedup_service.ledger.records import new_id
 from dedup_service.store.records import MemoryUnavailableError, Unused
 

@@ -109,10 +109,6 @@ class Advice:
     """A command line that does it; empty when none does."""
 
 
-OLDEST = 20
-"""Entries never hit that a report names."""
-
-
 @dataclass(frozen=True)
 class NeverHit:
     """Entries of the store that were never served."""

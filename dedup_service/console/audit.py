@@ -20,8 +20,9 @@ from askonce import settings, telemetry
 from askonce.names import tenant_name
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.audit import labelling
+from dedup_service.audit.job import OLDEST
 from dedup_service.audit.labelling import Session
-from dedup_service.audit.report import OLDEST, NeverHit, Report, finite
+from dedup_service.audit.report import NeverHit, Report, finite
 from dedup_service.audit.sampling import accuracy, gate
 from dedup_service.audit.traffic import AuditError, check_file, open_ledger, read_traffic
 from dedup_service.audit.traffic import Progress as AuditProgress

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from askonce.child_pool import ChildError, ChildPool, OpeningError
@@ -25,10 +27,13 @@ ABANDON = 2.0
 
 
 class HostedImageWork(LocalImageWork):
-    """The child's side, warm when it says that it is there."""
+    """The child's side."""
 
     def __init__(self, spec: str) -> None:
         super().__init__(load_image_encoder(spec))
+
+    def warm_up(self) -> None:
+        """Runs every step once, so that the first image does not pay for what is loaded late."""
         warm_up_images(self)
 
     def describe(self) -> tuple[str, int]:
@@ -95,6 +100,13 @@ class ChildImageWork:
             if error.cause == "OVERRAN":
                 raise PictureError("IMAGE_TOO_COMPLEX", "the image takes too long to decode") from error
             raise PictureError("IMAGE_UNREADABLE", "the image can't be decoded") from error
+
+    def warm_up(self) -> None:
+        """Warms every child up, beside whatever they are asked already."""
+        with ThreadPoolExecutor(self.pool.size) as threads:
+            for warming in [threads.submit(self.pool.call, "warm_up") for _ in range(self.pool.size)]:
+                with suppress(ChildError):
+                    warming.result()
 
     def close(self) -> None:
         """Ends the children."""
