@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 from google.longrunning import operations_pb2_grpc
+from sqlalchemy.exc import SQLAlchemyError
 
 from askonce import serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
@@ -28,6 +29,7 @@ from dedup_service.api.policy_service import PolicyService
 from dedup_service.api.store_service import StoreService
 from dedup_service.audit.jobs import Reports
 from dedup_service.image.encoder import EncoderUnavailable
+from dedup_service.ledger.accounts import AccountRows
 from dedup_service.ledger.database import LedgerNewerError, open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.pair_evidence import COMPACT_SECONDS, PairEvidence, PairTail, take_over
@@ -38,6 +40,7 @@ from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.ledger.thumbnails import Album, Thumbnails
 from dedup_service.native.image_work import ChildImageWork
 from dedup_service.native.question_encoder import ChildQuestionEncoder
+from dedup_service.policy.account import LeasedAccount
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.policy import from_json as policy_from_json
 from dedup_service.policy.policy import to_json as policy_to_json
@@ -136,6 +139,11 @@ async def serve(chosen: Settings) -> None:
             stack.push_async_callback(asyncio.to_thread, thread.stop)
             watch.add(thread.name, thread.thread.is_alive)
 
+        account = LeasedAccount(AccountRows(engine))
+        stack.push_async_callback(asyncio.to_thread, give_back, account)
+        allowances = PeriodicThread("allowances", account.step, 0.0)
+        allowances.start()
+        stack.push_async_callback(asyncio.to_thread, allowances.stop)
         evidence = PairEvidence(engine, ledger)
         await asyncio.to_thread(take_over, chosen.data / "pairs.sqlite", evidence, book.keeps_text)
         pairs = await asyncio.to_thread(partial(PairMemory, evidence, keeps_text=book.keeps_text))
@@ -177,7 +185,7 @@ async def serve(chosen: Settings) -> None:
         lessons = Lessons(pairs, ledger, sentences, book.shares)
         lookup = Lookup(
             memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
-            encoders=encoders, ticket_ttl=chosen.ticket_ttl,
+            encoders=encoders, ticket_ttl=chosen.ticket_ttl, account=account,
         )  # fmt: skip
         remember = Remember(
             memory, hot, tickets, flights, recogniser, lessons, book, question_threads,
@@ -242,6 +250,12 @@ class KeptTexts:
         await asyncio.to_thread(self.scrubber.scrub, purged)
         await asyncio.to_thread(self.removals.turn)
         await asyncio.to_thread(self.reports.forget, purged.tenant)
+
+
+def give_back(account: LeasedAccount) -> None:
+    """Returns what a replica has drawn of the accounts of risk; without the database it is lost."""
+    with suppress(SQLAlchemyError):
+        account.close()
 
 
 def compact(evidence: PairEvidence, book: PolicyBook) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from askonce import telemetry
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Decision, digest, new_id
-from dedup_service.policy.account import Account
+from dedup_service.policy.account import Account, LeasedAccount
 from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
 from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
 from dedup_service.policy.revisions import PolicyBook, Revision
@@ -99,6 +99,7 @@ class Lookup:
         touches: Touches,
         *,
         encoders: str,
+        account: Account | LeasedAccount | None = None,
         ticket_ttl: float = 3_600.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -111,7 +112,7 @@ class Lookup:
         self.tickets = tickets
         self.flights = flights
         self.touches = touches
-        self.account = Account()
+        self.account = Account() if account is None else account
         self.encoders = encoders
         self.ticket_ttl = ticket_ttl
         self.clock = clock
@@ -131,6 +132,9 @@ class Lookup:
         if entry is not None and (findings := self.hot_findings(query, revision, policy, entry)).reuse.hit:
             timings = {"hot": (time.perf_counter() - started) * 1e3}
             return await self.found(query, findings, same_normal(query, entry), policy, timings)
+        if (entry := await self.repeated(query, policy)) is not None:
+            return await self.found_hot(query, revision, policy, entry, started)
+        self.account.balance(query.tenant)  # where it is low, an allowance is drawn while the image is looked at
         recognition = await self.recogniser.known(query.tenant, query.byte_digest)
         if recognition is None:
             if not query.contents:
