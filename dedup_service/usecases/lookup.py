@@ -132,8 +132,6 @@ class Lookup:
         if entry is not None and (findings := self.hot_findings(query, revision, policy, entry)).reuse.hit:
             timings = {"hot": (time.perf_counter() - started) * 1e3}
             return await self.found(query, findings, same_normal(query, entry), policy, timings)
-        if (entry := await self.repeated(query, policy)) is not None:
-            return await self.found_hot(query, revision, policy, entry, started)
         self.account.balance(query.tenant)  # where it is low, an allowance is drawn while the image is looked at
         recognition = await self.recogniser.known(query.tenant, query.byte_digest)
         if recognition is None:
