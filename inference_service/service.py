@@ -37,6 +37,18 @@ RUNNING = prometheus_client.Gauge("askonce_engine_running", "Requests that the e
 EXPECTED_WAIT = prometheus_client.Gauge("askonce_engine_expected_wait_seconds", "Wait that a new request must expect.")
 BUSY = prometheus_client.Counter("askonce_engine_busy_seconds_total", "Seconds of work, summed over requests.")
 CAPACITY = prometheus_client.Gauge("askonce_engine_capacity", "Requests that the engine takes at once.")
+FIRST_TOKEN = prometheus_client.Histogram(
+    "askonce_engine_first_token_seconds",
+    "Seconds from a place at the engine to the first piece of an answer.",
+    buckets=(0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6),
+)
+TOKEN = prometheus_client.Histogram(
+    "askonce_engine_token_seconds",
+    "Seconds per generated token after the first.",
+    buckets=(0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256),
+)
+TOKENS = prometheus_client.Counter("askonce_engine_tokens_total", "Tokens of finished answers, by kind.", ["kind"])
+JUDGEMENTS = prometheus_client.Counter("askonce_engine_judgements_total", "Question pairs by verdict.", ["verdict"])
 ANSWERS = prometheus_client.Counter("askonce_engine_answers_total", "Answers by how they ended.", ["finish"])
 
 
@@ -74,13 +86,16 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """The events of one answer. Engine errors leave as faults; at the deadline the engine's work is cancelled."""
         try:
             async with self.admission.place(background=ask.background, deadline=deadline) as wait:
-                started = time.monotonic()
+                started, first = time.monotonic(), None
                 items = self.engine.generate(ask)
                 try:
                     async for item in until(items, deadline):
                         if isinstance(item, Completed):
                             completed = item
                         else:
+                            if first is None:
+                                first = time.monotonic()
+                                FIRST_TOKEN.observe(first - started)
                             yield wire.to_piece(item)
                 finally:
                     await close(items)
@@ -88,6 +103,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         except EngineError as error:
             raise to_fault(error) from error
         ANSWERS.labels(completed.finish.value).inc()
+        count_tokens(completed)
         telemetry.note(finish=completed.finish.value, queue_ms=round(wait * 1000, 1), background=ask.background)
         yield wire.to_summary(completed, self.engine.info(), wait, time.time())
 
@@ -111,6 +127,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         except EngineError as error:
             raise to_fault(error) from error
         telemetry.note(pairs=len(pairs))
+        for each in judgements:
+            JUDGEMENTS.labels(each.verdict).inc()
         return inference_pb2.CompareQuestionsResponse(
             judgements=[wire.to_judgement(each) for each in judgements], model=info.model
         )
@@ -149,6 +167,19 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """The moment, on the monotonic clock, at which the call must have ended."""
         remaining = context.time_remaining()
         return time.monotonic() + (self.timeout if remaining is None else min(remaining, self.timeout))
+
+
+def count_tokens(completed: Completed) -> None:
+    """Counts the tokens of an answer and how fast they came."""
+    usage, times = completed.usage, completed.times
+    for kind, count in (
+        ("input", usage.input_tokens),
+        ("output", usage.output_tokens),
+        ("cached", usage.cached_tokens),
+    ):
+        TOKENS.labels(kind).inc(count)
+    if usage.output_tokens > 1 and times.decode is not None:
+        TOKEN.observe(times.decode / (usage.output_tokens - 1))
 
 
 async def until(items: AsyncIterator[Piece | Completed], deadline: float) -> AsyncIterator[Piece | Completed]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
+import prometheus_client
 from cachetools import Cache, LRUCache
 
 from inference_service.engine import CacheState
@@ -13,12 +14,30 @@ from inference_service.engine import CacheState
 V = TypeVar("V")
 
 
+EVICTIONS = prometheus_client.Counter(
+    "askonce_engine_cache_evictions_total", "Values that a cache gave up for want of room.", ["cache"]
+)
+
+
+class _Counting(LRUCache[Hashable, V]):
+    """Counts what it evicts."""
+
+    def __init__(self, name: str, limit: int, size_of: Callable[[V], int]) -> None:
+        super().__init__(limit, getsizeof=size_of)
+        self.evictions = EVICTIONS.labels(name)
+
+    def popitem(self) -> tuple[Hashable, V]:
+        """Gives up the value that was used longest ago."""
+        self.evictions.inc()
+        return super().popitem()
+
+
 class ByteLRU(Generic[V]):
     """Keeps values within `limit` bytes. A value larger than the limit is not kept. Safe to use from any thread."""
 
     def __init__(self, name: str, limit: int, size_of: Callable[[V], int]) -> None:
         self.name, self.limit, self.size_of = name, limit, size_of
-        self.kept: LRUCache[Hashable, V] = LRUCache(max(1, limit), getsizeof=size_of)
+        self.kept: LRUCache[Hashable, V] = _Counting(name, max(1, limit), size_of)
         self.lock = Lock()
         self.hits = self.misses = 0
 

@@ -100,6 +100,10 @@ class ModelRunner:
         """The figures of the per-image caches. Safe from any thread."""
         return self.prefixes.state(), self.features.state()
 
+    def kv_used(self) -> float:
+        """The share of the KV cache that holds tokens, 0 to 1. Safe from any thread."""
+        return sum(row.filled for row in list(self.rows)) / max(1, self.network.kv_cache.tokens)
+
     def stuck(self, now: float) -> bool:
         """Whether the running call into the model takes too long. Safe from any thread."""
         called = self.called

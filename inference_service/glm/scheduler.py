@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import prometheus_client
 import structlog
 import torch
 
@@ -22,6 +23,9 @@ from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
 
 log = structlog.get_logger("scheduler")
+
+BATCH_ROWS = prometheus_client.Gauge("askonce_engine_batch_rows", "Answers in the batch.")
+KV_USED = prometheus_client.Gauge("askonce_engine_kv_used_ratio", "Share of the KV cache that holds tokens, 0 to 1.")
 
 T = TypeVar("T")
 
@@ -52,6 +56,8 @@ class Scheduler:
         self.stopping = False
         self.dead = False
         self.ending = ("ENGINE_STOPPED", "the engine has stopped")
+        BATCH_ROWS.set_function(lambda: len(self.runner.rows))
+        KV_USED.set_function(self.runner.kv_used)
         self.thread = threading.Thread(target=self.live, name="glm-scheduler", daemon=True)
 
     # Called from the event loop

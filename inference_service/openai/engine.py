@@ -19,7 +19,7 @@ import structlog
 from httpx_sse import SSEError, aconnect_sse
 from PIL import Image
 
-from inference_service.answer_text import AnswerText
+from inference_service.answer_text import AnswerText, Shown
 from inference_service.engine import (
     THINKING_LEAKED,
     Ask,
@@ -36,6 +36,7 @@ from inference_service.engine import (
     Usage,
 )
 from inference_service.judge_prompt import Calibration, Put, Reading, Script, bias_of, empty_puts, judgement, puts
+from inference_service.loop_guard import LoopGuard
 from inference_service.openai.messages import (
     MOST_ANSWER_CHARACTERS,
     chat_body,
@@ -254,6 +255,7 @@ class OpenAIEngine:
         begin = time.monotonic()
         first: float | None = None
         answer, usage, finish = AnswerText(), Usage(), ""
+        guard, held, emitted = LoopGuard(), Shown(), 0.0
         length = 0
         async with self.upstreams.using(upstream):
             events = self.events(upstream, body, deadline)
@@ -272,14 +274,23 @@ class OpenAIEngine:
                         if length > MOST_ANSWER_CHARACTERS:
                             raise malformed("the answer does not end")
                         for shown in (answer.add_thought(thought), answer.feed(text)):
-                            for piece in pieces_of(shown):
-                                yield piece
+                            held = Shown(held.thinking + shown.thinking, held.text + shown.text)
                         finish = str(choice.get("finish_reason") or finish)
+                        if guard.feed(thought + text):
+                            finish = "repetition"
+                    if (now := time.monotonic()) - emitted >= self.settings.emit_interval_s:
+                        pieces, held = pieces_of(held), Shown()
+                        emitted = now if pieces else emitted
+                        for piece in pieces:
+                            yield piece
+                    if guard.looping:
+                        break
             finally:
                 await events.aclose()
             if not finish:
                 raise EngineUnavailableError("UPSTREAM_RESET", "the stream ended before the answer did")
-            for piece in pieces_of(answer.finish()):
+            rest = answer.finish()
+            for piece in pieces_of(Shown(held.thinking + rest.thinking, held.text + rest.text)):
                 yield piece
             now = time.monotonic()
             first = now if first is None else first

@@ -28,6 +28,8 @@ class OpenAISettings:
     """Between two events."""
     request_timeout_s: float = 120.0
     """For a whole answer where the request has no deadline."""
+    emit_interval_s: float = 0.04
+    """Pieces of one answer that come within this time, in seconds, are one event; 0 makes each its own."""
     concurrency: int = 64
     """Requests at once, per server."""
     attempts: int = 3

@@ -18,7 +18,7 @@ from inference_service.settings import Settings as InferenceSettings
 
 COMPOSE = Path(__file__).parents[2] / "compose"
 KINDS: dict[str, type[Any]] = {"gateway": GatewaySettings, "dedup": DedupSettings, "inference": InferenceSettings}
-OVERLAYS = ("compose.yaml", "gpu.yaml", "monitoring.yaml")
+OVERLAYS = ("compose.yaml", "gpu.yaml", "vllm.yaml", "monitoring.yaml")
 
 
 def read(name: str) -> dict[str, Any]:
@@ -146,3 +146,15 @@ def test_targets_are_the_ones_that_were_asked_for() -> None:
     assert expressions["GpuBusy"].endswith("> 80")
     limits = [panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] for panel in dashboard()[:3]]
     assert limits == [0.65, 1.8, 0.8]
+
+
+def test_the_gpu_overlay_fits_the_card_that_it_names() -> None:
+    """Weights in eight bits, KV cache, both caches and two GB to work with stay within 24 GB."""
+    environment = read("gpu.yaml")["services"]["inference"]["environment"]
+    values = {
+        name.removeprefix("ASKONCE_TRANSFORMERS_").lower(): resolved(str(value)) for name, value in environment.items()
+    }
+    assert values["quantisation"] in ("int8", "fp8")
+    kv = int(values["max_batch_tokens"]) * 40 * 1024
+    caches = int(values["prefix_cache_bytes"]) + int(values["feature_cache_bytes"])
+    assert 12.4e9 + kv + caches + 2e9 < 23e9

@@ -308,12 +308,22 @@ async def test_thinking_that_leaked_makes_an_answer_unfit() -> None:
         fakes[0].words = ("It says 5, so 5.</think>\n\n<|begin_of_box|>RM 5<|end_of_box|><|user|>",)
         whole = await complete(engine, asking())
         fakes[0].words = ("It says 5,", " so 5. </th", "ink> RM 5")
+        engine.settings = replace(engine.settings, emit_interval_s=0.0)
         shown = [item async for item in engine.generate(asking())]
     assert (whole.text, whole.thinking_text, whole.unfit) == ("RM 5", "It says 5, so 5.", "")
     last = shown[-1]
     assert isinstance(last, Completed)
     assert (last.text, last.unfit) == ("RM 5", "THINKING_LEAKED")
     assert last.thinking_text == "It says 5, so 5."
+
+
+async def test_a_loop_upstream_is_broken_off() -> None:
+    """An answer that goes round ends here, with its own finish, however long the server would go on."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        fakes[0].words = ("It is: ", *["RM 5.00 and "] * 4_000)
+        answer = await complete(engine, asking())
+    assert answer.finish is Finish.REPETITION
+    assert len(answer.text) < 2_000
 
 
 async def test_the_revision_names_what_stands_behind_the_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -112,7 +113,7 @@ class FakeUpstream:
                 if manner == "malformed midway":
                     self.event(writer, "]]")
         while manner == "endless":
-            self.event(writer, {"choices": [{"index": 0, "delta": {"content": "x" * 10_000}}]})
+            self.event(writer, {"choices": [{"index": 0, "delta": {"content": secrets.token_hex(5_000)}}]})
             await writer.drain()
         if manner != "unfinished":
             self.event(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": self.finish}]})
