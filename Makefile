@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 SHELL := /bin/bash
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo serve test fast check format protos clean
+.PHONY: help demo serve test fast check format protos stubs clean
 help: ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -26,6 +26,11 @@ $(VENV)/.dev: $(VENV)/.embedded
 protos: $(VENV)/.embedded ## compiles the protos again
 	@$(PIP) grpcio-tools==1.85.1 mypy-protobuf==5.1.0 hatchling
 	@$(BIN)/python hatch_build.py
+
+TEMPLATE ?= buf.gen.yaml
+OUT ?= build/stubs
+stubs: $(VENV)/.dev ## generates stubs for other languages, by buf's templates
+	@.ci/protos generate $(TEMPLATE) $(OUT)
 
 demo: $(VENV)/.embedded ## starts the system, asks about the example pages, shows who answered
 	@$(BIN)/python -m compose.demo
