@@ -18,6 +18,15 @@ from rapidfuzz.distance import Indel
 from dedup_service.question.lexicon import shipped
 from dedup_service.question.normal import CJK, fold
 from dedup_service.question.numerals import han_value
+from dedup_service.question.quantities import (
+    amounts,
+    compare_amounts,
+    compare_clocks,
+    compare_codes,
+    is_measure,
+    month_days,
+    turned,
+)
 from dedup_service.question.refusals import bare_no, cannot_tell
 from dedup_service.question.words import units
 
@@ -123,6 +132,7 @@ _SPELLED = re.compile(
     r")\b|[零〇一二两三四五六七八九十百千万亿半双几多无都全早晚]|[上中下]午|今天|昨天|明天|星期|周[日天]"
 )
 """What may stand for a number or a time in words."""
+_ROMAN = re.compile(r"[ivxlcdm]{1,8}")
 _COMPOUND = re.compile(r"\b(?:(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|dozen)")
 """Words of numbers that are not read: what stands beside them is a part of the number."""
 _CURRENCIES: Mapping[str, str] = {
@@ -217,8 +227,8 @@ _EMPTY_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class AnswerVerdict:
-    """Whether two answers say the same, and why: `REFUSED`, `EQUAL_TEXT`, `YES_NO`, `DATE`, `NUMBER`, `KIND`,
-    `LIST`, `CONTAINED`, `WORDS`, `LONG` or `UNCLEAR`. "unsure" is no label at all."""
+    """Whether two answers say the same, and why: `REFUSED`, `EQUAL_TEXT`, `YES_NO`, `CODE`, `DATE`, `TIME`, `NUMBER`,
+    `KIND`, `LIST`, `CONTAINED`, `WORDS`, `LONG` or `UNCLEAR`. "unsure" is no label at all."""
 
     verdict: Verdict
     reason: str
@@ -247,6 +257,10 @@ def compare_answers(a: str, b: str, *, embed: Embed | None = None) -> AnswerVerd
         return AnswerVerdict("unsure", "REFUSED")
     if empty and {one.polarity, other.polarity} != {1, -1}:
         return AnswerVerdict("unsure", "REFUSED")
+    if (code := compare_codes(a, b)) is not None:
+        return AnswerVerdict(code, "CODE")
+    if (measured := _measured(a, b, one, other)) is not None:
+        return measured
     if one.text == other.text or (one.words and one.words == other.words and one.unit == other.unit):
         return AnswerVerdict("same", "EQUAL_TEXT")
     if one.polarity and other.polarity:
@@ -339,10 +353,41 @@ def _numbers(one: Answer, other: Answer) -> AnswerVerdict:
     if not one.numbers or not other.numbers:
         return AnswerVerdict("different" if _apart(one, other) else "unsure", "KIND")
     if set(one.numbers) == set(other.numbers):
-        return AnswerVerdict("same", "NUMBER")
+        return AnswerVerdict("unsure" if _partial(one, other) else "same", "NUMBER")
     if len(one.numbers) == len(other.numbers) == 1:
         return AnswerVerdict("different", "NUMBER")
     return AnswerVerdict("unsure" if set(one.numbers) & set(other.numbers) else "different", "NUMBER")
+
+
+def _measured(a: str, b: str, one: Answer, other: Answer) -> AnswerVerdict | None:
+    """The verdict on two short answers by what they measure: times of day, days, amounts in one unit, and words that
+    turn a number around. None when they measure nothing, or not both, or say more than that."""
+    if any(each.polarity or each.dates or len(each.words) > LONG for each in (one, other)):
+        return None
+    if (told := compare_clocks(a, b)) is not None:
+        return AnswerVerdict(told, "TIME")
+    days = month_days(a), month_days(b)
+    if days[0] and days[1]:
+        return AnswerVerdict("same" if days[0] == days[1] else "different", "DATE")
+    verdict = compare_amounts(a, b)
+    if verdict == "different":
+        return AnswerVerdict("different", "NUMBER")
+    if amounts(a) and amounts(b) and (turn := turned(a, b)) is not None:
+        return AnswerVerdict(turn, "NUMBER")
+    if verdict is None:
+        return None
+    return AnswerVerdict("unsure" if verdict == "unsure" or _partial(one, other) else "same", "NUMBER")
+
+
+def _partial(one: Answer, other: Answer) -> bool:
+    """Whether each of two answers says something besides its numbers, and not the same."""
+    left, right = ({word for word in each.words if not _counts(word)} for each in (one, other))
+    return bool(left and right and left != right)
+
+
+def _counts(word: str) -> bool:
+    """Whether a word is a number, a unit or a sign beside one."""
+    return any(sign.isdigit() for sign in word) or not word.isalpha() or word in _CURRENCIES or is_measure(word)
 
 
 def _apart(one: Answer, other: Answer) -> bool:
@@ -355,7 +400,7 @@ def _apart(one: Answer, other: Answer) -> bool:
         if parts & set(numbered.numbers):
             return False
     plain = [answer for answer in (one, other) if not answer.numbers and not answer.dates]
-    if any(_SPELLED.search(answer.text) for answer in plain):
+    if any(_SPELLED.search(answer.text) or _ROMAN.fullmatch(answer.text) for answer in plain):
         return False
     return Indel.normalized_similarity(one.text, other.text) < 0.5
 
@@ -393,7 +438,7 @@ def _short(one: Answer, other: Answer) -> AnswerVerdict:
         return AnswerVerdict("same", "WORDS")
     if any(lexicon.kind_of_clash(mine, theirs) for mine in senses[0] for theirs in senses[1]):
         return AnswerVerdict("different", "WORDS")
-    if likeness >= 0.92 and len("".join(one.words)) >= 8:
+    if likeness >= 0.92 and len("".join(one.words)) >= 8 and len(one.words) > 3:
         return AnswerVerdict("same", "WORDS")
     if likeness < 0.5 and not set(one.words) & set(other.words):
         return AnswerVerdict("different", "WORDS")
