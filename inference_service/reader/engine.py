@@ -202,6 +202,7 @@ def shorten(answer: Reply, max_tokens: int, stops: Sequence[str]) -> tuple[str, 
     ends = [position for stop in stops if (position := text.find(stop)) >= 0]
     if ends:
         text = text[: min(ends)]
+    text = text.strip()
     tokens = list(TOKEN.finditer(text))
     if len(tokens) > max_tokens:
         text = text[: tokens[max_tokens - 1].end()]
