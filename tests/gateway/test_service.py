@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from askonce import faults
-from tests.gateway.doubles import IMAGE, Running, refused, request_for
+from tests.gateway.doubles import IMAGE, INVALID, Running, refused, request_for
 
 
 async def test_request_id_travels_to_both_services(system: Running) -> None:
@@ -23,6 +23,6 @@ async def test_stream_refuses_the_same(system: Running) -> None:
 
 
 async def test_message_above_the_limit(system: Running) -> None:
-    """A message above gRPC's own limit is RESOURCE_EXHAUSTED before the gateway sees it."""
+    """A message above the limit is refused with a reason before the gateway's own code sees it."""
     fault = await refused(system, request_for(bytes(9 * 2**20), "x"))
-    assert (fault.code, fault.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED")
+    assert (fault.code, fault.reason) == (INVALID, "MESSAGE_TOO_LARGE")
