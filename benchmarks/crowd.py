@@ -130,7 +130,7 @@ def photographed_pages(kind: str) -> Iterator[Image.Image]:
             rgb = np.asarray(photo)
             boxes = characters(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
             boxes = boxes[(boxes[:, 3] >= 8) & (boxes[:, 2] >= 4)] if len(boxes) else boxes
-            if len(boxes) >= 100:
+            if len(boxes) >= 40:
                 break
     else:
         raise FileNotFoundError(f"no form with enough characters in {folder}")

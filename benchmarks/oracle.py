@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 
 from askonce import serving, settings, telemetry
+from askonce.access import Access
 from askonce.faults import Absent
 from askonce.serving import Registration, Server, Serving
 from askonce.v1 import content_pb2, inference_pb2, inference_pb2_grpc
@@ -123,6 +124,8 @@ class Settings:
     """The stream whose answers it knows."""
     judge: float = 0.0
     """Share of pairs that the simulated judge judges rightly; 0 for no judge."""
+    access: Access = field(default_factory=Access)
+    """Taken as any service takes it; the oracle answers everybody."""
     serving: Serving = field(default_factory=Serving)
 
 

@@ -60,6 +60,8 @@ SAME_RESIDUAL = 0.3
 """Least cosine of residuals at which two images of one form that arrive together are worth a check."""
 ALIKE = 0.9
 """Least cosine of global vectors at which an image is worth a check though no keypoints agree: some have hardly any."""
+RELATED = 0.5
+"""The same for the nearest image of all, by its global vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +273,11 @@ class Recogniser:
         likely = await self.forms.registered(features, list(described.values()), sighting)
         guesses = {one.image: one.guess for one in likely}
         within = {image for image in known if image not in described} if own else set()
-        # Beside images whose keypoints agree stand those that look alike as a whole: some images have no keypoints.
+        # Beside images whose keypoints agree stand those that look alike as a whole: some images have no keypoints. The
+        # nearest has a place where it is at all alike, of the query's form or not: photographs of a form may not lie in
+        # its frame as exactly as scans do.
         order = [*guesses, *(image for image in known if image in alike and image not in within)]
+        order += [scored.record.id for scored in near[:1] if scored.similarity >= RELATED]
         found = []
         for image in list(dict.fromkeys(order))[:CHECKS]:
             record = await self.wanted(tenant, features, image, known.get(image))
