@@ -95,7 +95,8 @@ class Policy:
     reuse_sampled: bool = False
     """Whether an answer drawn at random (temperature above 0 and no seed) may be stored and used again."""
     answers_per_image: int = 20
-    """Most answers kept for one image, 1 to 10,000; the least recently used go first."""
+    """Most different questions whose answers are kept for one image, 1 to 10,000, each in at most four wordings; the
+    least recently used go first."""
     shared_intents: IntentSharing = IntentSharing.NONE
     """Whether verdicts on pairs of questions are read from, or given to, other tenants."""
     keep_question_text: bool = True

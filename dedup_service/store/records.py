@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -231,7 +231,9 @@ class Memory(Protocol):
         """All entries of an image, of one space if given; the order is not defined."""
         ...
 
-    async def put_entry(self, entry: Entry, vector: Vector, keep: int) -> list[str]:
+    async def put_entry(
+        self, entry: Entry, vector: Vector, keep: int, intent: Callable[[str], str] | None = None
+    ) -> list[str]:
         """Stores an entry; durable on return. Returns the entries of this image evicted to keep at most `keep`: those
         least recently used; the new one stays."""
         ...

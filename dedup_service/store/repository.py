@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from dedup_service.image.perceptual import hamming
+from dedup_service.store.eviction import Kept, evicted
 from dedup_service.store.payloads import entry_of, entry_payload, image_of, image_payload, touch_payload
 from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Found, Point, Points, Shelf, Where
 from dedup_service.store.records import (
@@ -180,20 +181,31 @@ class PointMemory:
             where = (*where, Equals("space", space))
         return [entry_of(found.id, found.payload) async for found in self.every(Shelf.ENTRIES, where)]
 
-    async def put_entry(self, entry: Entry, vector: Vector, keep: int) -> list[str]:
-        """Stores an entry; durable on return. Returns those evicted: expired ones, then the least recently used."""
+    async def put_entry(
+        self, entry: Entry, vector: Vector, keep: int, intent: Callable[[str], str] | None = None
+    ) -> list[str]:
+        """Stores an entry; durable on return. Returns those evicted, see `eviction.evicted`: `intent` names the intent
+        of a question's normal form; without it every wording counts as one."""
         where = belonging(entry.tenant, entry.image)
         async with self.lock(entry.image):
             await self.points.put(Shelf.ENTRIES, [Point(entry.id, vector, entry_payload(entry))])
             if await self.points.count(Shelf.ENTRIES, where) <= max(1, keep):
                 return []
-            fields = ("last_use", "expire_time")
-            others = [found async for found in self.every(Shelf.ENTRIES, where, fields=fields) if found.id != entry.id]
+            fields = ("last_use", "expire_time", "normal", "space")
             now = self.clock()
-            others.sort(key=lambda found: (found.payload["expire_time"] > now, found.payload["last_use"], found.id))
-            evicted = [found.id for found in others[: len(others) + 1 - max(1, keep)]]
-            await self.points.remove(Shelf.ENTRIES, evicted)
-            return evicted
+            kept = [
+                Kept(
+                    found.id,
+                    f"{found.payload['space']}\n{(intent or str)(found.payload['normal'])}",
+                    found.payload["last_use"],
+                    found.payload["expire_time"] <= now,
+                )
+                async for found in self.every(Shelf.ENTRIES, where, fields=fields)
+            ]
+            gone = evicted(kept, entry.id, max(1, keep))
+            if gone:
+                await self.points.remove(Shelf.ENTRIES, gone)
+            return gone
 
     async def touch(self, touches: Sequence[Touch]) -> None:
         """Records uses, in one go. Entries that are gone are passed over."""

@@ -119,7 +119,12 @@ class Remember:
         if before is not None and before.expire_time > self.clock() and not replace:
             return Remembered(entry.id, False, "ALREADY_STORED")
         await self.found(ticket)
-        evicted = await self.memory.put_entry(entry, self.vector_of(ticket), policy.answers_per_image)
+        evicted = await self.memory.put_entry(
+            entry,
+            self.vector_of(ticket),
+            policy.answers_per_image,
+            lambda normal: self.lessons.pairs.intent_of(ticket.tenant, normal),
+        )
         await self.hot.drop(ticket.tenant, frozenset([*evicted, entry.id]), before=entry.create_time)
         return Remembered(entry.id, True)
 
