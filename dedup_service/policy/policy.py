@@ -77,6 +77,9 @@ class Policy:
     """Words that two questions must share exactly; at most 1,000, each 1 to 64 characters."""
     cross_language: bool = False
     """Whether an answer to a question in one language may serve a question in another."""
+    neutral_answers: bool = True
+    """Whether an answer that needs no language by its form (an amount, a date in figures, a code) may serve a question
+    in another language all the same."""
     max_pixels: int = 4_816_896
     """Pixels of an image that the model may look at, 12,544 to 4,816,896 (6,144 tokens of 28 by 28 pixels)."""
     hot_ttl: float = 7_200.0
@@ -158,6 +161,16 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 """Least and greatest value of every number."""
 
+SWITCHES = (
+    "cross_language",
+    "neutral_answers",
+    "sliding_ttl",
+    "reuse_sampled",
+    "keep_question_text",
+    "keep_thumbnails",
+)
+"""Fields that are true or false."""
+
 WHOLE = frozenset({"phash_distance", "max_pixels", "answers_per_image"})
 """Numbers that must be whole."""
 
@@ -176,7 +189,7 @@ def validate(policy: Policy) -> Policy:
             found.append(Violation(name, f"must be one of {', '.join(kind)}, not {getattr(policy, name)!r}"))
     found.extend(
         Violation(name, f"must be true or false, not {getattr(policy, name)!r}")
-        for name in ("cross_language", "sliding_ttl", "reuse_sampled", "keep_question_text", "keep_thumbnails")
+        for name in SWITCHES
         if not isinstance(getattr(policy, name), bool)
     )
     found.extend(wrong_terms(policy.protected_terms))

@@ -24,6 +24,7 @@ UNSEEN = (
     "unanswered_ttl",
     "time_zone",
     "reuse_sampled",
+    "neutral_answers",
 )
 """Fields whose effect can't be read off recorded decisions: they change what evidence is gathered."""
 

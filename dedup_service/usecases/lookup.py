@@ -14,6 +14,7 @@ from dedup_service.policy.account import Account, LeasedAccount
 from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
 from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
 from dedup_service.policy.revisions import PolicyBook, Revision
+from dedup_service.question.neutral import is_neutral
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import Hot, HotKey
@@ -202,7 +203,7 @@ class Lookup:
                 match.side,
                 policy,
                 thresholds,
-                cross_language=match.entry.language != query.language,
+                cross_language=crosses(query, match.entry, policy),
                 exact_only=query.exact_only,
                 balance=balance,
             )
@@ -417,7 +418,7 @@ class Lookup:
             nearest_question_text=nearest.question if nearest else None,
             nearest_answer_text=nearest.answer_text if nearest else None,
             language=query.language,
-            cross_language=bool(nearest and nearest.language != query.language),
+            cross_language=bool(nearest and crosses(query, nearest, policy)),
             model=query.model,
             timings=timings,
             explored=explore,
@@ -475,6 +476,11 @@ def flight_key(tenant: str, image: str, space: str, normal: str) -> str:
     return hashlib.sha256("\0".join((tenant, image, space, normal)).encode()).hexdigest()
 
 
+def crosses(query: Query, entry: Entry, policy: Policy) -> bool:
+    """Whether reuse would hand an answer from one language to another: not where the answer needs no language."""
+    return entry.language != query.language and not (policy.neutral_answers and is_neutral(entry.answer_text))
+
+
 def worth_judging(
     query: Query, recognition: Recognition, match: Match | None, policy: Policy
 ) -> tuple[str, str] | None:
@@ -483,6 +489,6 @@ def worth_judging(
         return None
     if match.side.tier != "NEIGHBOUR" or match.prior < JUDGE_FLOOR:
         return None
-    if match.entry.language != query.language and not policy.cross_language:
+    if crosses(query, match.entry, policy) and not policy.cross_language:
         return None
     return query.question, match.entry.question

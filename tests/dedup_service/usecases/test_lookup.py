@@ -12,6 +12,7 @@ import pytest
 
 from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import IntentSharing, Mode, PolicyInvalidError, Tightening
+from dedup_service.question.pair_memory import Evidence
 from dedup_service.usecases.lookup import ContentWanted, Found, Missed
 from dedup_service.usecases.miss_token import TicketError
 from dedup_service.usecases.query import CacheMode
@@ -155,6 +156,22 @@ async def test_what_is_known_by_heart_transfers_to_other_images(dedup: Bench) ->
     assert hit(found) == "RM 77.70"
     assert isinstance(found, Found)
     assert found.findings.reuse.reason == "KNOWN"
+
+
+@pytest.mark.parametrize(("answer", "served"), [("RM 77.70", True), ("seventy-seven", False)])
+async def test_answers_that_need_no_language_serve_another(dedup: Bench, answer: str, served: bool) -> None:
+    """Once two questions are known to be one, an amount answers either; words stay in their language, and so does
+    everything where the policy says so."""
+    chinese = "这张小票一共花了多少钱？"
+    for image in ("a", "b", "c"):
+        dedup.pairs.add("acme", QUESTION, chinese, Evidence("answer", 3.0, True, 1.0, image))
+    await dedup.teach(receipt(), QUESTION, answer)
+    outcome = await dedup.ask(receipt(), chinese)
+    if served:
+        assert hit(outcome) == answer
+        await dedup.set_policy(neutral_answers=False)
+        outcome = await dedup.ask(receipt(), chinese)
+    assert reason(outcome) == "CROSS_LANGUAGE"
 
 
 async def test_bypass_and_refresh_do_not_read(dedup: Bench) -> None:
