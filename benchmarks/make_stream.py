@@ -1,12 +1,15 @@
 """Makes a stream of requests for `benchmarks.replay`: who asks what about which image, in order, with the right answer.
 
     python -m benchmarks.make_stream OUT [--requests 10000] [--images 300] [--copies 0.3] [--alike 0.1] [--noise 0]
+    [--questions SET]
 
 OUT gets `stream.jsonl` and the image files. Images are labelled receipts from ASKONCE_DATA (company, date, address,
 total; left out where that is not set) and documents that the project draws. Their popularity follows Zipf's law, as
-that of requests in most caches does. Questions come from the project's own set, eight phrasings a language, some more
-popular than others. Of the requests, `--copies` bring a changed file of an image (re-encoded, resized, cropped,
-turned, brightened; a fifth of them badly) and `--alike` an image that differs from a popular one in one value. With
+that of requests in most caches does. Questions come from the project's own set or from SET, any file of JSON lines with
+intent, family, lang and text; `ALIASES` match its intents to what the documents say, and what no intent asks is not
+asked. Some phrasings are more popular than others. Of the requests, `--copies` bring a changed file of an image
+(re-encoded, resized, cropped, turned, brightened; a fifth of them badly) and `--alike` an image that differs from a
+popular one in one value. With
 `--noise`, that share of answers is wrong, each in its own way.
 
 Lines hold image, question, answer, lang, and for those who study the stream: intent, source (which image it shows)
@@ -19,7 +22,6 @@ import argparse
 import json
 import os
 import random
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,8 +32,24 @@ from PIL import Image
 
 from benchmarks.documents import Document, alter, draw, make_document
 from benchmarks.make_image_pairs import Saved, encode, hard_copy, legible_copy
+from benchmarks.questions import phrasings_of
 
 QUESTIONS = Path(__file__).parent / "data" / "questions.toml"
+ALIASES = {
+    "total": ("receipt.total_amount", "invoice.gross_total"),
+    "purchase-date": ("receipt.purchase_date", "invoice.issue_date"),
+    "store": ("receipt.store_name", "invoice.seller_name"),
+    "store-address": ("receipt.store_address", "invoice.seller_address"),
+    "items-count": ("receipt.item_count",),
+    "invoice-date": ("invoice.issue_date",),
+    "seller": ("invoice.seller_name",),
+    "invoice-number": ("invoice.number", "fapiao.invoice_number"),
+    "highest-category": ("chart.max_category",),
+    "lowest-category": ("chart.min_category",),
+    "highest-value": ("chart.max_value",),
+    "chart-title": ("chart.title",),
+}
+"""What other sets call the intents that documents have answers to; the first that a set has is taken."""
 KINDS = ("receipt", "invoice", "invoice_zh", "chart")
 COPIES = 3
 """Changed files made of one image at the most."""
@@ -76,11 +94,11 @@ class Shares:
 class Maker:
     """Draws requests and writes the files that they need."""
 
-    def __init__(self, out: Path, images: int, shares: Shares, seed: int) -> None:
+    def __init__(self, out: Path, images: int, shares: Shares, seed: int, questions: Path = QUESTIONS) -> None:
         self.out = out
         self.shares = shares
         self.chance = random.Random(seed)
-        self.phrasings = read_phrasings(self.chance)
+        self.phrasings = read_phrasings(self.chance, questions)
         self.subjects = self.gather(images)
         self.weights = zipf(len(self.subjects), shares.images)
         self.alikes: dict[str, list[Subject]] = {}
@@ -111,7 +129,10 @@ class Maker:
             how = "copy"
         file = self.file(subject, copy=how == "copy")
         lang = "zh" if self.chance.random() < CHINESE[subject.kind] else "en"
-        intent = self.chance.choice(sorted(subject.answers))
+        asked = sorted(intent for intent in subject.answers if (intent, lang) in self.phrasings)
+        if not asked:
+            return self.line()
+        intent = self.chance.choice(asked)
         phrasings = self.phrasings[intent, lang]
         question = self.chance.choices(phrasings, zipf(len(phrasings), self.shares.phrasings))[0]
         answer = subject.answers[intent]
@@ -184,10 +205,11 @@ def main() -> None:
     parser.add_argument("--zipf", type=float, default=0.9, help="exponent of the images' popularity")
     parser.add_argument("--phrasings", type=float, default=0.7, help="exponent of the phrasings' popularity")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--questions", type=Path, default=QUESTIONS, metavar="SET", help="question set to ask from")
     options = parser.parse_args()
     shares = Shares(options.copies, options.alike, options.noise, options.zipf, options.phrasings)
     options.out.mkdir(parents=True, exist_ok=True)
-    maker = Maker(options.out, options.images, shares, options.seed)
+    maker = Maker(options.out, options.images, shares, options.seed, options.questions)
     lines = [maker.line() for _ in range(options.requests)]
     with (options.out / "stream.jsonl").open("w", encoding="utf-8") as file:
         for line in lines:
@@ -256,14 +278,16 @@ def drawn(name: str, document: Document) -> Subject:
     return Subject(name, document.kind, answers, document)
 
 
-def read_phrasings(chance: random.Random) -> dict[tuple[str, str], list[str]]:
-    """Phrasings by intent and language, in an order of popularity of their own."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for family in tomllib.loads(QUESTIONS.read_text(encoding="utf-8"))["family"]:
-        for intent, body in family["intent"].items():
-            for lang in ("en", "zh"):
-                found[intent, lang] = chance.sample(body[lang], len(body[lang]))
-    return found
+def read_phrasings(chance: random.Random, questions: Path = QUESTIONS) -> dict[tuple[str, str], list[str]]:
+    """Phrasings by intent and language, in an order of popularity of their own; intents of a foreign set under the
+    names that documents use."""
+    found = {(intent, lang): texts for (_, intent, lang), texts in phrasings_of(questions).items()}
+    for ours, theirs in ALIASES.items():
+        for lang in ("en", "zh"):
+            known = next((found[name, lang] for name in theirs if (name, lang) in found), None)
+            if known is not None:
+                found.setdefault((ours, lang), known)
+    return {key: chance.sample(texts, len(texts)) for key, texts in found.items()}
 
 
 def within_limits(saved: Saved) -> bytes:

@@ -65,6 +65,9 @@ class Line:
     tenant: str
     how: str
     """How the image was made, where the stream says so."""
+    meaning: tuple[str, str] = ("", "")
+    """Which image it shows and what it asks, where the stream says so."""
+    lang: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def read_lines(stream: Path, limit: int | None) -> list[Line]:
             each["answer"],
             each.get("tenant", DEFAULT_TENANT),
             each.get("how", ""),
+            (each.get("source", ""), each.get("intent", "")),
+            each.get("lang", ""),
         )
         for each in raw
     ]
@@ -285,6 +290,7 @@ def summary(lines: Sequence[Line], served: Sequence[Served], asked: dict[str, in
         "coalesced": len(joined),
         "coalesced_wrong": sum(not each.same for each in joined),
         **asked,
+        "avoidable": avoidable(pairs),
         "reasons": dict(Counter(each.reason for each in served).most_common()),
         "hits_by_stratum": by(hits, [each.stratum for each in hits]),
         "hits_by_how": by(hits, [line.how for line, each in pairs if each.hit]),
@@ -293,6 +299,39 @@ def summary(lines: Sequence[Line], served: Sequence[Served], asked: dict[str, in
             "miss": quantiles([each.seconds for each in served if not each.hit and not each.failed]),
         },
     }
+
+
+CAUSES = {
+    "QUESTION_UNSURE": "question unsure",
+    "QUESTION_BELOW_THRESHOLD": "question unsure",
+    "QUESTION_VETOED": "veto",
+    "QUESTION_DIFFERENT": "known to differ",
+    "QUESTION_UNKNOWN": "evicted",
+    "RISK_OVER_BUDGET": "budget",
+    "BUDGET_SPENT": "budget",
+    "STRATUM_CLOSED": "budget",
+    "IMAGE_LOOKALIKE": "copy refused",
+    "IMAGE_UNSURE": "copy refused",
+    "IMAGE_UNKNOWN": "copy under another identity",
+    "CROSS_LANGUAGE": "other language",
+}
+"""What an avoidable miss is put down to, by its reason."""
+
+
+def avoidable(pairs: Sequence[tuple[Line, Served]]) -> dict[str, dict[str, int]]:
+    """Misses of the whole stream and of its last half that asked what had been asked of the same image before, by
+    cause; those that had been asked in the other language only are told apart. Empty where the stream names no
+    intents."""
+    found: dict[str, Counter[str]] = {"all": Counter(), "last half": Counter()}
+    seen: dict[tuple[str, tuple[str, str]], set[str]] = {}
+    for place, (line, served) in enumerate(pairs):
+        langs = seen.setdefault((line.tenant, line.meaning), set())
+        if not served.hit and not served.failed and langs and line.meaning[1]:
+            cause = CAUSES.get(served.reason, served.reason) if line.lang in langs else "other language"
+            found["all"][cause] += 1
+            found["last half"][cause] += place >= len(pairs) // 2
+        langs.add(line.lang)
+    return {part: dict(causes.most_common()) for part, causes in found.items()}
 
 
 def by(hits: Sequence[Served], names: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -384,6 +423,10 @@ def show(figures: dict[str, Any]) -> None:
     console.print(", ".join(f"{name.replace('_', ' ')} {figures[name]:,}" for name in names))
     for title in ("reasons", "hits_by_stratum", "hits_by_how"):
         console.print(f"{title.replace('_', ' ')}: {figures[title]}")
+    table = Table("avoidable misses", "all", "last half", title="asked before of the same image", title_justify="left")
+    for cause, count in figures["avoidable"]["all"].items():
+        table.add_row(cause, str(count), str(figures["avoidable"]["last half"].get(cause, 0)))
+    console.print(table)
     table = Table(title="beside it", title_justify="left")
     for name in ("cache", "saved", "last half", "wrong rate"):
         table.add_column(name, justify="left" if name == "cache" else "right")

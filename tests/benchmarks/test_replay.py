@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmarks.replay import same_answer
+from benchmarks.make_stream import ALIASES, read_phrasings
+from benchmarks.replay import Line, Served, avoidable, same_answer
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +37,43 @@ def stream(folder: Path) -> Path:
     path = folder / "stream.jsonl"
     path.write_text("\n".join(json.dumps(line) for line in lines))
     return path
+
+
+def line(intent: str, lang: str) -> Line:
+    """A request about one picture."""
+    return Line(Path("0.png"), "?", "!", "acme", "", ("0", intent), lang)
+
+
+def came_back(reason: str, *, hit: bool = False) -> Served:
+    """What came back for it."""
+    return Served(hit, not hit, False, reason, "", True, True, 0.0, 0.0)
+
+
+def test_avoidable_misses_are_told_by_cause() -> None:
+    """A miss could have been avoided when the same was asked of the same image before; in another language only, that
+    is its cause."""
+    asked = [
+        (line("total", "en"), came_back("IMAGE_UNKNOWN")),
+        (line("date", "en"), came_back("QUESTION_UNKNOWN")),
+        (line("total", "en"), came_back("QUESTION_VETOED")),
+        (line("total", "zh"), came_back("QUESTION_UNSURE")),
+        (line("total", "zh"), came_back("BUDGET_SPENT")),
+        (line("date", "en"), came_back("KNOWN", hit=True)),
+    ]
+    found = avoidable(asked)
+    assert found["all"] == {"veto": 1, "other language": 1, "budget": 1}
+    assert found["last half"] == {"other language": 1, "budget": 1, "veto": 0}
+
+
+def test_a_stream_can_ask_from_any_set(tmp_path: Path) -> None:
+    """Intents of a foreign set are found under the names that documents use."""
+    theirs = ALIASES["total"][0]
+    rows = [{"intent": theirs, "family": "f", "lang": "en", "text": text} for text in ("total?", "how much")]
+    path = tmp_path / "set.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    found = read_phrasings(random.Random(1), path)
+    assert sorted(found["total", "en"]) == ["how much", "total?"]
+    assert ("total", "zh") not in found
 
 
 @pytest.mark.slow
