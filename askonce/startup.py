@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 
-from askonce import settings, telemetry
+from askonce import settings, telemetry, tracing
 from askonce.settings import StartError
 
 T = TypeVar("T")
@@ -59,7 +59,11 @@ def command(
             return
         with_telemetry: Any = found
         telemetry.configure(section, with_telemetry.telemetry)
-        run(found)
+        end_tracing = tracing.configure(section, with_telemetry.telemetry)
+        try:
+            run(found)
+        finally:
+            end_tracing()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

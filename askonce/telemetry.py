@@ -44,6 +44,10 @@ class Telemetry:
     """debug, info, warning or error."""
     log_format: str = "auto"
     """json, console, or auto: console on a terminal, JSON elsewhere."""
+    traces_endpoint: str = ""
+    """Where traces go by OTLP over HTTP, such as "http://otel-collector:4318"; empty for none."""
+    traces_share: float = 0.1
+    """The share of requests that are traced, 0 to 1, where the caller has not decided."""
     metrics_listen: str = ""
     """The "host:port" of the Prometheus endpoint; empty for none. Port 0 takes a free one."""
 

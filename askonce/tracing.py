@@ -1,0 +1,67 @@
+"""Traces of a request through the services and their stores, by OpenTelemetry's own instrumentation.
+
+Off unless an endpoint is named. W3C's `traceparent` is taken from callers and handed on, spans go out over OTLP (HTTP).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from askonce.settings import SettingsError
+from askonce.telemetry import Telemetry
+
+
+def configure(service: str, telemetry: Telemetry) -> Callable[[], None]:
+    """Turns tracing on where the settings name an endpoint. Call it before servers, channels and engines are made.
+
+    Returns what sends the last spans and ends tracing. Raises SettingsError for a share out of range and where the
+    packages of the extra askonce[tracing] are missing.
+    """
+    if not telemetry.traces_endpoint:
+        return _nothing
+    if not 0.0 <= telemetry.traces_share <= 1.0:
+        raise SettingsError("traces_share: from 0 to 1")
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.grpc import GrpcAioInstrumentorClient, GrpcAioInstrumentorServer
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+    except ImportError as missing:
+        raise SettingsError(f"traces_endpoint needs pip install 'askonce[tracing]' ({missing})") from missing
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"askonce-{service}"}),
+        sampler=ParentBased(TraceIdRatioBased(telemetry.traces_share)),
+    )
+    endpoint = telemetry.traces_endpoint.rstrip("/")
+    exporter = OTLPSpanExporter(endpoint=endpoint if endpoint.endswith("/v1/traces") else f"{endpoint}/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    GrpcAioInstrumentorServer().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
+    GrpcAioInstrumentorClient().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
+    for instrumentor in _stores():
+        instrumentor.instrument(tracer_provider=provider)
+    return provider.shutdown
+
+
+def _stores() -> list[Any]:
+    """Instrumentation for whichever of httpx, SQLAlchemy and Redis is installed beside its own package."""
+    import importlib
+    from importlib.util import find_spec
+
+    found = []
+    for package, module, name in (
+        ("httpx", "opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor"),
+        ("sqlalchemy", "opentelemetry.instrumentation.sqlalchemy", "SQLAlchemyInstrumentor"),
+        ("redis", "opentelemetry.instrumentation.redis", "RedisInstrumentor"),
+    ):
+        if find_spec(package) is not None and find_spec(module) is not None:
+            found.append(getattr(importlib.import_module(module), name)())
+    return found
+
+
+def _nothing() -> None:
+    """Ends tracing that never began."""
