@@ -28,10 +28,11 @@ from inference_service.engine import (
     Sampling,
 )
 from inference_service.glm.detokenizer import Detokenizer
+from inference_service.glm.grammar import Constraint, Grammars
 from inference_service.glm.judge import Judge
 from inference_service.glm.loading import Loaded, load, versions
 from inference_service.glm.network import Network
-from inference_service.glm.prompt import Prompt, Prompter, vocabulary_of
+from inference_service.glm.prompt import Prompt, Prompter, Vocabulary, vocabulary_of
 from inference_service.glm.sampling import Dice
 from inference_service.glm.scheduler import Scheduler
 from inference_service.glm.sequence import JudgeBatch, SequenceState
@@ -56,6 +57,7 @@ class GlmEngine:
         self.started = False
         self.revision = ""
         self.can_judge = False
+        self.grammars: Grammars | None = None
         self.calibration = Calibration(settings.judge_temperature, settings.judge_same_at, settings.judge_different_at)
         self.bias: dict[Script, float] = {}
         self.versions: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class GlmEngine:
         self.prompter = Prompter(
             loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.runner.grids_of(key)
         )
+        self.grammars = await asyncio.to_thread(grammars_of, loaded, vocabulary)
         self.judge = Judge(self.prompter)
         self.can_judge = self.judge.able
         self.scheduler = Scheduler(
@@ -119,7 +122,7 @@ class GlmEngine:
         self.in_flight += 1
         row: SequenceState | None = None
         try:
-            prompt, took = await self.prepare(ask)
+            prompt, constraint, took = await self.prepare(ask)
             if (needed := len(prompt.ids) + ask.sampling.max_tokens + 1) > self.network.kv_cache.tokens:
                 raise BadAskError(
                     "TOO_MANY_TOKENS", f"{needed} tokens are needed; at most {self.network.kv_cache.tokens}"
@@ -133,6 +136,7 @@ class GlmEngine:
                 dice=Dice(ask.sampling.seed),
                 mailbox=asyncio.Queue(),
                 preprocess=took,
+                constraint=constraint,
                 arrived=arrived,
             )
             self.scheduler.submit(row)
@@ -148,14 +152,16 @@ class GlmEngine:
             if row is not None:
                 row.cancelled = True
 
-    async def prepare(self, ask: Ask) -> tuple[Prompt, float]:
-        """The prompt, made in the pool, and the seconds it took."""
+    async def prepare(self, ask: Ask) -> tuple[Prompt, Constraint | None, float]:
+        """The prompt and what the answer's form allows, made in the pool, and the seconds it took."""
 
-        def make() -> tuple[Prompt, float]:
+        def make() -> tuple[Prompt, Constraint | None, float]:
             begin = time.monotonic()
             if ask.deadline is not None and begin >= ask.deadline:
                 raise late()
-            return self.prompter.prompt(ask), time.monotonic() - begin
+            form = ask.sampling.response_format
+            constraint = self.grammars.constraint(form) if form is not None and self.grammars is not None else None
+            return self.prompter.prompt(ask), constraint, time.monotonic() - begin
 
         waiting = asyncio.get_running_loop().run_in_executor(self.pool, make)
         try:
@@ -229,13 +235,22 @@ class GlmEngine:
             max_images=self.settings.max_images,
             caches=caches,
             can_judge=self.can_judge,
-            supported_params=frozenset(OPTIONAL_PARAMS) - {"response_format"},
+            supported_params=frozenset(OPTIONAL_PARAMS) - (set() if self.grammars else {"response_format"}),
             versions=self.versions,
         )
 
     def healthy(self) -> bool:
         """Whether the worker lives and comes out of the model in time."""
         return self.started and self.scheduler.healthy()
+
+
+def grammars_of(loaded: Loaded, vocabulary: Vocabulary) -> Grammars | None:
+    """What holds answers to a form; None where llguidance is not installed."""
+    try:
+        size = int(loaded.model.config.text_config.vocab_size)
+        return Grammars(loaded.processor.tokenizer, vocabulary.ends, size)
+    except ImportError:
+        return None
 
 
 def remaining(deadline: float | None) -> float | None:

@@ -252,7 +252,16 @@ class ModelRunner:
     def sample(self, logits: torch.Tensor, rows: Sequence[SequenceState]) -> list[int]:
         """The next token of each sequence. Waits for the device."""
         before = [(row.prompt.ids, row.generated) for row in rows]
-        return choose(logits, [row.ask.sampling for row in rows], [row.dice for row in rows], before)
+        held = [(place, row.constraint) for place, row in enumerate(rows) if row.constraint is not None]
+        if held:
+            logits = logits.clone()
+            for place, constraint in held:
+                allowed = torch.from_numpy(constraint.allowed()).to(logits.device)
+                logits[place] = logits[place].masked_fill(~allowed, float("-inf"))
+        tokens = choose(logits, [row.ask.sampling for row in rows], [row.dice for row in rows], before)
+        for place, constraint in held:
+            constraint.take(tokens[place])
+        return tokens
 
     def keep_prefix(self, row: SequenceState) -> None:
         """Copies the image's part of a row to the cache, where there is memory for it."""

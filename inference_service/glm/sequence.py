@@ -12,6 +12,7 @@ import numpy as np
 from inference_service.answer_text import Shown
 from inference_service.engine import THINKING_LEAKED, Ask, Completed, EngineError, Finish, Piece, StageTimes, Usage
 from inference_service.glm.detokenizer import Detokenizer
+from inference_service.glm.grammar import Constraint
 from inference_service.glm.judge import JudgePrompt
 from inference_service.glm.prompt import Prompt
 from inference_service.glm.sampling import Dice
@@ -66,6 +67,8 @@ class SequenceState:
     """Patches of the images, until the vision tower has seen them."""
     features: Any = None
     """What the vision tower saw, until the images are in the KV cache."""
+    constraint: Constraint | None = None
+    """Which tokens the answer's form allows; None for free text."""
     guard: LoopGuard = field(default_factory=LoopGuard)
     held: Shown = field(default_factory=Shown)
     """What is to be shown with the next event."""
