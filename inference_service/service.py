@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -91,8 +92,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                 try:
                     async for item in until(items, deadline):
                         if isinstance(item, Completed):
-                            completed = item
-                        else:
+                            completed = item if ask.sampling.thinking else replace(item, thinking_text="")
+                        elif ask.sampling.thinking or not item.thinking:
                             if first is None:
                                 first = time.monotonic()
                                 FIRST_TOKEN.observe(first - started)

@@ -62,7 +62,7 @@ async def refusal(
 async def test_streams_pieces_and_ends_with_the_summary() -> None:
     """The pieces joined are the answer; the summary carries model, usage, both queues and the time."""
     async with serving(EchoEngine()) as stub:
-        *pieces, last = await ask(stub, request("total"))
+        *pieces, last = await ask(stub, request("total", params=content_pb2.GenerationParams(thinking=True)))
     assert "".join(piece.text for piece in pieces) == "total!"
     assert "".join(piece.thinking_text for piece in pieces) == "hm"
     answer = last.summary.answer
@@ -76,6 +76,15 @@ async def test_streams_pieces_and_ends_with_the_summary() -> None:
     assert last.summary.timings.queue.ToTimedelta().total_seconds() >= 0.5
     assert not last.summary.timings.HasField("vision")
     assert answer.create_time.seconds > 1_700_000_000
+
+
+async def test_thinking_that_was_not_asked_for_is_not_shown() -> None:
+    """A model that thinks all the same keeps its thoughts to itself."""
+    async with serving(EchoEngine()) as stub:
+        events = await ask(stub, request("total"))
+    assert not any(event.thinking_text for event in events)
+    assert events[-1].summary.answer.thinking_text == ""
+    assert events[-1].summary.answer.text == "total!"
 
 
 async def test_everything_of_the_request_reaches_the_engine() -> None:
