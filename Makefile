@@ -6,21 +6,23 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 SHELL := /bin/bash
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo serve test fast check format protos stubs clean
+.PHONY: help demo serve test fast check format protos stubs lock sbom audit clean
 help: ## shows this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.embedded: pyproject.toml compose/services/pyproject.toml hatch_build.py $(wildcard protos/askonce/v1/*.proto) | $(BIN)/python
+$(VENV)/.embedded: pyproject.toml .ci/locked/embedded.txt .ci/locked/dev.txt compose/services/pyproject.toml hatch_build.py $(wildcard protos/askonce/v1/*.proto) | $(BIN)/python
 	@echo "installing what the embedded default needs (no torch) ..."
-	@$(PIP) --editable ./compose/services --editable '.[embedded]'
+	@$(PIP) --require-hashes --requirement .ci/locked/embedded.txt
+	@$(PIP) --no-deps --editable ./compose/services --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.embedded
 	@echo "installing the tools and the extras that the tests need (with torch: several GB) ..."
-	@$(PIP) --editable ./compose/services --editable '.[dev,clip,sbert,glm]'
+	@$(PIP) --require-hashes --requirement .ci/locked/dev.txt
+	@$(PIP) --no-deps --editable ./compose/services --editable .
 	@touch $@
 
 protos: $(VENV)/.embedded ## compiles the protos again
@@ -51,6 +53,22 @@ check: $(VENV)/.dev ## style, types, architecture, protos
 	@lint-imports
 	@.ci/protos
 
+TOOLS := .venv-tools
+$(TOOLS)/bin/python:
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet 'uv>=0.13' 'cyclonedx-bom>=7' 'pip-licenses>=5' 'pip-audit>=2.9'
+
+lock: $(TOOLS)/bin/python ## writes .ci/locked anew, after a change of the dependencies
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" .ci/lock
+
+sbom: $(VENV)/.embedded $(TOOLS)/bin/python ## writes build/sbom.json (CycloneDX) and build/licences.md of what is installed
+	@mkdir -p build
+	@$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --output-file build/sbom.json
+	@$(TOOLS)/bin/pip-licenses --python $(BIN)/python --format markdown --order license --output-file build/licences.md
+
+audit: $(TOOLS)/bin/python ## asks the advisory database about the locked versions, where it can be reached
+	@$(TOOLS)/bin/pip-audit --requirement .ci/locked/embedded.txt --require-hashes --disable-pip
+
 format: $(VENV)/.dev ## formats the code
 	@ruff check --fix . ; ruff format .
 
@@ -59,4 +77,4 @@ servers:
 	@.ci/servers
 
 clean: ## removes what was built and stored
-	@rm -rf $(VENV) var build dist
+	@rm -rf $(VENV) $(TOOLS) var build dist
