@@ -150,7 +150,7 @@ async def test_bad_input_is_refused_with_a_reason(reason: str, fields: dict[str,
         assert (code, fault.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
         assert fault.field
         assert not engine.asks
-        assert len(await ask(stub, request())) == 4
+        assert len(await ask(stub, request())) == 3
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_errors_of_the_engine_have_one_status_each(error: Exception, code:
             assert "secret" not in fault.message
         assert fault.retry_after == getattr(error, "retry_after", None)
         engine.error = None
-        assert len(await ask(stub, request())) == 4
+        assert len(await ask(stub, request())) == 3
 
 
 async def test_a_full_queue_is_resource_exhausted_with_retry_info() -> None:
@@ -240,7 +240,7 @@ async def test_a_caller_that_leaves_cancels_the_work_and_frees_the_place() -> No
             await asyncio.sleep(0.01)
         assert engine.cancelled == 1
         engine.delay = 0.0
-        assert len(await ask(stub, request())) == 4
+        assert len(await ask(stub, request())) == 3
 
 
 async def test_the_deadline_ends_the_work() -> None:
