@@ -273,11 +273,12 @@ class Recogniser:
         likely = await self.forms.registered(features, list(described.values()), sighting)
         guesses = {one.image: one.guess for one in likely}
         within = {image for image in known if image not in described} if own else set()
-        # Beside images whose keypoints agree stand those that look alike as a whole: some images have no keypoints. The
-        # nearest has a place where it is at all alike, of the query's form or not: photographs of a form may not lie in
-        # its frame as exactly as scans do.
-        order = [*guesses, *(image for image in known if image in alike and image not in within)]
+        # The nearest has a place where it is at all alike, of the query's form or not: photographs of a form may not
+        # lie in its frame as exactly as scans do. Behind those whose keypoints agree stand those that look alike as a
+        # whole: some images have no keypoints.
+        order = [*guesses][: 0 if own else 1]
         order += [scored.record.id for scored in near[:1] if scored.similarity >= RELATED]
+        order += [*guesses, *(image for image in known if image in alike and image not in within)]
         found = []
         for image in list(dict.fromkeys(order))[:CHECKS]:
             record = await self.wanted(tenant, features, image, known.get(image))
