@@ -330,6 +330,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             无法连接图片服务器。
     """),
     "DEADLINE_EXCEEDED": _table("""
+        BODY_TOO_SLOW | The request's body took too long: send it faster.
+            请求体传输过慢，请加快发送。
         DEADLINE_EXCEEDED | Allow more time, or ask again.
             请放宽时限，或再次提问。
         URI_TIMEOUT | The server of the image was too slow.

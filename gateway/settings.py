@@ -197,6 +197,14 @@ class Edge:
     """The private key for TLS, PEM."""
     max_connections: int = 256
     """Connections at once; more get 503. Each may hold a body in memory."""
+    max_pending: int = 64
+    """Connections that have not sent a whole request's headers; the one that waited longest makes room for another."""
+    header_seconds: float = 10.0
+    """Seconds that a request's headers may take."""
+    body_seconds: float = 60.0
+    """Seconds that a request's body may take."""
+    max_bytes_in_flight: int = 256 * MIB
+    """Bytes of all bodies being read; more are refused with SERVER_BUSY."""
     max_body_bytes: int = 9 * MIB
     """The largest request body: an image of 5 MiB in base64 takes 7 MiB."""
     allowed_hosts: tuple[str, ...] = ()

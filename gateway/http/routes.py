@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from askonce import telemetry
-from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput
+from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
@@ -60,6 +60,7 @@ class Routes:
         jobs: Jobs | None = None,
     ) -> None:
         self.settings = settings
+        self.bytes_in_flight = 0
         self.admission = admission
         self.answering = answering
         self.feedback = feedback
@@ -187,15 +188,28 @@ class Routes:
         self.admission.knows(request.headers)
         check_json(request.headers)
         body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > self.settings.max_body_bytes:
-                limit = self.settings.max_body_bytes
-                message = f"The body is larger than {limit:,} bytes."
-                raise InvalidInput("BODY_TOO_LARGE", message, metadata={"limit": str(limit)})
-        if len(body) <= PARSE_ON_LOOP:
-            return parse(bytes(body))
-        return await asyncio.to_thread(parse, bytes(body))
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                async for part in request.stream():
+                    self.bytes_in_flight += len(part)
+                    body += part
+                    self.check_size(len(body))
+            if len(body) <= PARSE_ON_LOOP:
+                return parse(bytes(body))
+            return await asyncio.to_thread(parse, bytes(body))
+        except TimeoutError as error:
+            raise TooLate("BODY_TOO_SLOW", f"The body took more than {self.settings.body_seconds:g} s.") from error
+        finally:
+            self.bytes_in_flight -= len(body)
+
+    def check_size(self, size: int) -> None:
+        """Bounds one body, and all that are being read. Raises InvalidInput and Exhausted."""
+        limit = self.settings.max_body_bytes
+        if size > limit:
+            message = f"The body is larger than {limit:,} bytes."
+            raise InvalidInput("BODY_TOO_LARGE", message, metadata={"limit": str(limit)})
+        if self.bytes_in_flight > self.settings.max_bytes_in_flight:
+            raise Exhausted("SERVER_BUSY", "Too many bytes are under way; try again shortly.", retry_after=0.5)
 
     async def answer(self, request: Request, asked: answer_pb2.AnswerRequest) -> answer_pb2.AnswerResponse:
         """Answers as a whole; gives up when the client goes away."""

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from askonce import serving
+from gateway.http.protocol import protocol
 from gateway.settings import Edge
 
 
@@ -44,7 +45,9 @@ class HttpServer:
             lifespan="off",
             ws="none",
             server_header=False,
-            limit_concurrency=settings.max_connections,
+            http=protocol(settings.header_seconds, settings.max_pending),
+            limit_concurrency=settings.max_connections + settings.max_pending,
+            h11_max_incomplete_event_size=65_536,
             timeout_graceful_shutdown=max(1, round(grace)),
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.key,
