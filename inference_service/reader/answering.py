@@ -155,9 +155,13 @@ def name(field: Field, chinese: bool) -> str:
 
 def look_up(page: Page, wish: Wish) -> str | None:
     """The value beside the one label that the wish names; None when there is none, or more than one."""
-    for label in (wish.label, part_of(page, wish.label)):
-        values = beside(page, compact(label), wish.number)
-        if not values and wish.number and label == wish.label:
+    for label, number in (
+        (wish.label, wish.number),
+        (part_of(page, wish.label), True),
+    ):  # a part of a chart is a number
+        values = beside(page, compact(label), number)
+        priced = wish.item is None or wish.item.column is Column.AMOUNT
+        if not values and wish.number and label == wish.label and priced:
             values = priced_rows(page, label)
         if values:
             return values[0] if len(set(values)) == 1 else None
@@ -218,7 +222,7 @@ def value_at(page: Page, number: int, place: int, line: Line, wanted: str, digit
     if len(row) >= 3 and number + 1 < len(page.rows):  # the head of a table with one row
         under = [each.text for each in page.rows[number + 1] if line.above(each)]
         more = [each for each in page.rows[number + 2 : number + 3] if any(line.above(cell) for cell in each)]
-        return under[0] if len(under) == 1 and not more else None
+        return under[0] if len(under) == 1 and not more and not KEY_VALUE.match(under[0]) else None
     return None
 
 

@@ -93,6 +93,8 @@ LABELS = (
 
 SURE = 0.8
 """The least confidence of the recogniser, 0 to 1, in a line that a value is taken from."""
+PEOPLE = (Field.RECIPIENT, Field.SENDER)
+"""Fields whose value may go on with an address, which is no part of it."""
 RIDE = (
     Field.PLATE,
     Field.CERTIFICATE,
@@ -118,7 +120,8 @@ def read_labels(page: Page) -> dict[Field, str]:
     for label in LABELS:
         values = {value for value in _values(page, label) if value}
         if len(values) == 1:
-            found[label.field] = values.pop()
+            value = values.pop()
+            found[label.field] = re.split(r"[,，]", value)[0].strip() if label.field in PEOPLE else value
     found.update(_ride(page))
     text = "".join(page.texts)
     for field, shape in (

@@ -132,6 +132,10 @@ def understand(question: str) -> Wish:
     item = item_wish(text)
     if item is not None and (item.ordinal or item.count):
         return Wish(item=item)
+    if len(fields) > 1 and not JOINED.search(rest):
+        return NOTHING  # of two things at once, or one of the other: not both were asked for
+    if {Field.DATE, Field.TIME} & set(fields) and ELSEWHEN.search(text):
+        return NOTHING  # the day of the document is not that of the payment
     if fields and not leftover(rest):
         return Wish(
             fields=fields,
@@ -144,6 +148,10 @@ def understand(question: str) -> Wish:
     return look_up(text)
 
 
+ELSEWHEN = re.compile(
+    r"\b(?:pay|paid|payment|settled|shipped|sent|delivered|received)\b|付款|支付|付的|发货|交货|收到|到货"
+)
+"""Events other than the document's own."""
 ASIDE = re.compile(r"\((?:not |no |without |不要|不是|非)[^()]*\)")
 """What a question says that it does not mean."""
 

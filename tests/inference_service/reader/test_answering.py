@@ -104,3 +104,18 @@ def test_several_pages(pages: tuple[Page, ...], question: str, answer: Reply) ->
 def test_no_page_has_an_answer() -> None:
     """Where no page says anything the reader says that it can't answer."""
     assert not reply_about([study(RECEIPT), study(CHART)], "What is the hostname?").answered
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "When was the invoice paid?",  # its own date is another one
+        "how much cash was returned",
+        "cashier phone",  # of the two neither is the other's
+        "收银员电话",
+        "date the goods were delivered",
+    ],
+)
+def test_what_stands_beside_is_not_an_answer(question: str) -> None:
+    """Another event's day, the opposite direction, and a thing of a thing are not what the page says."""
+    assert not reply(study(RECEIPT), question).answered
