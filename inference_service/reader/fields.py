@@ -473,6 +473,24 @@ def find_tendered(page: Page) -> str | None:
     return right.pop() if len({worth(each) for each in right}) == 1 else None
 
 
+def find_invoice_number(page: Page) -> str | None:
+    """The document's number, without a date that stands beside it."""
+    found = value_of(
+        page,
+        r"(?:tax\s*)?(?:invoice|receipt|bill|document|doc|rcpt|inv|slip|trans(?:action)?)\.?\s*(?:no|number|num|#|id)\b\s*[.:#]*|invoice\s*[:#]"
+        r"|发票号码?|票据号码?|票据号|(?<![运订])单号|小票号|\bNo\.?\s*(?=\d{8}\b)",
+        NUMBER,
+        r"gst\s*(?:reg|no|id)|tax\s*(?:id|reg)",
+    )
+    return (DATE.split(found)[0].strip(" /-") or None) if found and DATE.search(found) else found
+
+
+def find_phone(page: Page) -> str | None:
+    """A telephone number with as many digits as one has: 7 to 15 (E.164)."""
+    found = value_of(page, r"\b(?:tel|telephone|phone|hotline|h/p|contact)\b\.?|电\s*话|手机", PHONE, under=False)
+    return found if found and 7 <= len(re.sub(r"\D", "", found.split("/")[0])) <= 15 else None
+
+
 FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.TOTAL: find_total,
     Field.SUBTOTAL: find_subtotal,
@@ -484,18 +502,10 @@ FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.COMPANY: find_company,
     Field.BUYER: find_buyer,
     Field.ADDRESS: find_address,
-    Field.INVOICE_NUMBER: lambda page: value_of(
-        page,
-        r"(?:tax\s*)?(?:invoice|receipt|bill|document|doc|rcpt|inv|slip|trans(?:action)?)\.?\s*(?:no|number|num|#|id)\b\s*[.:#]*|invoice\s*[:#]"
-        r"|发票号码?|票据号码?|票据号|(?<![运订])单号|小票号|\bNo\.?\s*(?=\d{8}\b)",
-        NUMBER,
-        r"gst\s*(?:reg|no|id)|tax\s*(?:id|reg)",
-    ),
+    Field.INVOICE_NUMBER: find_invoice_number,
     Field.INVOICE_CODE: lambda page: value_of(page, r"发票代码|invoice\s*code", CODE),
     Field.TAX_ID: find_tax_id,
-    Field.PHONE: lambda page: value_of(
-        page, r"\b(?:tel|telephone|phone|hotline|h/p|contact)\b\.?|电\s*话|手机", PHONE, under=False
-    ),
+    Field.PHONE: find_phone,
     Field.CASH: lambda page: value_of(page, r"\bcash\b|现金", AMOUNT, r"cash\s*(?:bill|sales?|back)|change", False),
     Field.CHANGE: lambda page: value_of(page, r"\bchange\b|找\s*零", AMOUNT, r"exchange", under=False),
     Field.TENDERED: find_tendered,

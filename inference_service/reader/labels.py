@@ -95,6 +95,8 @@ SURE = 0.8
 """The least confidence of the recogniser, 0 to 1, in a line that a value is taken from."""
 PEOPLE = (Field.RECIPIENT, Field.SENDER)
 """Fields whose value may go on with an address, which is no part of it."""
+HEAD = re.compile(r"(?:amount|total|qty|quantity|price|rm|no|date|time|tax|金额|数量|单价)\.?", re.IGNORECASE)
+"""Heads of columns, which are no values of the label beside them."""
 RIDE = (
     Field.PLATE,
     Field.CERTIFICATE,
@@ -155,6 +157,8 @@ def _values(page: Page, label: Label) -> list[str]:
 def _shaped(text: str, shape: str) -> str:
     """The text when it is a value of this shape, else nothing."""
     text = tidy(text.strip())
+    if HEAD.fullmatch(text):
+        return ""
     return text if re.fullmatch(shape, text, re.IGNORECASE) and not re.search(r"[:：]$", text) else ""
 
 

@@ -104,3 +104,17 @@ def test_other_numbers_are_no_dates(text: str) -> None:
 def test_amounts_of_money(text: str, amounts: list[str]) -> None:
     """An amount has two decimals, grouped thousands or a currency; shares and weights have not."""
     assert [found.group() for found in AMOUNT.finditer(text)] == amounts
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("Tax Invoice No: BAT0220180312 12/03/18", Field.INVOICE_NUMBER, "BAT0220180312"),
+        ("Tel: 1-300-80", Field.PHONE, None),
+        ("Tel: 03-5512 8890", Field.PHONE, "03-5512 8890"),
+        ("Payment Type    Amount", Field.PAYMENT_METHOD, None),
+    ],
+)
+def test_what_stands_beside_a_value_is_not_part_of_it(text: str, field: Field, value: str | None) -> None:
+    """A date behind a number, a number cut short, and the next column's head are no values."""
+    assert study(page(text)).fields.get(field) == value
