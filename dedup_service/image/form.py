@@ -233,12 +233,16 @@ def of_form(form: Form, keypoints: Keypoints, grey: NDArray[np.uint8] | None = N
 
 
 def _again(form: Form, found: Registration, grey: NDArray[np.uint8]) -> Registration:
-    """A registration made better by another look at the image within the frame; the same if that shows no more."""
+    """A registration made better by another look at the image within the frame; the same if that shows no more.
+
+    Only the map is taken over: where pages of two forms lie on one another, text meets text, and many keypoints agree.
+    Whether the image is of the form is for the first look to say.
+    """
     moved = warp(grey, found.matrix, (form.frame.height, form.frame.width))
     second = register(find_keypoints(np.asarray(moved, np.uint8)), form.keypoints)
     if not second or len(second[0].agreed) <= len(found.agreed):
         return found
-    return replace(second[0], matrix=second[0].matrix @ found.matrix)
+    return replace(found, matrix=second[0].matrix @ found.matrix)
 
 
 def joins(found: Registration) -> bool:
