@@ -138,6 +138,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             问题像是在给模型下指令，请只询问图片内容。
         PROMPT_UNSUPPORTED | The prompt can't be put together for this model.
             无法为该模型组装提示词。
+        QUESTION_CONTROL_CHARACTERS | Remove the control characters from the question.
+            请去掉问题中的控制字符。
         QUESTION_CONTROL_TOKENS | The question holds the model's control tokens: remove them.
             问题含有模型控制符，请去掉。
         QUESTION_EMPTY | Write a question.
@@ -184,6 +186,12 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             凭据属于其他租户。
         TICKET_FORGED | The ticket was not issued here, or was changed.
             凭据不是由此签发，或已被改动。
+        TURN_CONTROL_CHARACTERS | Remove the control characters from the earlier turn.
+            请去掉历史对话中的控制字符。
+        TURN_EMPTY | An earlier turn has no text.
+            历史对话中有空内容。
+        TURN_TOO_LONG | Shorten the earlier turn; the limit is in the metadata.
+            历史对话中有内容过长，上限见元数据。
         TOO_MANY_TOKENS | Shorten the text or the image: together they exceed the model's context.
             内容超过模型上下文长度，请缩短。
         TOP_P_OUT_OF_RANGE | top_p is above 0 and at most 1.

@@ -19,6 +19,8 @@ RAISES = re.compile(r"(Fault|Error|Unavailable|Input|Down|Exhausted|Absent|Forbi
                     r"|TooLate|Unsupported|Unauthenticated|too_long|fault_of)$")  # fmt: skip
 UNLISTED = {"UNKNOWN"}
 """What a client makes of a server's error that carries no reason."""
+COMPOSED = ("EMPTY", "TOO_LONG", "CONTROL_CHARACTERS", "INVISIBLE")
+"""Ends of reasons that name what is at fault, the question or a turn."""
 SILENT = {"SKIPPED", "CONDEMNED", "DOWN"}
 """Reasons that never leave the process: they are caught where they are raised."""
 
@@ -70,7 +72,8 @@ def test_what_is_raised_is_listed() -> None:
 def test_what_is_listed_is_used() -> None:
     """The catalogue names nothing that the code does not."""
     listed = reasons.errors().keys() | reasons.OUTCOMES.keys() | reasons.STORING.keys()
-    assert listed - literals() == set()
+    composed = {f"{noun}_{what}" for noun in ("QUESTION", "TURN") for what in COMPOSED}
+    assert listed - literals() - composed == set()
 
 
 def test_no_reason_has_two_names() -> None:
