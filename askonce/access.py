@@ -263,7 +263,7 @@ def read_or_make(path: Path) -> tuple[bytes, ...]:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{os.getpid()}.draft")
+            draft = path.with_suffix(f".{os.getpid()}.{secrets.token_hex(4)}.draft")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(secrets.token_urlsafe(32) + "\n")

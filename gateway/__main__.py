@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import grpc
@@ -124,10 +125,10 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the gateway until SIGINT or SIGTERM."""
     about = "Answers questions about images, from memory where that is safe and from the model where it is not."
-    startup.command("askonce-gateway", "gateway", Settings, about, run)
+    startup.command("askonce-gateway", "gateway", Settings, about, run, arguments)
 
 
 def run(settings: Settings) -> None:

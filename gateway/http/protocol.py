@@ -6,16 +6,17 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
+import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-def protocol(header_seconds: float, pending: int) -> type[asyncio.Protocol]:
+def protocol(header_seconds: float, body_seconds: float, pending: int) -> type[asyncio.Protocol]:
     """The protocol of a server's connections.
 
     A connection whose headers are not there within `header_seconds` of its start, or of the first byte of a further
     request, is closed. Of connections without a whole request at most `pending` are kept: the one that has waited
-    longest makes room for a new one.
+    longest makes room for a new one. What is left of a body whose request is answered may take `body_seconds`.
     """
     waiting: OrderedDict[Deadlined, None] = OrderedDict()
 
@@ -32,10 +33,12 @@ def protocol(header_seconds: float, pending: int) -> type[asyncio.Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            if self.cycle is None or self.cycle.response_complete:
+            if self.conn.their_state is h11.IDLE:
                 self.wait()
-            else:
-                self.settle()
+                return
+            self.settle()
+            if self.cycle is not None and self.cycle.response_complete:  # answered before all of its body came
+                self.deadline = self.loop.call_later(body_seconds, self.late)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()

@@ -45,7 +45,7 @@ class HttpServer:
             lifespan="off",
             ws="none",
             server_header=False,
-            http=protocol(settings.header_seconds, settings.max_pending),
+            http=protocol(settings.header_seconds, settings.body_seconds, settings.max_pending),
             limit_concurrency=settings.max_connections + settings.max_pending,
             h11_max_incomplete_event_size=65_536,
             timeout_graceful_shutdown=max(1, round(grace)),

@@ -15,10 +15,14 @@ from gateway.__main__ import main
         ("ASKONCE_GATEWAY_AUTH_API_KEYS", "/nowhere/keys.toml"),
     ],
 )
-def test_wrong_settings_end_the_start_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_wrong_settings_end_the_start_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
     """A setting that can't be read is named on exit, without a traceback."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as caught:
-        main()
-    assert str(caught.value.code).startswith("gateway: ")
-    assert "\n" not in str(caught.value.code)
+        main([])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("askonce-gateway: ")
+    assert said.count("\n") == 1

@@ -75,7 +75,7 @@ async def test_the_same_pixels_in_other_bytes(dedup: Bench) -> None:
         found = await dedup.ask(resaved(receipt()), QUESTION)
         assert hit(found) == "RM 138.90"
         assert isinstance(found, Found)
-        assert found.findings.reuse.stratum == "exact/exact"
+        assert found.findings.reuse.stratum == "pixels/exact"
 
 
 async def test_a_copy_is_recognised_and_joins(dedup: Bench) -> None:
