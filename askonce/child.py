@@ -1,6 +1,8 @@
 """The child's side of `askonce.child_pool`: makes one object, then runs its methods on demand.
 
-    python -m askonce.child FILE_DESCRIPTOR PARENT_PID
+    python -m askonce.child FILE_DESCRIPTOR PARENT_PID POOL
+
+The pool's name is for people who look at the list of processes.
 
 Messages are pickles behind a length of eight bytes, between processes of one user that are parent and child.
 """
@@ -87,7 +89,7 @@ def serve(connection: socket.socket) -> None:
 
 def main() -> None:
     """Runs the child on the socket whose number is given."""
-    number, parent = (int(each) for each in sys.argv[1:])
+    number, parent = (int(each) for each in sys.argv[1:3])
     die_with(parent)
     logs.configure_child()
     with socket.socket(fileno=number) as connection:

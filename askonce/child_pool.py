@@ -317,7 +317,7 @@ class ChildPool:
     def launch(self) -> Child:
         """Starts one process."""
         near, far = socket.socketpair()
-        command = [sys.executable, "-m", "askonce.child", str(far.fileno()), str(os.getpid())]
+        command = [sys.executable, "-m", "askonce.child", str(far.fileno()), str(os.getpid()), self.name]
         paths = os.pathsep.join(path for path in sys.path if path)
         with far:
             process = subprocess.Popen(

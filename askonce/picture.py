@@ -24,8 +24,12 @@ _ORIENTATION = 0x0112  # EXIF
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's word on how the pixels are to be turned: 1 (not at all) to 8; 5 to 8 swap width and height."""
-    found = image.getexif().get(_ORIENTATION, 1)
+    """EXIF's word on how the pixels are to be turned: 1 (not at all) to 8; 5 to 8 swap width and height. EXIF that
+    can't be read says nothing."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises anything from SyntaxError to struct.error on damaged EXIF
+        return 1
     return found if found in range(1, 9) else 1
 
 

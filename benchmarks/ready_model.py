@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from askonce import serving, telemetry
+from askonce.access import Access, Guard
 from askonce.serving import Registration, Server, Serving
 from askonce.settings import load
 from askonce.v1 import content_pb2, inference_pb2, inference_pb2_grpc
@@ -34,6 +35,7 @@ class Settings:
     delay: float = 0.0
     """Seconds before the answer."""
     serving: Serving = field(default_factory=Serving)
+    access: Access = field(default_factory=Access)
 
 
 class ReadyModel(inference_pb2_grpc.InferenceServiceServicer):
@@ -71,7 +73,8 @@ async def serve(chosen: Settings) -> None:
     def add(server: grpc.aio.Server) -> None:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(model, server)
 
-    await serving.run(Server("inference", chosen.serving, [Registration(NAME, add)]))
+    guard = await asyncio.to_thread(Guard, chosen.access)
+    await serving.run(Server("inference", chosen.serving, [Registration(NAME, add)], guard=guard))
 
 
 def main() -> None:

@@ -4,7 +4,9 @@
     python -m benchmarks.soak memory [--entries 10000] [--lookups 20000] [--json OUT]
 
 `kill` keeps asking through the gateway and, beside it, stores answers through dedup's own API, whose acknowledgements
-it writes down. Dedup, inference and gateway are killed in turn and started again. Afterwards every acknowledged answer
+it writes down. Dedup, inference and gateway are killed in turn and started again; so are dedup's children, which come
+back by themselves: the embedded store, the question encoder, the image decoders. After each kill it measures how long
+it takes until what depended on it works again. Afterwards every acknowledged answer
 must be a hit, and every answer that anybody got must have been the right one: the stand-in model's answer is a function
 of image and question. `memory` fills the store through the gateway and prints the resident memory of each process
 before and after the fill and after each of two passes of look-ups: the second pass may not grow anything.
@@ -14,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import io
 import itertools
 import json
 import random
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -51,6 +55,13 @@ ASPECTS = (
     "地址在哪里？",
 )
 """Questions that nobody could take for one another."""
+
+
+SERVICES = ("dedup", "inference", "gateway")
+CHILDREN = {"store": "dedup_service.store.edge.worker", "encoder": "question_encoder", "images": "images"}
+"""Dedup's children, each with a word of its command line."""
+BROKEN = ("DEDUP_UNAVAILABLE", "ENCODER_UNAVAILABLE")
+"""Reasons of misses while dedup or its encoder is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,8 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
     phase: str = "calm"
+    stuck: int = 0
+    """Requests that had no outcome within their time."""
 
     def count(self, what: str) -> None:
         """Counts an outcome under the present phase."""
@@ -122,6 +135,7 @@ async def ask_forever(stub: Any, pool: Sequence[Item], fresh: Callable[[], Item]
             response = await stub.Answer(item.request(), timeout=20)
         except grpc.aio.AioRpcError as error:
             tally.count(error.code().name)
+            tally.stuck += error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             await asyncio.sleep(0.05)
             continue
         provenance = response.provenance
@@ -181,16 +195,22 @@ async def kill(system: System, arguments: argparse.Namespace) -> dict[str, Any]:
     await asyncio.sleep(1.0)
     clients = [asyncio.create_task(ask_forever(gateway, pool, fresh, tally, seed)) for seed in range(6)]
     clients.append(asyncio.create_task(store_forever(dedup, fresh, acknowledged)))
+    recoveries: dict[str, list[float]] = {name: [] for name in (*SERVICES, *CHILDREN)}
     for number in range(arguments.kills):
-        for name in ("dedup", "inference", "gateway"):
+        for name in (*SERVICES, *CHILDREN):
             tally.phase = "calm"
-            await asyncio.sleep(2.0 + random.Random(number).random())
+            await asyncio.sleep(1.0 + random.Random(number).random())
             tally.phase = f"{name} down"
-            await system.kill(name)
-            await asyncio.sleep(1.0)
-            await system.launch(name)
-            tally.phase = f"{name} back"
-            await asyncio.sleep(1.5)
+            begun = time.monotonic()
+            if name in SERVICES:
+                await system.kill(name)
+                await system.launch(name)
+            else:
+                for process in children_of(system, CHILDREN[name]):
+                    process.kill()
+            await recovered(gateway, name, pool, fresh, tally)
+            recoveries[name].append(time.monotonic() - begun)
+            print(f"{number + 1} {name}: {recoveries[name][-1]:.1f} s", flush=True)
     for client in clients:
         client.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
@@ -206,13 +226,51 @@ async def kill(system: System, arguments: argparse.Namespace) -> dict[str, Any]:
     for channel in channels:
         await channel.close()
     return {
-        "kills_each": arguments.kills,
+        "kills": sum(len(times) for times in recoveries.values()),
+        "stuck": tally.stuck,
+        "recovery_seconds": {
+            name: {"median": round(statistics.median(times), 2), "worst": round(max(times), 2)}
+            for name, times in recoveries.items()
+        },
         "acknowledged": len(acknowledged),
         "lost": lost,
         "wrong": tally.wrong,
         "answered": sum(count for what, count in tally.outcomes.items() if "hit" in what or "model" in what),
         "outcomes": dict(sorted(tally.outcomes.items())),
     }
+
+
+def children_of(system: System, mark: str) -> list[psutil.Process]:
+    """Dedup's children whose command line holds a word."""
+    found = []
+    for process in psutil.Process(system.pid("dedup")).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if mark in process.cmdline():
+                found.append(process)
+    return found
+
+
+async def recovered(stub: Any, name: str, pool: Sequence[Item], fresh: Callable[[], Item], tally: Tally) -> None:
+    """Waits until what depended on a process works again: the model where inference was killed, a look at a new image
+    or question where dedup's children were, a hit otherwise."""
+    async with asyncio.timeout(120):
+        while True:
+            item = fresh() if name in ("inference", "images", "encoder") else random.choice(list(pool))
+            if name == "encoder":  # another question about an image that is known
+                known = random.choice(list(pool))
+                item = Item(known.content, known.digest, f"What stands in line {random.randrange(10**9)}?")
+            try:
+                response = await stub.Answer(item.request(), timeout=20)
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.05)
+                continue
+            tally.wrong += response.answer.text != item.answer
+            provenance = response.provenance
+            if name == "inference" or provenance.source == content_pb2.SOURCE_CACHE:
+                return
+            if name in ("images", "encoder") and provenance.reason not in BROKEN:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def memory(system: System, arguments: argparse.Namespace) -> dict[str, Any]:

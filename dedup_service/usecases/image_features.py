@@ -116,7 +116,12 @@ def open_checked(content: bytes) -> Picture:
             read_header(content)
         except HeaderError as error:
             raise PictureError(error.reason, str(error)) from error
-    return open_picture(content)
+    try:
+        return open_picture(content)
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise anything on damaged files
+        raise PictureError("IMAGE_UNREADABLE", "the image can't be decoded") from error
 
 
 def extract(picture: Picture, encoder: ImageEncoder) -> Features:

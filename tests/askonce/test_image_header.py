@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from askonce.image_header import HeaderError, read_header
-from tests.askonce.images import bombs, damaged, encode, honest, many_scans, page
+from benchmarks.hostile_files import bombs, damaged, encode, honest, many_scans, page
 
 
 @pytest.mark.parametrize("name", honest())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from askonce.picture import flatten, speaks_for_itself
+from askonce.picture import flatten, orientation, speaks_for_itself
+from benchmarks.hostile_files import honest
 from dedup_service.image.picture import open_picture
 from inference_service.pictures import upright
 from inference_service.reader.recogniser import decode
@@ -79,3 +80,14 @@ def test_sixteen_bits_are_scaled() -> None:
     """Full scale stays full scale and the middle stays the middle; nothing is cut off at 255."""
     deep = Image.fromarray(np.array([[0, 257, 32896, 65278, 65535]], np.uint16))
     assert np.asarray(flatten(deep))[0, :, 0].tolist() == [0, 1, 128, 254, 255]
+
+
+def test_exif_that_can_not_be_read_says_nothing() -> None:
+    """Damaged EXIF does not keep a picture from being shown."""
+    whole = honest()["exif"]
+    at = whole.index(b"Exif\0\0") + 6
+    for damage in (b"MM\x1e*", b"II\xff\xff", b"\0\0\0\0"):
+        content = whole[:at] + damage + whole[at + 4 :]
+        with Image.open(io.BytesIO(content)) as image:
+            assert orientation(image) == 1
+            assert flatten(image).mode == "RGB"

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from askonce.faults import InvalidInput
+from benchmarks.hostile_files import many_scans
 from gateway.images import ChildDecoder, Inspector
 from gateway.settings import ImageLimits
-from tests.askonce.images import many_scans
 from tests.gateway.doubles import INVALID, Running, refused, request_for
 from tests.gateway.pictures import draw, encode, picture
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from askonce.fair import FairExecutor
+from benchmarks.hostile_files import bombs, damaged, honest, many_scans, profile_bomb
 from dedup_service.image.load_encoder import load_image_encoder
 from dedup_service.image.picture import PictureError
 from dedup_service.native import image_work
 from dedup_service.native.image_work import ChildImageWork
 from dedup_service.usecases.image_features import LocalImageWork
-from tests.askonce.images import bombs, damaged, honest, many_scans, profile_bomb
 from tests.dedup_service.pages import receipt
 
 NAMED = {

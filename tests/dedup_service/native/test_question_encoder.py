@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from askonce.child_pool import ChildPool
+from benchmarks.hostile_texts import hostile_texts
 from dedup_service.native.question_encoder import ChildQuestionEncoder
 from dedup_service.question.encoder import MOST_BYTES, MOST_CHARACTERS, EncoderFailedError, UnknownEncoderError, bounded
 from tests.dedup_service.bench import bench, hit, question_encoder, reason
-from tests.dedup_service.native.strings import hostile_texts
 from tests.dedup_service.pages import receipt
 
 MALLOC_DEBUG = next((str(path) for path in Path("/lib/x86_64-linux-gnu").glob("libc_malloc_debug.so.0")), "")
@@ -60,7 +60,7 @@ def test_no_hostile_text_kills_the_tokenizer() -> None:
     """Code points that grow, combining runs, unassigned ones, surrogates, controls: the native tokenizer takes them
     all in one process, under the C library's own checks, and never makes more tokens than characters are let in."""
     checks = {"GLIBC_TUNABLES": "glibc.malloc.check=3", "LD_PRELOAD": MALLOC_DEBUG} if MALLOC_DEBUG else {}
-    pool = ChildPool("test", "tests.dedup_service.native.strings:Tokenizer", limit=60.0, environ=checks)
+    pool = ChildPool("test", "benchmarks.hostile_texts:Tokenizer", limit=60.0, environ=checks)
     pool.start()
     try:
         before = {child.process.pid for child in pool.alive}

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image, ImageDraw
 
+from benchmarks.hostile_files import many_scans
 from inference_service.engine import Ask, BadAskError, Completed, EngineUnavailableError, Finish, Piece, Sampling
 from inference_service.reader.answering import Reply
 from inference_service.reader.cache import PageCache
@@ -24,7 +25,6 @@ from inference_service.reader.document import study
 from inference_service.reader.engine import ReaderEngine, ReaderSettings, shorten
 from inference_service.reader.page import Page
 from inference_service.reader.recogniser import decode
-from tests.askonce.images import many_scans
 from tests.inference_service.reader.pages import RECEIPT, SCREEN
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "pages"

@@ -1,4 +1,4 @@
-"""Image files, honest and hostile, for the tests of whatever decodes them."""
+"""Image files, honest and hostile, for the tests of whatever decodes them and for `benchmarks.hostile`."""
 
 from __future__ import annotations
 
