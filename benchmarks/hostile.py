@@ -3,8 +3,10 @@
     python -m benchmarks.hostile [--texts 100000] [--files 1000] [--seconds 2] [--json OUT]
 
 Every input goes to a child process under the C library's own checks of its heap. A fault is an input that ended the
-child, held it longer than `--seconds`, or raised what no caller expects. "Before" cuts texts to 2,000 characters and hands files to the decoder as they
-come; "now" bounds texts after normalising and reads a file's header first. Inputs are made here, from the Unicode data
+child, held it longer than `--seconds`, or raised what no caller expects. "Before" cuts texts to 2,000 characters and
+hands files to the decoder as they
+come; "now" bounds texts after normalising and reads a file's header first. Inputs are made here, from the Unicode
+data
 that Python ships and from small pages (`hostile_texts`, `hostile_files`); none was used to write the bounds.
 """
 

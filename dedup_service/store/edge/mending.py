@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import qdrant_edge as edge
@@ -21,6 +21,7 @@ from dedup_service.store.edge.integrity import (
     quarantine,
     quarantined,
     read_manifest,
+    survey_files,
     write_manifest,
 )
 from dedup_service.store.edge.shard import generation_path, generations, ids_of, load_generation
@@ -71,7 +72,8 @@ def survey(data: Path, *, repair: bool = False) -> Survey:
                 continue
             if path.is_dir() and kind in list(Shelf):
                 finding = look(path, repair)
-                held[path.name] = finding.points or 0
+                manifest = read_manifest(path) if finding.done and path.is_dir() else None
+                held[path.name] = finding.points or (manifest.points if manifest else None) or 0
                 found.findings.append(finding)
             elif kind == FINGERPRINTS and path.suffix == ".sqlite":
                 found.findings.append(look_at_database(path, repair))
@@ -100,6 +102,9 @@ def look(folder: Path, repair: bool) -> Finding:
             shard = load_generation(folder, manifest)
             points = sum(1 for _ in ids_of(shard))
             shard.close()
+            if manifest.closed and not problems:  # the engine tidies its journals when it opens: that is no damage
+                files = survey_files(generation_path(folder, manifest.generation))
+                write_manifest(folder, replace(manifest, files=files))
     except DamageError as damage:
         problems.append(str(damage))
     done = mend(folder) if problems and repair else ""

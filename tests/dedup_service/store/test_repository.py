@@ -657,7 +657,7 @@ async def test_a_folder_has_one_owner(tmp_path: Path, clock: Clock, monkeypatch:
     await memory.start()
     second = EdgeMemory(tmp_path, "dct", IMAGE_SIZE, "sentence", QUESTION_SIZE)
     second.points.opening = 2.0
-    monkeypatch.setattr("dedup_service.store.edge.client.PATIENCE", 0.1)
+    second.points.options["patience"] = 0.1
     with pytest.raises(MemoryUnavailableError):
         await second.start()
     assert (await memory.holdings()).entries == 0
@@ -934,6 +934,7 @@ def test_what_comes_during_a_build_is_new_after_it(tmp_path: Path, monkeypatch: 
     assert collection.removal is not None
     collection.removal.join()
     collection.shard.close()
+    collection.counter.close()
 
 
 async def test_entries_that_were_never_served_are_counted(memory: PointMemory) -> None:
