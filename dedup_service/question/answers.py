@@ -373,7 +373,8 @@ def _measured(a: str, b: str, one: Answer, other: Answer) -> AnswerVerdict | Non
     if verdict == "different":
         return AnswerVerdict("different", "NUMBER")
     if amounts(a) and amounts(b) and (turn := turned(a, b)) is not None:
-        return AnswerVerdict(turn, "NUMBER")
+        alike = {abs(number) for number in one.numbers} & {abs(number) for number in other.numbers}
+        return AnswerVerdict(turn if alike else "different", "NUMBER")
     if verdict is None:
         return None
     return AnswerVerdict("unsure" if verdict == "unsure" or _partial(one, other) else "same", "NUMBER")

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dedup_service.image.lookalike import ImageVerdict
 from dedup_service.usecases.image_resolver import CHECKS
 from dedup_service.usecases.lookup import Found, Missed
 from tests.dedup_service.bench import Bench, bench, hit
-from tests.dedup_service.image.forms import copied, sheet
+from tests.dedup_service.image.forms import Rgb, copied, sheet
 from tests.dedup_service.image.pages import saved, scene
 
 QUESTION = "What is the amount due?"
@@ -74,14 +75,19 @@ async def test_unlike_images_are_not_checked(dedup: Bench) -> None:
     assert checks.count == 0
 
 
+def large(number: int) -> Rgb:
+    """A page whose print is large enough to be believed at once."""
+    return np.kron(sheet(number), np.ones((2, 2, 1), np.uint8))
+
+
 async def test_pages_that_arrive_together_are_told_apart(dedup: Bench) -> None:
     """A page whose sibling is still on its way is not taken for it."""
     for number in range(3):
-        await dedup.teach(saved(sheet(number)), QUESTION, f"{number}.50")
-    first, second = [await dedup.ask(saved(sheet(number)), QUESTION) for number in (20, 21)]
+        await dedup.teach(saved(large(number)), QUESTION, f"{number}.50")
+    first, second = [await dedup.ask(saved(large(number)), QUESTION) for number in (20, 21)]
     assert isinstance(first, Missed)
     assert isinstance(second, Missed)
     assert first.flight != second.flight
-    again = await dedup.ask(saved(copied(sheet(20), "saved")), QUESTION)
+    again = await dedup.ask(saved(copied(large(20), "saved")), QUESTION)
     assert isinstance(again, Missed)
     assert again.flight == first.flight
