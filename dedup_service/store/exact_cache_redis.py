@@ -69,7 +69,7 @@ class RedisHot:
         if seconds < 1:
             return
         try:
-            await self.client.eval(  # type: ignore[misc]
+            await self.client.eval(
                 PUT,
                 4,
                 generation_key(key.tenant),
