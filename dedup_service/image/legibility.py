@@ -18,6 +18,8 @@ _IN_CELL = 8
 _TINY = 4
 _TINY_NEIGHBOURS = 5
 _TINY_PIECES = 14
+# With fewer characters than this an image is looked at on its side as well.
+_READABLE = 20
 # Print of less contrast than this is faint; so many characters of it are print and not noise.
 _FAINT = 30
 _FAINT_CHARACTERS = 10
@@ -62,10 +64,13 @@ def measure_text(grey: Grey) -> Text:
 
     A page that lies on its side is measured turned.
     """
-    lying = np.ascontiguousarray(np.rot90(grey))
-    upright, turned = _read(grey), _read(lying)
-    boxes, unread = upright if len(upright[0]) >= len(turned[0]) else turned
-    shape = grey.shape if boxes is upright[0] else lying.shape
+    boxes, unread = _read(grey)
+    shape = grey.shape
+    if len(boxes) < _READABLE:
+        lying = np.ascontiguousarray(np.rot90(grey))
+        turned = _read(lying)
+        if len(turned[0]) > len(boxes):
+            (boxes, unread), shape = turned, lying.shape
     return Text(smallest(boxes, shape), len(boxes), unread, _faint(grey))
 
 

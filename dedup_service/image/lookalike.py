@@ -40,6 +40,12 @@ SMALL_TEXT = 9.0
 # What the smallest stroke, the tail of a comma, is worth for each pixel of text height, as a share of the contrast.
 STROKE_OF_TEXT = 0.05
 STROKE_MOST = 0.5
+# A difference of level this many times what is allowed settles the matter.
+CLEARLY = 1.6
+# A page is grey when its colour is this little, levels; coloured from here; and hardly coloured with this share of it.
+GREY = 3.0
+COLOURED = 24.0
+COLOURED_SHARE = 0.2
 # So many characters make a page: they fix what is up, and a turn is believed.
 READABLE = 20
 
@@ -188,25 +194,28 @@ def measure(
     # The outermost pixels mix what is inside with what is not.
     inside = cv2.erode(cv2.copyMakeBorder(alignment.valid, 1, 1, 1, 1, cv2.BORDER_CONSTANT), _EDGE)[1:-1, 1:-1] > 0
     moved, reference = (query.rgb, stored.rgb) if alignment.stored_is_reference else (stored.rgb, query.rgb)
-    colour = _colour(moved, reference, alignment, inside, text)
+    letters = min(stored.text.characters, query.text.characters)
+    colour = _colour(moved, reference, alignment, inside, text, readable=letters >= READABLE)
     a, b = match_tone(alignment.moved, alignment.reference, inside)
     a = np.asarray(cv2.copyTo(b, (~inside).view(np.uint8), a))
-    a, b, blur = match_blur(a, b, inside, text)
-    rest = left_over(a, b, inside, text)
-    strokes, noise = stroke_difference(a, b, rest, inside, text)
-    peaks = (
-        *shape_difference(a, b, rest, inside, text, (SHAPE_FLOOR, FAINT_FLOOR)),
-        level_difference(a, b, inside, text),
-        colour,
-        strokes,
-    )
+    shade = level_difference(a, b, inside, text)
+    if shade.value > CLEARLY * limits.level:  # what differs this much needs no closer look
+        nothing = Peak(0.0, shade.place, shade.window)
+        blur, noise, shapes, strokes = 0.0, 1.0, (nothing, nothing), nothing
+    else:
+        a, b, blur = match_blur(a, b, inside, text)
+        rest = left_over(a, b, inside, text)
+        strokes, noise = stroke_difference(a, b, rest, inside, text)
+        shapes = shape_difference(a, b, rest, inside, text, (SHAPE_FLOOR, FAINT_FLOOR))
+        shade = level_difference(a, b, inside, text)
+    peaks = (*shapes, shade, colour, strokes)
     boxes = tuple(_box(alignment, peak, stored_grey.shape) for peak in peaks)
     shape, faint, level, tint, stroke = (peak.value for peak in peaks)
     return Evidence(
         turn=turn,
         side=max(alignment.reference.shape),
         text=text,
-        characters=min(stored.text.characters, query.text.characters),
+        characters=letters,
         unread=stored.text.unread or query.text.unread,
         faint_print=stored.text.faint or query.text.faint,
         rms=alignment.rms,
@@ -248,7 +257,7 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
     score = max(scores)
     worst = int(np.argmax(scores))
     if score >= 1:
-        reason = "COLOUR_DIFFERENCE" if worst in (2, 3) else "LOCAL_DIFFERENCE"
+        reason = "COLOUR_DIFFERENCE" if worst == 3 else "LOCAL_DIFFERENCE"
         return "different", score, reason, evidence.boxes[worst], turn
     # Cells of a repetitive page stray too, but then the shapes agree; where something moved, they differ as well.
     if evidence.moved >= limits.moved and MOVED_FACTOR * max(shape, faint) >= 1:
@@ -289,17 +298,35 @@ def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _colour(
-    moved: NDArray[np.uint8], reference: NDArray[np.uint8], alignment: Alignment, inside: NDArray[np.bool_], text: float
+    moved: NDArray[np.uint8],
+    reference: NDArray[np.uint8],
+    alignment: Alignment,
+    inside: NDArray[np.bool_],
+    text: float,
+    *,
+    readable: bool,
 ) -> Peak:
-    """Colour compared at half the frame's size, which is all that codecs keep of it; place in the frame's pixels."""
+    """Colour compared at half the frame's size, which is all that codecs keep of it; place in the frame's pixels.
+
+    A `readable` page that lost all its colour, and had little, is not held against its original.
+    """
     there, here = _halved(reference), _halved(moved)
     size = (there.shape[0], there.shape[1])
     double = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1.0]])
     here = warp(here, np.linalg.inv(double) @ alignment.to_reference @ double, size, fast=True)
     planes = [cv2.cvtColor(one, cv2.COLOR_RGB2YCrCb).astype(np.float32)[:, :, 1:] for one in (here, there)]
     both = np.ascontiguousarray(inside[: 2 * size[0] : 2, : 2 * size[1] : 2])
+    if readable and _greyed(planes[0], planes[1], both):
+        return Peak(0.0, (0, 0), 1)
     peak = colour_difference(planes[0], planes[1], both, text / 2)
     return Peak(peak.value, (2 * peak.place[0], 2 * peak.place[1]), 2 * peak.window)
+
+
+def _greyed(a: NDArray[np.float32], b: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:
+    """Whether one of two pairs of colour planes is grey throughout and the other hardly coloured."""
+    off = [np.abs(one[inside] - 128).max(axis=1) if inside.any() else np.zeros(1) for one in (a, b)]
+    least, most = sorted(off, key=lambda one: float(one.mean()))
+    return bool((least > GREY).mean() < 0.001 and (most > COLOURED).mean() < COLOURED_SHARE)
 
 
 def _halved(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
