@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,26 @@ def test_every_variable_is_a_setting_of_its_service(name: str) -> None:
     for service, kind in KINDS.items():
         environment = read(name)["services"].get(service, {}).get("environment", {})
         load(kind, service, {key: resolved(str(value)) for key, value in environment.items()})
+
+
+def test_example_environment_lists_every_variable_with_its_default() -> None:
+    """A copy of the example changes nothing but the secrets, which it leaves empty, and hides no variable."""
+    used: dict[str, str] = {}
+    for path in COMPOSE.glob("*.yaml"):
+        for name, kind, rest in re.findall(r"\$\{(\w+):([-?])([^}]*)\}", path.read_text(encoding="utf-8")):
+            default = rest if kind == "-" else ""
+            assert used.setdefault(name, default) == default, name
+    lines = (COMPOSE / ".env.example").read_text(encoding="utf-8").splitlines()
+    listed = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert listed == used
+
+
+def test_qdrant_is_of_a_version_that_the_client_supports() -> None:
+    """Client and server may differ by one minor version at most, which is what the client itself warns about."""
+    server = read("compose.yaml")["services"]["qdrant"]["image"].rpartition(":v")[2].split(".")
+    client = version("qdrant-client").split(".")
+    assert server[0] == client[0]
+    assert abs(int(server[1]) - int(client[1])) <= 1
 
 
 def test_services_listen_where_others_look_for_them() -> None:
