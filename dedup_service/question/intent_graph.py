@@ -372,5 +372,14 @@ def reading_key(normal: str) -> str:
     reading = read(normal)
     if not reading.tokens:
         return digest(normal)
-    parts = (reading.language, reading.ask, *reading.tokens, "/", *sorted(reading.plural), "/", *sorted(reading.deixis))
+    parts = (
+        reading.language,
+        reading.ask,
+        *reading.tokens,
+        "/",
+        *sorted(reading.plural),
+        "/",
+        *sorted(reading.deixis),
+        reading.beside,
+    )
     return digest("\n".join(parts))

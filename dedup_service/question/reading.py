@@ -205,6 +205,7 @@ class Reading:
     senses: frozenset[str]
     expects: frozenset[str]
     asked: str = ""
+    beside: str = ""
     wants: str = ""
     context: frozenset[str] = frozenset()
     aside: frozenset[str] = frozenset()
@@ -288,6 +289,7 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
         senses,
         expects,
         asked,
+        f"{fold(parts.context)}\n{fold(parts.aside)}",
         _wants(wanted, ask_span, expects, names, lexicon),
         _mentioned(parts.context, lexicon),
         _mentioned(parts.aside, lexicon),

@@ -36,6 +36,8 @@ class Scope:
     asked: str
     context: str = ""
     aside: str = ""
+    filler: bool = False
+    """Whether a greeting or another clause that says nothing was left out."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,20 @@ def scope(text: str) -> Scope:
         ]
     parts: dict[str, list[str]] = {"asked": [], "context": [], "aside": []}
     for clause, kind in zip(clauses, kinds, strict=True):
+        if kind == "filler":
+            continue
         kept, dropped = rules.turn(clause.text) if kind in ("ask", "keep", "turn") else (clause.text, "")
         parts["asked" if kind in ("ask", "keep", "turn") else kind].append(kept)
         if dropped:
             parts["aside"].append(dropped)
     joined = {name: ", ".join(part for part in pieces if part.strip()) for name, pieces in parts.items()}
-    return Scope(joined["asked"] or text, joined["context"], joined["aside"])
+    return Scope(joined["asked"] or text, joined["context"], joined["aside"], "filler" in kinds)
 
 
 def asked(text: str) -> str:
     """What a question asks; the text as it is where nothing stands beside it."""
     parts = scope(text)
-    return parts.asked if parts.context or parts.aside else text
+    return parts.asked if parts.context or parts.aside or parts.filler else text
 
 
 def _clauses(text: str) -> list[_Clause]:
@@ -144,7 +148,7 @@ class _English:
         words = self.words(clause.text)
         rest = " ".join(words)
         if not words:
-            return "context"
+            return "filler"
         if any(_begins(rest, phrase) for phrase in self.aside) and not self.content.match(rest):
             return "turn" if " but " in rest else "aside"
         if any(f" {phrase} " in f" {rest} " for phrase in self.aside if phrase.startswith("i")):
@@ -244,7 +248,7 @@ class _Chinese:
         text = clause.text
         bare = self.fillers.sub("", text)
         if not bare:
-            return "context"
+            return "filler"
         if self.head.match(bare) and not re.match(r"不是不|别的|不要紧|别墅|别名", bare):
             return "turn" if self.turned.search(bare) else "aside"
         if self.tail.search(bare) and len(bare) > 2:

@@ -103,8 +103,8 @@ def gather(
     found = find(a, b, one, other, alignment, protected_terms, lexicon)
     likeness = shipped_model().log_odds(features(one, other, alignment, found, cosine, lexicon))
     marked = mark_difference(a, b) is not None
-    beside = one.context ^ other.context
-    told = any(token.lstrip("#")[:1].isdigit() or token in lexicon.senses for token in beside)
+    # What is told beside a question may be what it is about: "I have spots, what can I do?" Only equal stories agree.
+    told = one.beside != other.beside
     return QuestionEvidence(
         cosine=cosine,
         model=likeness,
@@ -330,15 +330,15 @@ def fit_calibration(
 
 
 # The pair model's own log-odds, moved and stretched so that, on sources that it was not trained on, at most one in a
-# hundred traps reaches `serve_at` without a judge, and with one that is right 97 % of the time. The ceiling keeps
-# likeness alone below what a budget of 1 % lets through, but for the most alike.
+# hundred traps reaches `serve_at` with a judge that is right 95 to 97 % of the time. The ceiling keeps likeness alone
+# below it: on pairs of other kinds than it was trained on (AFQMC, PAWS-X), over one trap in a hundred looks so alike.
 PRIOR = Calibration(
     version="prior-2",
     intercept=-10.6,
     knots={"model": (0.0, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0)},
     slopes={"model": (5.0, 2.5, 2.5, 2.5, 2.5, 5.0)},
     agreement=3.5,
-    ceiling=2.4,
+    ceiling=0.9,
     serve_at=0.9,
     floor=-7.0,
 )

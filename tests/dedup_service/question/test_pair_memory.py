@@ -143,6 +143,13 @@ def test_wordings_of_one_reading_share_evidence() -> None:
     assert memory.verdict("t", "what is the total", PAID).state == "same"
 
 
+def test_wordings_beside_other_stories_share_nothing() -> None:
+    """What is told beside a question may be what it is about, so evidence does not pass from one story to another."""
+    memory = PairMemory()
+    agree(memory, "I broke my phone, what can I do", PAID)
+    assert memory.verdict("t", "I broke my leg, what can I do", PAID).state == "unknown"
+
+
 def test_tenants_share_only_what_they_are_told_to() -> None:
     """What one tenant's traffic taught is another's only if the one gives it and the other asks for it; a tenant's own
     word goes first, and an image counts once for each tenant."""

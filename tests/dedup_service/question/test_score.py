@@ -29,14 +29,13 @@ def probability(evidence: QuestionEvidence) -> float:
     return PRIOR.score(evidence).probability
 
 
-def test_cold_only_the_most_alike_are_served() -> None:
-    """Without labels and without a judge an equal reading is served, or what the pair model is nearly sure of; and
-    never across languages."""
+def test_cold_only_equal_readings_are_served() -> None:
+    """Without labels and without a judge no likeness suffices, an equal reading does; never across languages."""
     assert probability(ALIKE) < PRIOR.serve_at
     assert probability(replace(ALIKE, agrees=True)) >= PRIOR.serve_at
     assert PRIOR.score(replace(ALIKE, agrees=True)).reason == "SAME_READING"
     sure = replace(ALIKE, model=MOST_LIKELY)
-    assert PRIOR.serve_at <= probability(sure) < 0.98
+    assert probability(sure) < PRIOR.serve_at
     assert probability(replace(sure, same_language=False)) <= 0.5
     assert probability(replace(sure, exchanged=True)) < PRIOR.serve_at
     assert probability(replace(sure, cosine=math.nan)) < PRIOR.serve_at
@@ -81,6 +80,28 @@ def test_more_alike_never_scores_less(one: float, other: float) -> None:
     """The score rises with the pair model's log-odds."""
     low, high = sorted((one, other))
     assert PRIOR.score(replace(ALIKE, model=high)).log_odds >= PRIOR.score(replace(ALIKE, model=low)).log_odds - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("我脸上有很多痣，怎么办", "我脸上有很多痘痘，怎么办"),
+        ("I broke my phone. What can I do?", "I broke my leg. What can I do?"),
+        ("He gave 5 to Ann and 7 to Bob, what is left?", "He gave 7 to Ann and 5 to Bob, what is left?"),
+        ("My flight was cancelled, how do I get my money back?", "My order was cancelled, how do I get my money back?"),
+    ],
+)
+def test_a_story_may_be_what_is_asked_about(one: str, other: str) -> None:
+    """Questions that differ in what is told beside them never agree by their readings: cold, they are not served."""
+    evidence = gather(one, other, 0.99)
+    assert not evidence.agrees
+    assert probability(evidence) < PRIOR.serve_at
+
+
+def test_a_greeting_is_no_story() -> None:
+    """A greeting says nothing, and keeps no two readings apart."""
+    assert gather("Hi there! What is the total?", "what is the total amount", 0.9).agrees
+    assert gather("您好，总金额是多少", "总额多少", 0.9).agrees
 
 
 def test_other_differences_can_be_outvoted() -> None:
