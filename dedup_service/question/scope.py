@@ -124,6 +124,7 @@ class _English:
         self.pictured = frozenset(lists["pictured"])
         self.opening = frozenset(lists["opening"])
         self.supposition = frozenset(lists["supposition"])
+        self.bare_request = frozenset(lists["bare_request"])
         self.presenting = tuple(lists["presenting"])
         self.wish = tuple(lists["wish"])
         self.aside = tuple(lists["aside"])
@@ -147,7 +148,7 @@ class _English:
         """What a clause does: "ask", "keep" (belongs to what is asked), "context" or "aside"."""
         words = self.words(clause.text)
         rest = " ".join(words)
-        if not words:
+        if not words or rest in self.bare_request:
             return "filler"
         if any(_begins(rest, phrase) for phrase in self.aside) and not self.content.match(rest):
             return "turn" if " but " in rest else "aside"
