@@ -201,7 +201,8 @@ def measure(
     shade = level_difference(a, b, inside, text)
     if shade.value > CLEARLY * limits.level:  # what differs this much needs no closer look
         nothing = Peak(0.0, shade.place, shade.window)
-        blur, noise, shapes, strokes = 0.0, 1.0, (nothing, nothing), nothing
+        shapes: tuple[Peak, ...] = (nothing, nothing)
+        blur, noise, strokes = 0.0, 1.0, nothing
     else:
         a, b, blur = match_blur(a, b, inside, text)
         rest = left_over(a, b, inside, text)
