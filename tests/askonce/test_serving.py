@@ -75,7 +75,7 @@ def ask(text: str) -> answer_pb2.AnswerRequest:
 
 async def failure(channel: grpc.aio.Channel, text: str) -> faults.Fault:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await answer_pb2_grpc.AnswerServiceStub(channel).Answer(ask(text), timeout=5)
+        await answer_pb2_grpc.AnswerServiceStub(channel).Answer(ask(text), timeout=60)
     return faults.from_error(caught.value)
 
 
