@@ -23,7 +23,7 @@ from dedup_service.store.records import Memory, MemoryReadOnlyError, MemoryUnava
 from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.learn import DecisionUnknownError, FeedbackLimitError, Learn, Learnt
 from dedup_service.usecases.lookup import Lookup
-from dedup_service.usecases.miss_token import TicketError
+from dedup_service.usecases.miss_ticket import TicketError
 from dedup_service.usecases.remember import Remember
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]

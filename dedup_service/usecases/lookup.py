@@ -22,7 +22,7 @@ from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.image_resolver import Recogniser, Recognition
 from dedup_service.usecases.inflight import Flight, Flights
-from dedup_service.usecases.miss_token import Founding, Rival, Ticket, Tickets
+from dedup_service.usecases.miss_ticket import Founding, Rival, Ticket, Tickets
 from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
 from dedup_service.usecases.question_matcher import Match, Matcher, Matching, same_normal
 

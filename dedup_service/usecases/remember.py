@@ -23,7 +23,7 @@ from dedup_service.store.usage import lifetime_end
 from dedup_service.usecases.image_resolver import Recogniser
 from dedup_service.usecases.inflight import Flights
 from dedup_service.usecases.labelling import Lessons
-from dedup_service.usecases.miss_token import Rival, Ticket, Tickets
+from dedup_service.usecases.miss_ticket import Rival, Ticket, Tickets
 from dedup_service.usecases.query import end_of_day
 
 log = structlog.get_logger("remember")

@@ -43,7 +43,7 @@ from dedup_service.usecases.known_mismatches import Strangers
 from dedup_service.usecases.labelling import Lessons
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import ContentWanted, Found, Lookup, Missed, Outcome
-from dedup_service.usecases.miss_token import Tickets
+from dedup_service.usecases.miss_ticket import Tickets
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
 from dedup_service.usecases.question_matcher import Matcher

@@ -14,7 +14,7 @@ from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import IntentSharing, Mode, PolicyInvalidError, Tightening
 from dedup_service.question.pair_memory import Evidence
 from dedup_service.usecases.lookup import ContentWanted, Found, Missed
-from dedup_service.usecases.miss_token import TicketError
+from dedup_service.usecases.miss_ticket import TicketError
 from dedup_service.usecases.query import CacheMode
 from tests.dedup_service.bench import Bench, bench, hit, query_for, reason
 from tests.dedup_service.pages import copy_of, receipt, resaved

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup_service.usecases.miss_token import Founding, Rival, Ticket, TicketError, Tickets
+from dedup_service.usecases.miss_ticket import Founding, Rival, Ticket, TicketError, Tickets
 
 KEY = b"0123456789abcdef"
 TICKET = Ticket(
