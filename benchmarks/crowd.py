@@ -56,8 +56,8 @@ from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.records import ImageRecord, image_id
 from dedup_service.usecases.forms import Forms
 from dedup_service.usecases.image_features import Features, LocalImageWork, extract
-from dedup_service.usecases.image_resolver import Recogniser
-from dedup_service.usecases.known_mismatches import Strangers
+from dedup_service.usecases.image_resolver import ImageResolver
+from dedup_service.usecases.known_mismatches import KnownMismatches
 
 TENANT = "crowd"
 QUESTION = "What is the total amount?"
@@ -191,7 +191,7 @@ class Crowd:
 
     memory: EdgeMemory
     forms: Forms
-    recogniser: Recogniser
+    resolver: ImageResolver
     process: int
     """Id of the store's process."""
     pages: list[tuple[Image.Image, str]]
@@ -201,7 +201,7 @@ class Crowd:
 
     def features(self, content: bytes) -> Features:
         """What a look-up computes."""
-        return extract(open_picture(content), self.recogniser.images.encoder)  # type: ignore[attr-defined]
+        return extract(open_picture(content), self.resolver.images.encoder)  # type: ignore[attr-defined]
 
     def cpu(self) -> float:
         """CPU seconds spent so far, here and in the store."""
@@ -212,13 +212,13 @@ class Crowd:
         """Looks a page up and stores it. Its fingerprint is packed only where a form may be founded with it."""
         features = self.features(saved(page, 92))
         image = image_id(TENANT, bytes.fromhex(features.byte_digest))
-        async for _ in self.recogniser.candidates(TENANT, features, POLICY):
+        async for _ in self.resolver.candidates(TENANT, features, POLICY):
             pass
         record = ImageRecord(
             image, TENANT, (features.byte_digest, features.pixel_digest), features.hashes[0],
             features.width, features.height, time.time(),
         )  # fmt: skip
-        packed = await self.recogniser.pack(features) if len(self.pages) < 3 else b""
+        packed = await self.resolver.pack(features) if len(self.pages) < 3 else b""
         await self.memory.put_image(record, features.vectors[0], packed)
         await self.forms.describe(TENANT, image)
         self.pages.append((page, image))
@@ -273,7 +273,7 @@ class Crowd:
             content = COPIES[way](page)
             before = await asyncio.to_thread(self.cpu)
             features = self.features(content)
-            checked = [one.record.id async for one in self.recogniser.candidates(TENANT, features, POLICY)]
+            checked = [one.record.id async for one in self.resolver.candidates(TENANT, features, POLICY)]
             spent.append((await asyncio.to_thread(self.cpu) - before) * 1e3)
             found[way].append(image in checked)
             counts.append(len(checked))
@@ -307,11 +307,11 @@ async def grow(
     memory = EdgeMemory(folder, encoder.identity, encoder.dimension, "none", 4)
     await memory.start()
     forms = Forms(PointDescriptors(memory.points), memory, threads)
-    recogniser = Recogniser(memory, LocalImageWork(encoder), Strangers(ledger), forms, threads)
+    resolver = ImageResolver(memory, LocalImageWork(encoder), KnownMismatches(ledger), forms, threads)
     process = memory.points.process
     if process is None:
         raise RuntimeError("the store has no process")
-    crowd = Crowd(memory, forms, recogniser, process.pid, [], [])
+    crowd = Crowd(memory, forms, resolver, process.pid, [], [])
     source = pages_of(kind)
     results = []
     try:

@@ -30,7 +30,7 @@ from rich.table import Table
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.expiry import Sweeper
 from dedup_service.store.payloads import entry_payload, image_payload
-from dedup_service.store.points import Point, Shelf
+from dedup_service.store.points import Kind, Point
 from dedup_service.store.records import Entry, ImageRecord, Vector, entry_id, image_id
 
 NOW = 1_000_000_000.0
@@ -127,8 +127,8 @@ async def fill(memory: EdgeMemory, world: World, begin: int, end: int, fingerpri
                 entry = world.entry(image, number, position)
                 vector = questions[world.question(number, position)]
                 entries.append(Point(entry.id, vector, entry_payload(entry)))
-        await memory.points.put(Shelf.IMAGES, images)
-        await memory.points.put(Shelf.ENTRIES, entries)
+        await memory.points.put(Kind.IMAGES, images)
+        await memory.points.put(Kind.ENTRIES, entries)
 
 
 async def settled(memory: EdgeMemory) -> float:
@@ -303,7 +303,7 @@ async def run(entries: int, small: int, fingerprint_bytes: int, count: int, fold
             during = await mixed(clients, over(time.perf_counter() + 120.0, build.done))
         waiting = await build
         if held == small // PER_IMAGE:
-            await memory.points.call("build", Shelf.IMAGES)
+            await memory.points.call("build", Kind.IMAGES)
             await settled(memory)
         measured = await clients.measure_all(count)
         usage = store_process(memory).memory_full_info()

@@ -52,26 +52,26 @@ from dedup_service.question.pair_memory import PairMemory
 from dedup_service.settings import Settings
 from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
-from dedup_service.store.exact_cache import Hot, NoHot, ProcessHot
-from dedup_service.store.exact_cache_checked import CheckedHot
-from dedup_service.store.exact_cache_redis import RedisHot
+from dedup_service.store.exact_cache import ExactCache, InProcessExactCache, NoExactCache
+from dedup_service.store.exact_cache_checked import CheckedExactCache
+from dedup_service.store.exact_cache_redis import RedisExactCache
 from dedup_service.store.expiry import Sweeper
 from dedup_service.store.records import Memory, MemoryDamagedError, MemoryUnavailableError
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.forms import Forms
-from dedup_service.usecases.image_resolver import Recogniser
-from dedup_service.usecases.inflight import Flights
-from dedup_service.usecases.known_mismatches import MOST as STRANGERS
-from dedup_service.usecases.known_mismatches import Strangers
-from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.image_resolver import ImageResolver
+from dedup_service.usecases.inflight import InflightMisses
+from dedup_service.usecases.known_mismatches import MOST as KNOWN_MISMATCHES
+from dedup_service.usecases.known_mismatches import KnownMismatches
+from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import Lookup
-from dedup_service.usecases.miss_ticket import Tickets
+from dedup_service.usecases.miss_ticket import TicketSealer
 from dedup_service.usecases.parted_questions import MOST as PARTED
 from dedup_service.usecases.parted_questions import PartedQuestions
-from dedup_service.usecases.question_matcher import Matcher
+from dedup_service.usecases.question_matcher import QuestionMatcher
 from dedup_service.usecases.remember import Remember
 from dedup_service.usecases.warmup import warm_up_questions
 
@@ -166,37 +166,37 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(sweeper.stop)
 
         encoders = f"{images.identity} {question_encoder.identity}"
-        hot = await asyncio.to_thread(open_hot, chosen, memory)
-        stack.push_async_callback(hot.close)
-        flights = Flights(time.time)
-        tickets = Tickets(await asyncio.to_thread(ticket_key, chosen))
+        exact_cache = await asyncio.to_thread(open_exact_cache, chosen, memory)
+        stack.push_async_callback(exact_cache.close)
+        inflight = InflightMisses(time.time)
+        sealer = TicketSealer(await asyncio.to_thread(ticket_key, chosen))
         album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
-        strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, STRANGERS))
+        mismatches = KnownMismatches(ledger, await asyncio.to_thread(reader.mismatches, KNOWN_MISMATCHES))
         forms = Forms(PointDescriptors(memory.points), memory, image_threads)
         await forms.keeper.start()
         stack.push_async_callback(forms.keeper.stop)
-        recogniser = Recogniser(memory, images, strangers, forms, image_threads, pictures=album)
+        resolver = ImageResolver(memory, images, mismatches, forms, image_threads, pictures=album)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, PARTED))
-        following = PeriodicTask("parted", partial(follow_parted, strangers, parted, reader), POLICY_SECONDS)
+        following = PeriodicTask("parted", partial(follow_parted, mismatches, parted, reader), POLICY_SECONDS)
         await following.start()
         stack.push_async_callback(following.stop)
-        matcher = Matcher(memory, question_encoder, pairs, parted, question_threads)
-        lessons = Lessons(pairs, ledger, sentences, book.shares)
+        matcher = QuestionMatcher(memory, question_encoder, pairs, parted, question_threads)
+        labelling = Labelling(pairs, ledger, sentences, book.shares)
         lookup = Lookup(
-            memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches,
+            memory, exact_cache, resolver, matcher, book, ledger, sealer, inflight, touches,
             encoders=encoders, ticket_ttl=chosen.ticket_ttl, account=account,
         )  # fmt: skip
         remember = Remember(
-            memory, hot, tickets, flights, recogniser, lessons, book, question_threads,
+            memory, exact_cache, sealer, inflight, resolver, labelling, book, question_threads,
             encoders=encoders, question_dimension=question_encoder.dimension,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, lessons, ledger, reader, book, strangers, parted, question_threads,
+            memory, exact_cache, labelling, ledger, reader, book, mismatches, parted, question_threads,
             allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
         )  # fmt: skip
         service = DedupService(
-            lookup, remember, Forget(memory, hot, strangers, album), learn, memory, book,
+            lookup, remember, Forget(memory, exact_cache, mismatches, album), learn, memory, book,
             image_encoder=images.identity, question_encoder=question_encoder.identity, versions=versions(),
             data=chosen.data,
         )  # fmt: skip
@@ -205,7 +205,7 @@ async def serve(chosen: Settings) -> None:
         reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default, unused=memory.unused)
         stack.push_async_callback(reports.stop)
         store = StoreService(
-            memory, hot, image_encoder=images.identity, question_encoder=question_encoder.identity,
+            memory, exact_cache, image_encoder=images.identity, question_encoder=question_encoder.identity,
             pictures=album, texts=KeptTexts(Scrubber(engine, ledger), removals, reports),
         )  # fmt: skip
         add = {
@@ -263,10 +263,10 @@ def compact(evidence: PairEvidence, book: PolicyBook) -> None:
     evidence.compact(book.keeps_text)
 
 
-async def follow_parted(strangers: Strangers, parted: PartedQuestions, reader: Reader) -> None:
+async def follow_parted(mismatches: KnownMismatches, parted: PartedQuestions, reader: Reader) -> None:
     """Takes what other replicas parted within the last minute: files from images, and questions from one another."""
     since = time.time() - PARTED_SECONDS
-    strangers.take(await asyncio.to_thread(partial(reader.strangers, STRANGERS, since=since)))
+    mismatches.take(await asyncio.to_thread(partial(reader.mismatches, KNOWN_MISMATCHES, since=since)))
     for pair in await asyncio.to_thread(partial(reader.parted, PARTED, since=since)):
         parted.hold(pair)
 
@@ -307,12 +307,12 @@ def open_memory(chosen: Settings, image_identity: str, image_dimension: int, que
     )
 
 
-def open_hot(chosen: Settings, memory: Memory) -> Hot:
+def open_exact_cache(chosen: Settings, memory: Memory) -> ExactCache:
     """The hot tier that the settings name. Replicas must not keep one each: they would serve what another removed."""
     kind = chosen.hot or ("process" if chosen.store == "edge" else "none")
     if kind == "process":
-        return ProcessHot(time.time, chosen.hot_keys)
-    return NoHot() if kind == "none" else CheckedHot(RedisHot.connect(kind), memory)
+        return InProcessExactCache(time.time, chosen.exact_keys)
+    return NoExactCache() if kind == "none" else CheckedExactCache(RedisExactCache.connect(kind), memory)
 
 
 def default_policy(path: Path | None) -> Policy | None:

@@ -39,7 +39,7 @@ class Settings:
     """Seconds for which a ticket is valid."""
     workers: int = 2
     """Threads for decoding, encoding and comparing; about one a core."""
-    hot_keys: int = 50_000
+    exact_keys: int = 50_000
     """Most exact requests kept in the hot tier, about 3 kB each."""
     sweep_interval: float = 5.0
     """Seconds between two sweeps of expired entries."""

@@ -92,7 +92,7 @@ class DedupClient:
             raise fault_of(error, "DEDUP_UNAVAILABLE") from error
 
     async def learn(self, request: dedup_pb2.LearnRequest, timeout: float) -> dedup_pb2.LearnResponse:
-        """Reports a lesson. Raises Fault."""
+        """Reports evidence. Raises Fault."""
         try:
             return await self.stub.Learn(request, timeout=timeout, metadata=telemetry.outgoing())
         except grpc.aio.AioRpcError as error:

@@ -24,6 +24,6 @@ class Feedback:
     ) -> answer_pb2.SubmitFeedbackResponse:
         """Reports a verdict. Raises Fault; unlike a look-up it needs dedup, so there is no going on without it."""
         deadline = Deadline.after(self.timeout if seconds is None else seconds)
-        lesson = dedup_pb2.LearnRequest(parent=tenant, feedback=request)
-        response = await self.dedup.learn(lesson, deadline.cap(self.timeout))
+        evidence = dedup_pb2.LearnRequest(parent=tenant, feedback=request)
+        response = await self.dedup.learn(evidence, deadline.cap(self.timeout))
         return answer_pb2.SubmitFeedbackResponse(removed_count=response.removed_count)

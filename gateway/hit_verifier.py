@@ -117,11 +117,11 @@ class HitVerifier:
 
     async def report(self, tenant: str, decision: str, answer: content_pb2.Answer) -> None:
         """Tells dedup what became of a drawn hit."""
-        lesson = dedup_pb2.LearnRequest(
+        evidence = dedup_pb2.LearnRequest(
             parent=tenant, fresh_answer=dedup_pb2.FreshAnswer(decision=decision, answer=answer)
         )
         try:
-            await self.dedup.learn(lesson, self.timeout)
+            await self.dedup.learn(evidence, self.timeout)
         except Fault as fault:
             metrics.EXPLORED.labels(fault.reason).inc()
             return

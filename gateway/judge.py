@@ -122,9 +122,9 @@ class Judge:
             if judgement is None:
                 continue
             count("background", judgement)
-            lesson = dedup_pb2.LearnRequest(parent=tenant, judged=judged(*pair, judgement))
+            evidence = dedup_pb2.LearnRequest(parent=tenant, judged=judged(*pair, judgement))
             try:
-                await self.dedup.learn(lesson, self.timeout * 4)
+                await self.dedup.learn(evidence, self.timeout * 4)
             except Fault:
                 self.reported.pop((tenant, *sorted(pair)), None)
                 metrics.JUDGED.labels("background", "unreported").inc()

@@ -99,7 +99,7 @@ class Timeouts:
     """How long a hit that was drawn for verification may wait for the model; after half of it, it is asked for as if a
     client waited."""
     remember: float = 10.0
-    """Storing an answer or a lesson."""
+    """Storing an answer or evidence."""
     judge: float = 1.5
     """An inline verdict of the judge. A request with less than three times this left goes on without."""
     join: float = 30.0

@@ -100,20 +100,20 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
     async def Learn(self, request: dedup_pb2.LearnRequest, context: CONTEXT) -> dedup_pb2.LearnResponse:
         """See the proto."""
         tenant = tenant_id(request.parent)
-        lesson = request.WhichOneof("lesson")
+        evidence = request.WhichOneof("evidence")
         fair.share.set(tenant)
         async with named_errors():
-            if lesson == "feedback":
+            if evidence == "feedback":
                 learnt = await self.feedback(tenant, request.feedback)
-            elif lesson == "fresh_answer":
+            elif evidence == "fresh_answer":
                 fresh = request.fresh_answer
                 decision = child_id(fresh.decision, tenant, "decisions", "fresh_answer.decision")
                 whole = fresh.answer.finish_reason == content_pb2.FINISH_REASON_STOP and fresh.answer.text
                 learnt = await self.learn.fresh_answer(tenant, decision, fresh.answer.text if whole else None)
-            elif lesson == "judged":
+            elif evidence == "judged":
                 learnt = await self.learn.judged(tenant, messages.from_judged(request.judged))
             else:
-                raise InvalidInput("LABEL_MISSING", "Send feedback, a fresh answer or a verdict.", field="lesson")
+                raise InvalidInput("LABEL_MISSING", "Send feedback, a fresh answer or a verdict.", field="evidence")
         return dedup_pb2.LearnResponse(removed_count=learnt.removed, labelled=learnt.labelled)
 
     async def feedback(self, tenant: str, request: answer_pb2.SubmitFeedbackRequest) -> Learnt:

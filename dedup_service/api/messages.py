@@ -231,13 +231,13 @@ def to_evidence(findings: Findings) -> content_pb2.Evidence:
     )
     if findings.question.tier:
         evidence.question_score = findings.question.probability
-    if findings.recognition is not None:
-        image = findings.recognition.side
+    if findings.resolved is not None:
+        image = findings.resolved.side
         evidence.image_tier = content_pb2.ImageTier.Value(f"IMAGE_TIER_{image.tier or 'UNSPECIFIED'}")
         evidence.image_reason = image.reason
         if image.tier:
             evidence.image_score = image.probability
-        if (box := findings.recognition.box) is not None:
+        if (box := findings.resolved.box) is not None:
             evidence.difference.CopyFrom(content_pb2.Box(x=box[0], y=box[1], width=box[2], height=box[3]))
     if findings.match is not None:
         evidence.risk = findings.reuse.risk

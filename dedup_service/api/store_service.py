@@ -15,7 +15,7 @@ from askonce.names import tenant_id
 from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.api import store_messages
 from dedup_service.ledger.purge import Purged
-from dedup_service.store.exact_cache import Hot
+from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of, image_id
 from dedup_service.usecases.forget import images_showing
 from dedup_service.usecases.image_resolver import Pictures
@@ -40,7 +40,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
     def __init__(
         self,
         memory: Memory,
-        hot: Hot,
+        exact_cache: ExactCache,
         *,
         image_encoder: str,
         question_encoder: str,
@@ -49,7 +49,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.memory = memory
-        self.hot = hot
+        self.exact_cache = exact_cache
         self.image_encoder = image_encoder
         self.question_encoder = question_encoder
         self.pictures = pictures
@@ -85,7 +85,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
             return Deleted() if unknown else await self.memory.delete(selection, dry_run=True)
         purged = await self.purged(selection, request, digests)
         deleted = Deleted() if unknown else await self.memory.delete(selection)
-        await self.hot.drop(tenant)
+        await self.exact_cache.drop(tenant)
         self.forget_pictures(selection, files)
         if self.texts is not None:
             await self.texts.scrub(purged)

@@ -90,8 +90,8 @@ class Form:
         id: that of the image record that founded it, so that two processes that found it at once found one.
         tenant: whose it is.
         frame: the coordinates of its members.
-        keypoints: of the founding image, in the frame.
-        descriptor: (256,) float32: the local descriptor of the founding image.
+        keypoints: of the first image, in the frame.
+        descriptor: (256,) float32: the local descriptor of the first image.
         learnt: what its members taught.
         projections: those under which members are stored, oldest first, at most two. New members get the last one.
         create_time: seconds since the epoch.
@@ -116,7 +116,7 @@ class Form:
         return self.projections[-1]
 
     def usual(self) -> float:
-        """How many of its keypoints a member usually shows, the founding image left out: that one shows all."""
+        """How many of its keypoints a member usually shows, the first image left out: that one shows all."""
         others = self.learnt.members - 1
         return float(self.learnt.shown.sum() - len(self.keypoints)) / others if others > 0 else len(self.keypoints)
 
@@ -263,7 +263,7 @@ def founds(found: Registration) -> bool:
 def likeliest(forms: Sequence[Form], keypoints: Keypoints, descriptor: NDArray[np.float32], count: int) -> list[Form]:
     """The forms that an image may be of, likeliest first.
 
-    Those whose founding images are most alike by the local descriptor (256,) are asked whose keypoints lie nearest to
+    Those whose first images are most alike by the local descriptor (256,) are asked whose keypoints lie nearest to
     the image's: forms in one type face have the same letters, but not the same words. About 10 ms, however many.
     """
     if not forms or not len(keypoints):

@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from dedup_service.ledger.records import (
     Decision,
     Feedback,
+    KnownMismatch,
     Label,
     PartedPair,
     Source,
-    Stranger,
     pair_key,
     sealed,
     sealed_label,
@@ -29,11 +29,11 @@ from dedup_service.ledger.records import (
 from dedup_service.ledger.tables import (
     DecisionRow,
     FeedbackRow,
+    KnownMismatchRow,
     LabelRow,
     PairRow,
     PartedRow,
     RemovalRow,
-    StrangerRow,
     ThumbnailRow,
 )
 from dedup_service.question.pair_store import PairRecord
@@ -44,7 +44,7 @@ DECISIONS: Table = DecisionRow.__table__  # type: ignore[assignment]
 LABELS: Table = LabelRow.__table__  # type: ignore[assignment]
 FEEDBACK: Table = FeedbackRow.__table__  # type: ignore[assignment]
 THUMBNAILS: Table = ThumbnailRow.__table__  # type: ignore[assignment]
-STRANGERS: Table = StrangerRow.__table__  # type: ignore[assignment]
+KNOWN_MISMATCHES: Table = KnownMismatchRow.__table__  # type: ignore[assignment]
 PARTED: Table = PartedRow.__table__  # type: ignore[assignment]
 PAIRS: Table = PairRow.__table__  # type: ignore[assignment]
 REMOVALS: Table = RemovalRow.__table__  # type: ignore[assignment]
@@ -118,9 +118,9 @@ class Ledger:
         label = Label(feedback.decision, feedback.tenant, Source.FEEDBACK, feedback.right, feedback.time)
         return self.put(Entry(FEEDBACK, asdict(feedback))) and self.put(Entry(LABELS, asdict(label)))
 
-    def record_stranger(self, stranger: Stranger) -> bool:
+    def record_mismatch(self, mismatch: KnownMismatch) -> bool:
         """Takes a file that is not an image. False when it had to be dropped."""
-        return self.put(Entry(STRANGERS, asdict(stranger)))
+        return self.put(Entry(KNOWN_MISMATCHES, asdict(mismatch)))
 
     def record_parted(self, pair: PartedPair) -> bool:
         """Takes two questions that never share an entry again. False when it had to be dropped."""
@@ -230,7 +230,7 @@ class Ledger:
         deleted; fewer than `limit` means that nothing more is due. Blocks; call it from a thread."""
         deleted = 0
         with self.engine.execution_options(writes=True).begin() as connection:
-            for table in (DECISIONS, LABELS, FEEDBACK, THUMBNAILS, STRANGERS):
+            for table in (DECISIONS, LABELS, FEEDBACK, THUMBNAILS, KNOWN_MISMATCHES):
                 for tenant, ttl in record_ttls.items():
                     due = (table.c.tenant == tenant) & (table.c.time < now - ttl)
                     deleted += delete_some(connection, table, due, limit)
@@ -256,7 +256,7 @@ def delete_some(connection: Connection, table: Table, due: Any, limit: int) -> i
 def insert_all(connection: Connection, entries: Sequence[Entry]) -> None:
     """Inserts rows table by table. A decision or evidence that is there already stays; a label or feedback replaces
     the older one, so that every record may safely be sent twice."""
-    for table in (DECISIONS, LABELS, FEEDBACK, STRANGERS, PARTED, PAIRS):
+    for table in (DECISIONS, LABELS, FEEDBACK, KNOWN_MISMATCHES, PARTED, PAIRS):
         keys = names_of(table)
         rows = {tuple(e.row[key] for key in keys): e.row for e in entries if e.table is table}
         if rows:

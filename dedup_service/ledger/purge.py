@@ -15,11 +15,11 @@ from askonce.periodic import PeriodicThread
 from dedup_service.ledger.ledger import (
     DECISIONS,
     FEEDBACK,
+    KNOWN_MISMATCHES,
     LABELS,
     PAIRS,
     PARTED,
     REMOVALS,
-    STRANGERS,
     Ledger,
     lock_log,
 )
@@ -74,7 +74,7 @@ class Scrubber:
             for gone, about in pairs_of(purged):
                 remove_pairs(connection, about, gone=gone)
             if purged.whole:
-                for table in (STRANGERS, PARTED):
+                for table in (KNOWN_MISMATCHES, PARTED):
                     connection.execute(delete(table).where(table.c.tenant == purged.tenant))
             tell(connection, purged.tenant, self.time())
         self.empty_log()

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, RowMapping, Select, func, select
 
-from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, LABELS, PARTED, STRANGERS
-from dedup_service.ledger.records import Decision, Feedback, Label, PartedPair, Source, Stranger
+from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, KNOWN_MISMATCHES, LABELS, PARTED
+from dedup_service.ledger.records import Decision, Feedback, KnownMismatch, Label, PartedPair, Source
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.reuse import is_repeat
 from dedup_service.policy.thresholds import Labelled
@@ -57,12 +57,17 @@ class Reader:
         with self.engine.connect() as connection:
             return list(connection.execute(within(select(DECISIONS.c.tenant).distinct(), span)).scalars().all())
 
-    def strangers(self, limit: int, *, since: float = 0.0) -> list[Stranger]:
+    def mismatches(self, limit: int, *, since: float = 0.0) -> list[KnownMismatch]:
         """The newest files that were found not to be an image, from `since` on (seconds since the epoch), oldest
         first."""
-        query = select(STRANGERS).where(STRANGERS.c.time >= since).order_by(STRANGERS.c.time.desc()).limit(limit)
+        query = (
+            select(KNOWN_MISMATCHES)
+            .where(KNOWN_MISMATCHES.c.time >= since)
+            .order_by(KNOWN_MISMATCHES.c.time.desc())
+            .limit(limit)
+        )
         with self.engine.connect() as connection:
-            return [Stranger(**row) for row in connection.execute(query).mappings()][::-1]
+            return [KnownMismatch(**row) for row in connection.execute(query).mappings()][::-1]
 
     def parted(self, limit: int, *, since: float = 0.0) -> list[PartedPair]:
         """The newest pairs of questions that feedback parted, from `since` on (seconds since the epoch), oldest

@@ -128,7 +128,7 @@ class Feedback:
 
 
 @dataclass(frozen=True)
-class Stranger:
+class KnownMismatch:
     """A file that was found not to be an image, whatever the look-alike check says."""
 
     tenant: str

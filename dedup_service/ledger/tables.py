@@ -151,11 +151,11 @@ class PartedRow(Base):
     time: Mapped[float]
 
 
-class StrangerRow(Base):
-    """A file that is not an image; see `records.Stranger`."""
+class KnownMismatchRow(Base):
+    """A file that is not an image; see `records.KnownMismatch`."""
 
-    __tablename__ = "strangers"
-    __table_args__ = (Index("strangers_by_time", "time"),)
+    __tablename__ = "known_mismatches"
+    __table_args__ = (Index("known_mismatches_by_time", "time"),)
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
     file: Mapped[str] = mapped_column(primary_key=True)

@@ -15,7 +15,7 @@ import numpy as np
 from dedup_service.image.form import Form
 from dedup_service.image.keypoints import Matrix
 from dedup_service.store.payloads import bytes_of, text_of
-from dedup_service.store.points import Equals, Found, Point, Points, Shelf, Where
+from dedup_service.store.points import Equals, Found, Kind, Point, Points, Where
 from dedup_service.store.records import Scored, Vector
 
 PAGE = 64
@@ -102,11 +102,11 @@ class PointDescriptors:
 
     async def nearest(self, tenant: str, space: str, vectors: Vector, limit: int) -> list[Scored[Described]]:
         where = (Equals("tenant", tenant), Equals("space", space))
-        found = await self.points.nearest(Shelf.DESCRIPTORS, vectors, where, limit)
+        found = await self.points.nearest(Kind.DESCRIPTORS, vectors, where, limit)
         return [Scored(described_of(one), one.score) for one in found]
 
     async def described(self, tenant: str, images: Sequence[str]) -> list[Described]:
-        found = await self.points.retrieve(Shelf.DESCRIPTORS, list(images)) if images else []
+        found = await self.points.retrieve(Kind.DESCRIPTORS, list(images)) if images else []
         return [described_of(one) for one in found if one.payload["tenant"] == tenant]
 
     async def members(self, tenant: str, form: str, space: str = "") -> AsyncIterator[list[Described]]:
@@ -115,7 +115,7 @@ class PointDescriptors:
             where = (*where, Equals("space", space))
         after: str | None = None
         while True:
-            page = await self.points.page(Shelf.DESCRIPTORS, where, PAGE, after=after)
+            page = await self.points.page(Kind.DESCRIPTORS, where, PAGE, after=after)
             if page.points:
                 yield [described_of(one) for one in page.points]
             after = page.after
@@ -124,17 +124,17 @@ class PointDescriptors:
 
     async def put(self, descriptors: Sequence[tuple[Described, Vector]]) -> None:
         points = [Point(one.image, vector, described_payload(one)) for one, vector in descriptors]
-        await self.points.put(Shelf.DESCRIPTORS, points)
+        await self.points.put(Kind.DESCRIPTORS, points)
 
     async def remove(self, images: Sequence[str]) -> None:
-        await self.points.remove(Shelf.DESCRIPTORS, images)
+        await self.points.remove(Kind.DESCRIPTORS, images)
 
     async def revisions(self, tenant: str) -> dict[str, int]:
         revisions: dict[str, int] = {}
         after: str | None = None
         while True:
             page = await self.points.page(
-                Shelf.FORMS, (Equals("tenant", tenant),), PAGE, after=after, fields=("revision",)
+                Kind.FORMS, (Equals("tenant", tenant),), PAGE, after=after, fields=("revision",)
             )
             revisions |= {one.id: int(one.payload["revision"]) for one in page.points}
             after = page.after
@@ -144,20 +144,20 @@ class PointDescriptors:
     async def forms(self, tenant: str, ids: Sequence[str]) -> list[Form]:
         forms: list[Form] = []
         for start in range(0, len(ids), FORMS_PAGE):
-            found = await self.points.retrieve(Shelf.FORMS, ids[start : start + FORMS_PAGE])
+            found = await self.points.retrieve(Kind.FORMS, ids[start : start + FORMS_PAGE])
             forms += [form_of(one) for one in found if one.payload["tenant"] == tenant]
         return forms
 
     async def put_form(self, form: Form) -> None:
-        await self.points.put(Shelf.FORMS, [Point(form.id, form.descriptor, form_payload(form))])
+        await self.points.put(Kind.FORMS, [Point(form.id, form.descriptor, form_payload(form))])
 
     async def remove_form(self, form: str) -> None:
-        await self.points.remove(Shelf.FORMS, [form])
+        await self.points.remove(Kind.FORMS, [form])
 
     async def images(self, after: str | None, limit: int) -> tuple[dict[str, tuple[str, Described | None]], str | None]:
-        page = await self.points.page(Shelf.IMAGES, (), limit, after=after, fields=("tenant",))
+        page = await self.points.page(Kind.IMAGES, (), limit, after=after, fields=("tenant",))
         ids = [one.id for one in page.points]
-        held = {one.id: described_of(one) for one in await self.points.retrieve(Shelf.DESCRIPTORS, ids)} if ids else {}
+        held = {one.id: described_of(one) for one in await self.points.retrieve(Kind.DESCRIPTORS, ids)} if ids else {}
         return {one.id: (one.payload["tenant"], held.get(one.id)) for one in page.points}, page.after
 
 

@@ -19,7 +19,7 @@ BARRED = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class HotKey:
+class ExactKey:
     """What makes a request an exact repeat."""
 
     tenant: str
@@ -28,14 +28,14 @@ class HotKey:
     normal: str
 
 
-class Hot(Protocol):
+class ExactCache(Protocol):
     """Keeps entries under their exact keys until they cool down."""
 
-    async def get(self, key: HotKey) -> Entry | None:
+    async def get(self, key: ExactKey) -> Entry | None:
         """The entry, unless it has cooled down or was dropped. A tier that is away has nothing."""
         ...
 
-    async def put(self, key: HotKey, entry: Entry) -> None:
+    async def put(self, key: ExactKey, entry: Entry) -> None:
         """Keeps an entry until its `hot_until`; best effort."""
         ...
 
@@ -51,23 +51,23 @@ class Hot(Protocol):
         ...
 
 
-class ProcessHot:
+class InProcessExactCache:
     """A hot tier in this process, for a service without replicas; bounded, least recently used out."""
 
     def __init__(self, clock: Callable[[], float], keys: int = 50_000) -> None:
         """`clock` returns seconds since the epoch; `keys` is the most keys kept, and the most entries."""
-        self.ids: LRUCache[HotKey, str] = LRUCache(keys)
+        self.ids: LRUCache[ExactKey, str] = LRUCache(keys)
         self.entries: TLRUCache[tuple[str, str], Entry] = TLRUCache(
             maxsize=keys, ttu=lambda _key, entry, _now: entry.hot_until, timer=clock
         )
         self.clock = clock
         self.dropped: TTLCache[tuple[str, str], float] = TTLCache(keys, BARRED, timer=clock)
 
-    async def get(self, key: HotKey) -> Entry | None:
+    async def get(self, key: ExactKey) -> Entry | None:
         found = self.ids.get(key)
         return self.entries.get((key.tenant, found)) if found is not None else None
 
-    async def put(self, key: HotKey, entry: Entry) -> None:
+    async def put(self, key: ExactKey, entry: Entry) -> None:
         gone = (self.dropped.get((key.tenant, entry.id)), self.dropped.get((key.tenant, "")))
         if any(time is not None and entry.create_time < time for time in gone):
             return
@@ -87,13 +87,13 @@ class ProcessHot:
         """Nothing to let go of."""
 
 
-class NoHot:
+class NoExactCache:
     """No hot tier: every look-up goes to the store. Right for replicas that share a store and no Redis."""
 
-    async def get(self, key: HotKey) -> Entry | None:
+    async def get(self, key: ExactKey) -> Entry | None:
         return None
 
-    async def put(self, key: HotKey, entry: Entry) -> None:
+    async def put(self, key: ExactKey, entry: Entry) -> None:
         """Keeps nothing."""
 
     async def drop(self, tenant: str, entries: frozenset[str] | None = None, *, before: float | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import prometheus_client
 
-from dedup_service.store.exact_cache import Hot, HotKey
+from dedup_service.store.exact_cache import ExactCache, ExactKey
 from dedup_service.store.records import Entry, Memory, MemoryUnavailableError
 
 STALE = prometheus_client.Counter(
@@ -14,18 +14,18 @@ STALE = prometheus_client.Counter(
 )
 
 
-class CheckedHot:
+class CheckedExactCache:
     """Implements `Hot` over a tier that keeps its own disk or replicas, such as Redis.
 
     Restored from an older snapshot, or failed over to a replica that lagged behind, it would serve again what feedback
     or a purge had removed. So an entry counts only while the store has it, of the same age: one look-up by id.
     """
 
-    def __init__(self, tier: Hot, memory: Memory) -> None:
+    def __init__(self, tier: ExactCache, memory: Memory) -> None:
         self.tier = tier
         self.memory = memory
 
-    async def get(self, key: HotKey) -> Entry | None:
+    async def get(self, key: ExactKey) -> Entry | None:
         """The tier's entry, if the store has it too. A store that is away has nothing."""
         entry = await self.tier.get(key)
         if entry is None:
@@ -40,7 +40,7 @@ class CheckedHot:
             return None
         return None
 
-    async def put(self, key: HotKey, entry: Entry) -> None:
+    async def put(self, key: ExactKey, entry: Entry) -> None:
         """See `Hot`."""
         await self.tier.put(key, entry)
 

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
-from dedup_service.store.exact_cache import BARRED, HotKey
+from dedup_service.store.exact_cache import BARRED, ExactKey
 from dedup_service.store.records import Entry, MemoryUnavailableError
 
 PREFIX = "askonce:hot"
@@ -32,7 +32,7 @@ return 1
 """Keeps an entry in one step, unless it was dropped since it was created."""
 
 
-class RedisHot:
+class RedisExactCache:
     """Implements `Hot`. Dropping a tenant starts a new generation of its keys; those of the old one expire unread."""
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
@@ -41,7 +41,7 @@ class RedisHot:
         self.clock = clock
 
     @classmethod
-    def connect(cls, address: str, *, timeout: float = 0.25) -> RedisHot:
+    def connect(cls, address: str, *, timeout: float = 0.25) -> RedisExactCache:
         """`address` is "redis://HOST:PORT/DB" or "rediss://…"; `timeout` bounds a command in seconds. Connects when
         first used, and blocks a moment now."""
         return cls(
@@ -54,7 +54,7 @@ class RedisHot:
             )
         )
 
-    async def get(self, key: HotKey) -> Entry | None:
+    async def get(self, key: ExactKey) -> Entry | None:
         try:
             generation, found = await self.client.mget(generation_key(key.tenant), id_key(key))
             if found is None:
@@ -64,7 +64,7 @@ class RedisHot:
             return None
         return entry_from(text) if text is not None else None
 
-    async def put(self, key: HotKey, entry: Entry) -> None:
+    async def put(self, key: ExactKey, entry: Entry) -> None:
         seconds = int(entry.hot_until - self.clock())
         if seconds < 1:
             return
@@ -111,7 +111,7 @@ def generation_key(tenant: str) -> str:
     return f"{PREFIX}:{tenant}:generation"
 
 
-def id_key(key: HotKey) -> str:
+def id_key(key: ExactKey) -> str:
     """Where the id of the entry for an exact request is kept."""
     parts = "\0".join((key.byte_digest, key.space, key.normal))
     return f"{PREFIX}:{key.tenant}:key:{hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()}"

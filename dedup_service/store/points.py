@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from dedup_service.store.records import Vector, collection_name
 
 FINGERPRINTS = "fingerprints"
-"""What names of collections of fingerprints begin with; those of the shelves begin with the shelf's name."""
+"""What names of collections of fingerprints begin with; the others begin with their kind."""
 
 
 DESCRIPTOR_IDENTITY = "orb-vlad-8x256-v1 ink-10-256-v1"
@@ -21,7 +21,7 @@ DESCRIPTOR_IDENTITY = "orb-vlad-8x256-v1 ink-10-256-v1"
 DESCRIPTOR_DIMENSION = 256
 
 
-class Shelf(StrEnum):
+class Kind(StrEnum):
     """What a collection holds."""
 
     IMAGES = "images"
@@ -40,12 +40,12 @@ class Layout:
     question_identity: str
     question_dimension: int
 
-    def name(self, shelf: Shelf) -> str:
-        """The name of a shelf's collection. Entries carry both identities: they belong to image records."""
-        images = collection_name(shelf, self.image_identity)
-        if shelf is Shelf.IMAGES:
+    def name(self, kind: Kind) -> str:
+        """The name of the collection of a kind. Entries carry both identities: they belong to image records."""
+        images = collection_name(kind, self.image_identity)
+        if kind is Kind.IMAGES:
             return images
-        return collection_name(images, self.question_identity if shelf is Shelf.ENTRIES else DESCRIPTOR_IDENTITY)
+        return collection_name(images, self.question_identity if kind is Kind.ENTRIES else DESCRIPTOR_IDENTITY)
 
     @property
     def fingerprints(self) -> str:
@@ -54,14 +54,14 @@ class Layout:
 
     def foreign(self, name: str) -> bool:
         """Whether a collection is one of ours by its name, but of other encoders than these."""
-        ours = name.split("-")[0] in (*Shelf, FINGERPRINTS)
-        return ours and name not in (*(self.name(shelf) for shelf in Shelf), self.fingerprints)
+        ours = name.split("-")[0] in (*Kind, FINGERPRINTS)
+        return ours and name not in (*(self.name(kind) for kind in Kind), self.fingerprints)
 
-    def dimension(self, shelf: Shelf) -> int:
-        """The length of a shelf's vectors."""
-        if shelf is Shelf.IMAGES:
+    def dimension(self, kind: Kind) -> int:
+        """The length of the vectors of a kind."""
+        if kind is Kind.IMAGES:
             return self.image_dimension
-        return self.question_dimension if shelf is Shelf.ENTRIES else DESCRIPTOR_DIMENSION
+        return self.question_dimension if kind is Kind.ENTRIES else DESCRIPTOR_DIMENSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +115,23 @@ Condition: TypeAlias = Equals | AnyOf | Below | Above | Among | AtLeast
 Where: TypeAlias = tuple[Condition, ...]
 """Conditions that must all hold."""
 
-KEYWORDS: dict[Shelf, tuple[str, ...]] = {
-    Shelf.IMAGES: ("tenant", "digests", "bands"),
-    Shelf.ENTRIES: ("tenant", "image", "space", "model", "tags"),
-    Shelf.DESCRIPTORS: ("tenant", "space", "form"),
-    Shelf.FORMS: ("tenant",),
+KEYWORDS: dict[Kind, tuple[str, ...]] = {
+    Kind.IMAGES: ("tenant", "digests", "bands"),
+    Kind.ENTRIES: ("tenant", "image", "space", "model", "tags"),
+    Kind.DESCRIPTORS: ("tenant", "space", "form"),
+    Kind.FORMS: ("tenant",),
 }
-"""Indexed text fields of each shelf; the tenant comes first."""
+"""Indexed text fields of each kind; the tenant comes first."""
 
-NUMBERS: dict[Shelf, tuple[str, ...]] = {
-    Shelf.IMAGES: ("create_time",),
-    Shelf.ENTRIES: ("expire_time", "create_time"),
-    Shelf.DESCRIPTORS: (),
-    Shelf.FORMS: (),
+NUMBERS: dict[Kind, tuple[str, ...]] = {
+    Kind.IMAGES: ("create_time",),
+    Kind.ENTRIES: ("expire_time", "create_time"),
+    Kind.DESCRIPTORS: (),
+    Kind.FORMS: (),
 }
-"""Indexed numeric fields of each shelf."""
+"""Indexed numeric fields of each kind."""
 
-GRAPHED: dict[Shelf, str] = {Shelf.IMAGES: "tenant", Shelf.DESCRIPTORS: "space"}
+GRAPHED: dict[Kind, str] = {Kind.IMAGES: "tenant", Kind.DESCRIPTORS: "space"}
 """The field by whose values a shelf's vectors are parted when they are searched: every value has an HNSW graph of its
 own. The vectors of the other shelves are never searched but among a few, which the payload index finds."""
 
@@ -175,7 +175,7 @@ class Leftover:
     """Digests of further copies in its image records."""
 
     @property
-    def shelf(self) -> str:
+    def kind(self) -> str:
         """What it holds: "images", "entries" or "fingerprints"."""
         return self.name.split("-")[0]
 
@@ -198,17 +198,17 @@ class Points(Protocol):
         """Flushes and closes. Safe to call twice."""
         ...
 
-    async def retrieve(self, shelf: Shelf, ids: Sequence[str], vectors: bool = False) -> list[Found]:
+    async def retrieve(self, kind: Kind, ids: Sequence[str], vectors: bool = False) -> list[Found]:
         """The points of these ids that exist, in no particular order."""
         ...
 
-    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
+    async def nearest(self, kind: Kind, vectors: Vector, where: Where, limit: int) -> list[Found]:
         """The nearest points to any of the vectors, shape (K, D), best first, each once with its best score."""
         ...
 
     async def page(
         self,
-        shelf: Shelf,
+        kind: Kind,
         where: Where,
         limit: int,
         *,
@@ -219,23 +219,23 @@ class Points(Protocol):
         """At most `limit` points to which the conditions apply, from the id `after` on, with these payload fields."""
         ...
 
-    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
+    async def lowest(self, kind: Kind, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
         """At most `limit` points whose indexed number is less than `below`, the smallest first, with these fields."""
         ...
 
-    async def count(self, shelf: Shelf, where: Where = ()) -> int:
+    async def count(self, kind: Kind, where: Where = ()) -> int:
         """The number of points to which the conditions apply, exactly."""
         ...
 
-    async def put(self, shelf: Shelf, points: Sequence[Point]) -> None:
+    async def put(self, kind: Kind, points: Sequence[Point]) -> None:
         """Stores points; one of the same id is replaced."""
         ...
 
-    async def change(self, shelf: Shelf, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    async def change(self, kind: Kind, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Sets payload fields, point by point. The points exist."""
         ...
 
-    async def remove(self, shelf: Shelf, ids: Sequence[str]) -> None:
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> None:
         """Removes points; ids that don't exist are passed over."""
         ...
 

@@ -29,11 +29,11 @@ from dedup_service.store.points import (
     Condition,
     Equals,
     Found,
+    Kind,
     Layout,
     Leftover,
     Page,
     Point,
-    Shelf,
     Where,
 )
 from dedup_service.store.records import MemoryUnavailableError, Vector
@@ -69,16 +69,16 @@ class ServerPoints:
 
     async def start(self) -> None:
         """Creates the collections that are missing, with their indexes."""
-        for shelf in Shelf:
+        for kind in Kind:
             vectors = models.VectorParams(
-                size=self.layout.dimension(shelf),
+                size=self.layout.dimension(kind),
                 distance=models.Distance.COSINE,
                 on_disk=True,
                 # Entries are only looked for among the few of their image, which the payload index finds.
-                hnsw_config=models.HnswConfigDiff(m=0, payload_m=GRAPH_LINKS if shelf in GRAPHED else 0),
+                hnsw_config=models.HnswConfigDiff(m=0, payload_m=GRAPH_LINKS if kind in GRAPHED else 0),
             )
-            graphed = GRAPHED.get(shelf, "")
-            await self.create(self.layout.name(shelf), vectors, KEYWORDS[shelf], NUMBERS[shelf], graphed)
+            graphed = GRAPHED.get(kind, "")
+            await self.create(self.layout.name(kind), vectors, KEYWORDS[kind], NUMBERS[kind], graphed)
         await self.create(self.layout.fingerprints, {}, (), ("time",))
 
     async def create(
@@ -114,20 +114,20 @@ class ServerPoints:
             self.closed = True
             await self.client.close()
 
-    async def retrieve(self, shelf: Shelf, ids: Sequence[str], vectors: bool = False) -> list[Found]:
+    async def retrieve(self, kind: Kind, ids: Sequence[str], vectors: bool = False) -> list[Found]:
         async with self.bounded() as seconds:
             records = await self.client.retrieve(
-                self.layout.name(shelf), list(ids), with_payload=True, with_vectors=vectors, timeout=seconds
+                self.layout.name(kind), list(ids), with_payload=True, with_vectors=vectors, timeout=seconds
             )
         return [found_of(record) for record in records]
 
-    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
+    async def nearest(self, kind: Kind, vectors: Vector, where: Where, limit: int) -> list[Found]:
         requests = [
             models.QueryRequest(query=vector.tolist(), filter=filter_of(where), limit=limit, with_payload=True)
             for vector in vectors
         ]
         async with self.bounded() as seconds:
-            answers = await self.client.query_batch_points(self.layout.name(shelf), requests, timeout=seconds)
+            answers = await self.client.query_batch_points(self.layout.name(kind), requests, timeout=seconds)
         best: dict[str, Found] = {}
         for point in (point for answer in answers for point in answer.points):
             found = found_of(point, point.score)
@@ -137,7 +137,7 @@ class ServerPoints:
 
     async def page(
         self,
-        shelf: Shelf,
+        kind: Kind,
         where: Where,
         limit: int,
         *,
@@ -145,7 +145,7 @@ class ServerPoints:
         fields: tuple[str, ...] | None = None,
         vectors: bool = False,
     ) -> Page:
-        return await self.scroll(self.layout.name(shelf), where, limit, after, fields, vectors)
+        return await self.scroll(self.layout.name(kind), where, limit, after, fields, vectors)
 
     async def scroll(
         self,
@@ -169,10 +169,10 @@ class ServerPoints:
             )
         return Page(tuple(found_of(record) for record in records), None if following is None else str(following))
 
-    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
+    async def lowest(self, kind: Kind, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
         async with self.bounded() as seconds:
             records, _ = await self.client.scroll(
-                self.layout.name(shelf),
+                self.layout.name(kind),
                 scroll_filter=filter_of((Below(key, below),)),
                 limit=limit,
                 order_by=key,
@@ -181,8 +181,8 @@ class ServerPoints:
             )
         return [found_of(record) for record in records]
 
-    async def count(self, shelf: Shelf, where: Where = ()) -> int:
-        return await self.count_points(self.layout.name(shelf), where)
+    async def count(self, kind: Kind, where: Where = ()) -> int:
+        return await self.count_points(self.layout.name(kind), where)
 
     async def count_points(self, name: str, where: Where = ()) -> int:
         """The number of points of a collection."""
@@ -190,21 +190,21 @@ class ServerPoints:
             counted = await self.client.count(name, count_filter=filter_of(where), exact=True, timeout=seconds)
         return counted.count
 
-    async def put(self, shelf: Shelf, points: Sequence[Point]) -> None:
+    async def put(self, kind: Kind, points: Sequence[Point]) -> None:
         structs = [models.PointStruct(id=one.id, vector=one.vector.tolist(), payload=one.payload) for one in points]
         async with self.bounded() as seconds:
-            await self.client.upsert(self.layout.name(shelf), structs, wait=True, timeout=seconds)
+            await self.client.upsert(self.layout.name(kind), structs, wait=True, timeout=seconds)
 
-    async def change(self, shelf: Shelf, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    async def change(self, kind: Kind, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
         operations = [
             models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload, points=[point]))
             for point, payload in changes
         ]
         async with self.bounded() as seconds:
-            await self.client.batch_update_points(self.layout.name(shelf), operations, wait=True, timeout=seconds)
+            await self.client.batch_update_points(self.layout.name(kind), operations, wait=True, timeout=seconds)
 
-    async def remove(self, shelf: Shelf, ids: Sequence[str]) -> None:
-        await self.take_out(self.layout.name(shelf), ids)
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> None:
+        await self.take_out(self.layout.name(kind), ids)
 
     async def take_out(self, name: str, ids: Sequence[str]) -> None:
         """Removes points of a collection."""
@@ -242,11 +242,11 @@ class ServerPoints:
     async def count_leftover(self, leftover: Leftover, now: float) -> Leftover:
         """What a collection of other encoders holds."""
         points = await self.count_points(leftover.name)
-        if leftover.shelf == Shelf.ENTRIES:
+        if leftover.kind == Kind.ENTRIES:
             live = await self.count_points(leftover.name, (Above("expire_time", now),))
             return replace(leftover, points=points, live=live)
         aliases, after = 0, None
-        while leftover.shelf == Shelf.IMAGES:
+        while leftover.kind == Kind.IMAGES:
             page = await self.scroll(leftover.name, (), 1_000, after, ("digests",))
             aliases += sum(len(found.payload["digests"]) - 1 for found in page.points)
             after = page.after

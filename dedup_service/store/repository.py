@@ -15,7 +15,7 @@ import numpy as np
 from dedup_service.image.perceptual import hamming
 from dedup_service.store.eviction import Kept, evicted
 from dedup_service.store.payloads import entry_of, entry_payload, image_of, image_payload, touch_payload
-from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Found, Point, Points, Shelf, Where
+from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Found, Kind, Point, Points, Where
 from dedup_service.store.records import (
     BANDS,
     Deleted,
@@ -73,18 +73,18 @@ class PointMemory:
     async def image_by_digest(self, tenant: str, digest: str) -> ImageRecord | None:
         """The image that a digest is known to show; of several that claim it, the one that it founded."""
         where = (Equals("tenant", tenant), Equals("digests", digest))
-        page = await self.points.page(Shelf.IMAGES, where, CLAIMS)
+        page = await self.points.page(Kind.IMAGES, where, CLAIMS)
         records = [image_of(found.id, found.payload) for found in page.points]
         return min(records, key=lambda record: (record.digests.index(digest), record.create_time), default=None)
 
     async def images_by_digest(self, tenant: str, digest: str) -> list[ImageRecord]:
         """Every image that claims a digest."""
         where = (Equals("tenant", tenant), Equals("digests", digest))
-        return [image_of(found.id, found.payload) async for found in self.every(Shelf.IMAGES, where)]
+        return [image_of(found.id, found.payload) async for found in self.every(Kind.IMAGES, where)]
 
     async def image(self, tenant: str, image: str) -> ImageRecord | None:
         """The image of this id."""
-        found = await self.own(Shelf.IMAGES, tenant, [image])
+        found = await self.own(Kind.IMAGES, tenant, [image])
         return image_of(found[0].id, found[0].payload) if found else None
 
     async def images_by_hash(
@@ -99,11 +99,11 @@ class PointMemory:
         if not 0 <= distance < BANDS:
             raise ValueError(f"distance must be 0 to {BANDS - 1}, not {distance}")
         keys = tuple(dict.fromkeys(key for hashed in hashes for key in bands(hashed)))
-        page = await self.points.page(Shelf.IMAGES, (Equals("tenant", tenant), AnyOf("bands", keys)), PAGE)
+        page = await self.points.page(Kind.IMAGES, (Equals("tenant", tenant), AnyOf("bands", keys)), PAGE)
         pages = [page]
         if page.after is not None:
             pages = await asyncio.gather(
-                *(self.points.page(Shelf.IMAGES, sharing(tenant, hashed, distance), PAGE) for hashed in hashes)
+                *(self.points.page(Kind.IMAGES, sharing(tenant, hashed, distance), PAGE) for hashed in hashes)
             )
         near: dict[str, tuple[int, ImageRecord]] = {}
         for found in (found for page in pages for found in page.points):
@@ -116,12 +116,12 @@ class PointMemory:
 
     async def images_near(self, tenant: str, vectors: Vector, limit: int) -> list[Scored[ImageRecord]]:
         """The nearest images to any of the vectors, shape (K, D), nearest first, each once."""
-        found = await self.points.nearest(Shelf.IMAGES, vectors, (Equals("tenant", tenant),), limit)
+        found = await self.points.nearest(Kind.IMAGES, vectors, (Equals("tenant", tenant),), limit)
         return [Scored(image_of(one.id, one.payload), one.score) for one in found]
 
     async def fingerprint(self, tenant: str, image: str) -> bytes | None:
         """The stored fingerprint of an image."""
-        found, content = await asyncio.gather(self.own(Shelf.IMAGES, tenant, [image]), self.points.fingerprint(image))
+        found, content = await asyncio.gather(self.own(Kind.IMAGES, tenant, [image]), self.points.fingerprint(image))
         return content if found else None
 
     async def put_image(self, image: ImageRecord, vector: Vector, fingerprint: bytes) -> None:
@@ -130,7 +130,7 @@ class PointMemory:
         async with self.lock(image.id):
             # The fingerprint first: an image without one can't be checked, a fingerprint without an image is swept.
             await self.points.put_fingerprint(image.id, fingerprint, self.clock())
-            await self.points.put(Shelf.IMAGES, [Point(image.id, vector, image_payload(record))])
+            await self.points.put(Kind.IMAGES, [Point(image.id, vector, image_payload(record))])
 
     async def add_digests(self, tenant: str, image: str, digests: Sequence[str]) -> bool:
         """Adds digests of a further copy to an image. False when there is no such image."""
@@ -140,7 +140,7 @@ class PointMemory:
                 return False
             joined = list(dict.fromkeys([*record.digests, *digests]))
             if len(joined) > len(record.digests):
-                await self.points.change(Shelf.IMAGES, [(image, {"digests": joined})])
+                await self.points.change(Kind.IMAGES, [(image, {"digests": joined})])
             return True
 
     async def remove_digest(self, tenant: str, digest: str) -> int:
@@ -153,14 +153,14 @@ class PointMemory:
             if record is None or digest not in record.digests[1:]:
                 return 0
             kept = [record.digests[0], *(one for one in record.digests[1:] if one != digest)]
-            await self.points.change(Shelf.IMAGES, [(record.id, {"digests": kept})])
+            await self.points.change(Kind.IMAGES, [(record.id, {"digests": kept})])
             return 1
 
     # Entries
 
     async def entry(self, tenant: str, entry: str) -> Entry | None:
         """The entry of this id, unless it has expired."""
-        found = await self.own(Shelf.ENTRIES, tenant, [entry])
+        found = await self.own(Kind.ENTRIES, tenant, [entry])
         if not found:
             return None
         stored = entry_of(found[0].id, found[0].payload)
@@ -171,7 +171,7 @@ class PointMemory:
     ) -> list[Scored[Entry]]:
         """The entries of this image and space that are nearest to the vector, shape (D,), nearest first."""
         where = (*belonging(tenant, image), Equals("space", space), Above("expire_time", self.clock()))
-        found = await self.points.nearest(Shelf.ENTRIES, vector[None, :], where, limit)
+        found = await self.points.nearest(Kind.ENTRIES, vector[None, :], where, limit)
         return [Scored(entry_of(one.id, one.payload), one.score) for one in found]
 
     async def entries_of(self, tenant: str, image: str, space: str | None = None) -> list[Entry]:
@@ -179,7 +179,7 @@ class PointMemory:
         where: Where = (*belonging(tenant, image), Above("expire_time", self.clock()))
         if space is not None:
             where = (*where, Equals("space", space))
-        return [entry_of(found.id, found.payload) async for found in self.every(Shelf.ENTRIES, where)]
+        return [entry_of(found.id, found.payload) async for found in self.every(Kind.ENTRIES, where)]
 
     async def put_entry(
         self, entry: Entry, vector: Vector, keep: int, intent: Callable[[str], str] | None = None
@@ -188,8 +188,8 @@ class PointMemory:
         of a question's normal form; without it every wording counts as one."""
         where = belonging(entry.tenant, entry.image)
         async with self.lock(entry.image):
-            await self.points.put(Shelf.ENTRIES, [Point(entry.id, vector, entry_payload(entry))])
-            if await self.points.count(Shelf.ENTRIES, where) <= max(1, keep):
+            await self.points.put(Kind.ENTRIES, [Point(entry.id, vector, entry_payload(entry))])
+            if await self.points.count(Kind.ENTRIES, where) <= max(1, keep):
                 return []
             fields = ("last_use", "expire_time", "normal", "space")
             now = self.clock()
@@ -200,18 +200,18 @@ class PointMemory:
                     found.payload["last_use"],
                     found.payload["expire_time"] <= now,
                 )
-                async for found in self.every(Shelf.ENTRIES, where, fields=fields)
+                async for found in self.every(Kind.ENTRIES, where, fields=fields)
             ]
             gone = evicted(kept, entry.id, max(1, keep))
             if gone:
-                await self.points.remove(Shelf.ENTRIES, gone)
+                await self.points.remove(Kind.ENTRIES, gone)
             return gone
 
     async def touch(self, touches: Sequence[Touch]) -> None:
         """Records uses, in one go. Entries that are gone are passed over."""
         for chunk in chunks(list(touches), CHUNK):
             ids = [touch.entry for touch in chunk]
-            stored = {found.id: found.payload for found in await self.points.retrieve(Shelf.ENTRIES, ids)}
+            stored = {found.id: found.payload for found in await self.points.retrieve(Kind.ENTRIES, ids)}
             changes = []
             for touch in chunk:
                 payload = stored.get(touch.entry)
@@ -220,7 +220,7 @@ class PointMemory:
                     payload.update(change)
                     changes.append((touch.entry, change))
             if changes:
-                await self.points.change(Shelf.ENTRIES, changes)
+                await self.points.change(Kind.ENTRIES, changes)
 
     # Forgetting
 
@@ -239,16 +239,16 @@ class PointMemory:
         images: Where = (Equals("tenant", selection.tenant),)
         if selection.images:
             images = (*images, Among(selection.images))
-        async for found in self.every(Shelf.IMAGES, images, fields=("tenant",)):
+        async for found in self.every(Kind.IMAGES, images, fields=("tenant",)):
             deleted = add(deleted, await self.remove_image(selection.tenant, found.id, entries=True))
         if not selection.images:
-            async for found in self.every(Shelf.FORMS, images, fields=("tenant",)):
-                await self.points.remove(Shelf.FORMS, [found.id])
+            async for found in self.every(Kind.FORMS, images, fields=("tenant",)):
+                await self.points.remove(Kind.FORMS, [found.id])
         return deleted
 
     async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, str]]:
         """Yields the id of every entry that a selection names, with the normal form of its question."""
-        async for found in self.every(Shelf.ENTRIES, chosen(selection), fields=("normal",)):
+        async for found in self.every(Kind.ENTRIES, chosen(selection), fields=("normal",)):
             yield found.id, found.payload["normal"]
 
     async def survey(self, selection: Selection, where: Where, whole: bool) -> Deleted:
@@ -257,15 +257,15 @@ class PointMemory:
         if whole:
             images: Where = (Equals("tenant", tenant), *((Among(selection.images),) if selection.images else ()))
             aliases = count = 0
-            async for found in self.every(Shelf.IMAGES, images, fields=("digests",)):
+            async for found in self.every(Kind.IMAGES, images, fields=("digests",)):
                 aliases, count = aliases + len(found.payload["digests"]) - 1, count + 1
-            return Deleted(await self.points.count(Shelf.ENTRIES, where), count, aliases)
+            return Deleted(await self.points.count(Kind.ENTRIES, where), count, aliases)
         matched: Counter[str] = Counter()
-        async for found in self.every(Shelf.ENTRIES, where, fields=("image",)):
+        async for found in self.every(Kind.ENTRIES, where, fields=("image",)):
             matched[found.payload["image"]] += 1
         surveyed = Deleted(entries=matched.total())
         for image, entries in matched.items():
-            if await self.points.count(Shelf.ENTRIES, belonging(tenant, image)) == entries:
+            if await self.points.count(Kind.ENTRIES, belonging(tenant, image)) == entries:
                 record = await self.image(tenant, image)
                 if record is not None:
                     surveyed = add(surveyed, Deleted(images=1, aliases=len(record.digests) - 1))
@@ -280,9 +280,9 @@ class PointMemory:
         fields = ("tenant", "image")
         while deleted.entries < limit:
             size = min(CHUNK, limit - deleted.entries)
-            expired = await self.points.lowest(Shelf.ENTRIES, "expire_time", now, size, fields)
+            expired = await self.points.lowest(Kind.ENTRIES, "expire_time", now, size, fields)
             if expired:
-                await self.points.remove(Shelf.ENTRIES, [found.id for found in expired])
+                await self.points.remove(Kind.ENTRIES, [found.id for found in expired])
             deleted = add(deleted, Deleted(entries=len(expired)))
             for tenant, image in {(found.payload["tenant"], found.payload["image"]) for found in expired}:
                 deleted = add(deleted, await self.remove_image(tenant, image, before=now - GRACE))
@@ -295,16 +295,16 @@ class PointMemory:
         """Looks at the next `limit` images for some without entries, and at as many fingerprints for lone ones."""
         deleted = Deleted()
         page = await self.points.page(
-            Shelf.IMAGES, (Below("create_time", now - GRACE),), limit, after=self.image_stroll, fields=("tenant",)
+            Kind.IMAGES, (Below("create_time", now - GRACE),), limit, after=self.image_stroll, fields=("tenant",)
         )
         self.image_stroll = page.after
         for found in page.points:
             deleted = add(deleted, await self.remove_image(found.payload["tenant"], found.id, before=now - GRACE))
         ids, self.fingerprint_stroll = await self.points.fingerprint_ids(now - GRACE, limit, self.fingerprint_stroll)
-        held = {found.id for found in await self.points.retrieve(Shelf.IMAGES, ids)} if ids else set()
+        held = {found.id for found in await self.points.retrieve(Kind.IMAGES, ids)} if ids else set()
         for image in sorted(set(ids) - held):
             async with self.lock(image):
-                if not await self.points.retrieve(Shelf.IMAGES, [image]):
+                if not await self.points.retrieve(Kind.IMAGES, [image]):
                     await self.points.remove_fingerprints([image])
         return deleted
 
@@ -317,7 +317,7 @@ class PointMemory:
         now = self.clock() if expired_before is None else expired_before
         found = await self.points.leftovers(now)
         if expired_before is not None:
-            entries = [one for one in found if one.shelf == Shelf.ENTRIES]
+            entries = [one for one in found if one.kind == Kind.ENTRIES]
             over = {one.image_encoder for one in entries if one.points} - {
                 one.image_encoder for one in entries if one.live or not one.points
             }
@@ -325,8 +325,8 @@ class PointMemory:
         if found and not dry_run:
             await self.points.drop([one.name for one in found])
         return Deleted(
-            sum(one.points for one in found if one.shelf == Shelf.ENTRIES),
-            sum(one.points for one in found if one.shelf == Shelf.IMAGES),
+            sum(one.points for one in found if one.kind == Kind.ENTRIES),
+            sum(one.points for one in found if one.kind == Kind.IMAGES),
             sum(one.aliases for one in found),
         )
 
@@ -335,10 +335,10 @@ class PointMemory:
         deleted = Deleted()
         after: str | None = None
         while True:
-            page = await self.points.page(Shelf.ENTRIES, where, CHUNK, after=after, fields=("image",))
+            page = await self.points.page(Kind.ENTRIES, where, CHUNK, after=after, fields=("image",))
             ids = [found.id for found in page.points]
             if ids:
-                await self.points.remove(Shelf.ENTRIES, ids)
+                await self.points.remove(Kind.ENTRIES, ids)
                 deleted = add(deleted, Deleted(entries=len(ids)))
             for image in {found.payload["image"] for found in page.points}:
                 deleted = add(deleted, await self.remove_image(tenant, image))
@@ -355,16 +355,16 @@ class PointMemory:
         deleted = Deleted()
         async with self.lock(image):
             if entries:
-                async for found in self.every(Shelf.ENTRIES, where, fields=("tenant",)):
-                    await self.points.remove(Shelf.ENTRIES, [found.id])
+                async for found in self.every(Kind.ENTRIES, where, fields=("tenant",)):
+                    await self.points.remove(Kind.ENTRIES, [found.id])
                     deleted = add(deleted, Deleted(entries=1))
-            elif await self.points.count(Shelf.ENTRIES, where):
+            elif await self.points.count(Kind.ENTRIES, where):
                 return deleted
             record = await self.image(tenant, image)
             if record is None or (before is not None and record.create_time >= before):
                 return deleted
-            await self.points.remove(Shelf.IMAGES, [image])
-            await self.points.remove(Shelf.DESCRIPTORS, [image])
+            await self.points.remove(Kind.IMAGES, [image])
+            await self.points.remove(Kind.DESCRIPTORS, [image])
             await self.points.remove_fingerprints([image])
             return add(deleted, Deleted(images=1, aliases=len(record.digests) - 1))
 
@@ -372,14 +372,14 @@ class PointMemory:
 
     async def export(self, tenant: str) -> AsyncIterator[Exported]:
         """Yields everything of a tenant, image by image; what has expired but is not yet swept comes as well."""
-        async for found in self.every(Shelf.IMAGES, (Equals("tenant", tenant),), vectors=True, size=CHUNK):
+        async for found in self.every(Kind.IMAGES, (Equals("tenant", tenant),), vectors=True, size=CHUNK):
             fingerprint = await self.points.fingerprint(found.id)
             if fingerprint is None or found.vector is None:  # removed since the page was read
                 continue
             record = image_of(found.id, found.payload)
             entries: list[Entry] = []
             vectors: list[Vector] = []
-            async for entry in self.every(Shelf.ENTRIES, belonging(tenant, record.id), vectors=True):
+            async for entry in self.every(Kind.ENTRIES, belonging(tenant, record.id), vectors=True):
                 if entry.vector is not None:
                     entries.append(entry_of(entry.id, entry.payload))
                     vectors.append(entry.vector)
@@ -390,18 +390,18 @@ class PointMemory:
         """Counts a tenant's entries and those that were never served; names at most `most` of these."""
         entries, never = 0, []
         fields = ("hits", "create_time")
-        async for found in self.every(Shelf.ENTRIES, (Equals("tenant", tenant),), fields=fields, size=MANY):
+        async for found in self.every(Kind.ENTRIES, (Equals("tenant", tenant),), fields=fields, size=MANY):
             entries += 1
             if not found.payload["hits"]:
                 never.append((found.payload["create_time"], found.id))
         oldest = [point for _, point in heapq.nsmallest(most, never)]
-        named = [entry_of(found.id, found.payload) for found in await self.points.retrieve(Shelf.ENTRIES, oldest)]
+        named = [entry_of(found.id, found.payload) for found in await self.points.retrieve(Kind.ENTRIES, oldest)]
         return Unused(entries, len(never), tuple(sorted(named, key=lambda entry: entry.create_time)))
 
     async def holdings(self) -> Holdings:
         """Counts what is held."""
         images, entries, disk_bytes = await asyncio.gather(
-            self.points.count(Shelf.IMAGES), self.points.count(Shelf.ENTRIES), self.points.disk_bytes()
+            self.points.count(Kind.IMAGES), self.points.count(Kind.ENTRIES), self.points.disk_bytes()
         )
         return Holdings(images, entries, disk_bytes)
 
@@ -411,14 +411,14 @@ class PointMemory:
 
     # Parts
 
-    async def own(self, shelf: Shelf, tenant: str, ids: Sequence[str]) -> list[Found]:
+    async def own(self, kind: Kind, tenant: str, ids: Sequence[str]) -> list[Found]:
         """The points of these ids that belong to the tenant."""
-        found = await self.points.retrieve(shelf, ids)
+        found = await self.points.retrieve(kind, ids)
         return [one for one in found if one.payload["tenant"] == tenant]
 
     async def every(
         self,
-        shelf: Shelf,
+        kind: Kind,
         where: Where,
         *,
         fields: tuple[str, ...] | None = None,
@@ -428,7 +428,7 @@ class PointMemory:
         """All points to which the conditions apply, read page by page."""
         after: str | None = None
         while True:
-            page = await self.points.page(shelf, where, size, after=after, fields=fields, vectors=vectors)
+            page = await self.points.page(kind, where, size, after=after, fields=fields, vectors=vectors)
             for found in page.points:
                 yield found
             after = page.after

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dedup_service.image.sequence import mark_of
-from dedup_service.store.exact_cache import Hot
+from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Deleted, ImageRecord, Memory, Selection, files_of
 from dedup_service.usecases.image_resolver import Pictures
-from dedup_service.usecases.known_mismatches import Strangers
+from dedup_service.usecases.known_mismatches import KnownMismatches
 
 
 class Forget:
     """The use case. What is not there is forgotten already."""
 
-    def __init__(self, memory: Memory, hot: Hot, strangers: Strangers, pictures: Pictures | None = None) -> None:
+    def __init__(
+        self, memory: Memory, exact_cache: ExactCache, mismatches: KnownMismatches, pictures: Pictures | None = None
+    ) -> None:
         self.memory = memory
-        self.hot = hot
-        self.strangers = strangers
+        self.exact_cache = exact_cache
+        self.mismatches = mismatches
         self.pictures = pictures
 
     async def entry(self, tenant: str, entry: str) -> Deleted:
         """Forgets one entry."""
         deleted = await self.memory.delete(Selection(tenant, entries=(entry,)))
-        await self.hot.drop(tenant, frozenset([entry]))
+        await self.exact_cache.drop(tenant, frozenset([entry]))
         return deleted
 
     async def image(self, tenant: str, digest: str) -> Deleted:
@@ -34,7 +36,7 @@ class Forget:
         deleted = await self.memory.delete(Selection(tenant, images=tuple(record.id for record in records)))
         if self.pictures is not None:
             self.pictures.forget(tenant, [file for record in records for file in files_of(record)])
-        await self.hot.drop(tenant, frozenset(entry.id for entry in entries))
+        await self.exact_cache.drop(tenant, frozenset(entry.id for entry in entries))
         return deleted
 
     async def alias(self, tenant: str, digest: str) -> Deleted:
@@ -42,7 +44,7 @@ class Forget:
         record = await self.memory.image_by_digest(tenant, digest)
         if record is None:
             return Deleted()
-        self.strangers.add(tenant, digest, record.id)
+        self.mismatches.add(tenant, digest, record.id)
         return Deleted(aliases=await self.memory.remove_digest(tenant, digest))
 
 

@@ -353,7 +353,7 @@ class Forms:
                 await self.save(tenant, form.id, settle=True)
 
     async def merge(self, tenant: str) -> None:
-        """Gives up a form whose founding image registers to a larger form: its members will join that one."""
+        """Gives up a form whose first image registers to a larger form: its members will join that one."""
         forms = sorted(await self.of(tenant), key=lambda form: -form.learnt.members)
         if len(forms) < 2:
             return

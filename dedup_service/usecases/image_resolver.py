@@ -36,7 +36,7 @@ from dedup_service.policy.reuse import PIXELS_PROBABILITY, UNKNOWN, Side
 from dedup_service.store.records import ImageRecord, Memory, MemoryReadOnlyError, image_id
 from dedup_service.usecases.forms import Forms, Sighting
 from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
-from dedup_service.usecases.known_mismatches import Strangers
+from dedup_service.usecases.known_mismatches import KnownMismatches
 
 T = TypeVar("T")
 AnyFingerprint = Fingerprint | PageFingerprints
@@ -78,7 +78,7 @@ RELATED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Recognition:
+class ResolvedImage:
     """What is known about the image of one look-up."""
 
     side: Side
@@ -103,12 +103,12 @@ class Candidate:
 
 
 @dataclass(eq=False, slots=True)
-class Arrival:
+class PendingImage:
     """An image on its way: seen by a look-up, not yet remembered."""
 
     features: Features
     time: float
-    recognition: asyncio.Future[Recognition] = field(repr=False)
+    resolved: asyncio.Future[ResolvedImage] = field(repr=False)
 
 
 class Pictures(Protocol):
@@ -123,23 +123,23 @@ class Pictures(Protocol):
         ...
 
 
-class Recogniser:
+class ImageResolver:
     """Finds the image. Keeps the images on their way as well, so that copies that arrive together meet."""
 
     def __init__(
         self,
         memory: Memory,
         images: ImageWork,
-        strangers: Strangers,
+        mismatches: KnownMismatches,
         forms: Forms,
         workers: Executor,
         *,
         pictures: Pictures | None = None,
         clock: Callable[[], float] = time.time,
-        arrivals: int = 512,
-        arrival_ttl: float = 120.0,
+        pending: int = 512,
+        pending_ttl: float = 120.0,
     ) -> None:
-        """`arrivals` bounds the images on their way, each held for at most `arrival_ttl` seconds; one takes about the
+        """`pending` bounds the images on their way, each held for at most `pending_ttl` seconds; one takes about the
         size of a fingerprint, so the default bounds them to some 50 MB."""
         self.memory = memory
         self.images = images
@@ -147,24 +147,24 @@ class Recogniser:
         self.workers = workers
         self.pictures = pictures
         self.clock = clock
-        self.limit = arrivals
-        self.ttl = arrival_ttl
-        self.arrivals: OrderedDict[tuple[str, str], Arrival] = OrderedDict()
+        self.limit = pending
+        self.ttl = pending_ttl
+        self.pending: OrderedDict[tuple[str, str], PendingImage] = OrderedDict()
         self.pixels: LRUCache[str, str] = LRUCache(FILES)
-        self.strangers = strangers
+        self.mismatches = mismatches
 
-    async def known(self, tenant: str, byte_digest: bytes) -> Recognition | None:
+    async def known(self, tenant: str, byte_digest: bytes) -> ResolvedImage | None:
         """The image by its file's digest alone; None when only the content can tell."""
         digest = byte_digest.hex()
         record = await self.memory.image_by_digest(tenant, digest)
-        if record is not None and not self.strangers.knows(tenant, digest, record.id):
+        if record is not None and not self.mismatches.knows(tenant, digest, record.id):
             return by_digest(record, digest, "BYTES")
         if (pixel_digest := self.pixels.get(digest)) is None:
             return None
         record = await self.memory.image_by_digest(tenant, pixel_digest)
         return by_digest(record, pixel_digest, "PIXELS") if record is not None else None
 
-    async def recognise(self, tenant: str, contents: Sequence[bytes], policy: Policy) -> Recognition:
+    async def resolve(self, tenant: str, contents: Sequence[bytes], policy: Policy) -> ResolvedImage:
         """The image, or several as one, by content. Raises PictureError when one can't be read."""
         opened = [await self.open(content) for content in contents]
         byte_digest = digest_of([bytes.fromhex(each.byte_digest) for each in opened]).hex()
@@ -181,8 +181,8 @@ class Recogniser:
                 self.pictures.keep(tenant, image, features.fingerprint.rgb)
             underway = self.fresh(key)
         if underway is not None:
-            return await asyncio.shield(underway.recognition)
-        return await self.arrive(key, features, policy)
+            return await asyncio.shield(underway.resolved)
+        return await self.enter(key, features, policy)
 
     async def open(self, content: bytes) -> Opened:
         """Checks and decodes one file. Raises PictureError."""
@@ -198,50 +198,50 @@ class Recogniser:
         pages = [await self.work(partial(self.images.pack, page)) for page in pages_of(features.fingerprint)]
         return pages[0] if len(pages) == 1 else join_packed(pages)
 
-    def fresh(self, key: tuple[str, str]) -> Arrival | None:
-        """The arrival of this very file, unless it is too old."""
-        arrival = self.arrivals.get(key)
-        return arrival if arrival is not None and self.clock() - arrival.time < self.ttl else None
+    def fresh(self, key: tuple[str, str]) -> PendingImage | None:
+        """The pending image of this very file, unless it is too old."""
+        pending_image = self.pending.get(key)
+        return pending_image if pending_image is not None and self.clock() - pending_image.time < self.ttl else None
 
-    async def arrive(self, key: tuple[str, str], features: Features, policy: Policy) -> Recognition:
+    async def enter(self, key: tuple[str, str], features: Features, policy: Policy) -> ResolvedImage:
         """Registers a new image on its way and recognises it among the stored and those that arrived before it."""
         tenant = key[0]
-        before = [arrival for (owner, _), arrival in self.arrivals.items() if owner == tenant]
-        arrival = Arrival(features, self.clock(), asyncio.get_running_loop().create_future())
-        self.arrivals[key] = arrival
-        while len(self.arrivals) > self.limit:
-            self.arrivals.popitem(last=False)
+        before = [pending_image for (owner, _), pending_image in self.pending.items() if owner == tenant]
+        pending_image = PendingImage(features, self.clock(), asyncio.get_running_loop().create_future())
+        self.pending[key] = pending_image
+        while len(self.pending) > self.limit:
+            self.pending.popitem(last=False)
         try:
-            recognition = await self.search(tenant, features, policy)
-            if recognition.side.verdict != "SAME":
-                recognition = await self.among(tenant, before, features, policy) or recognition
+            resolved = await self.search(tenant, features, policy)
+            if resolved.side.verdict != "SAME":
+                resolved = await self.among(tenant, before, features, policy) or resolved
         except BaseException as error:
-            self.arrivals.pop(key, None)
-            arrival.recognition.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-            arrival.recognition.exception()
+            self.pending.pop(key, None)
+            pending_image.resolved.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            pending_image.resolved.exception()
             raise
-        arrival.recognition.set_result(recognition)
-        if recognition.nearest is not None and recognition.side.verdict == "SAME":
-            self.arrivals.pop(key, None)
-        return recognition
+        pending_image.resolved.set_result(resolved)
+        if resolved.nearest is not None and resolved.side.verdict == "SAME":
+            self.pending.pop(key, None)
+        return resolved
 
-    async def search(self, tenant: str, features: Features, policy: Policy) -> Recognition:
+    async def search(self, tenant: str, features: Features, policy: Policy) -> ResolvedImage:
         """Puts the likeliest stored images to the check until one is the same; else returns the likeliest."""
-        best: Recognition | None = None
+        best: ResolvedImage | None = None
         async for candidate in self.candidates(tenant, features, policy):
             stored = await self.memory.fingerprint(tenant, candidate.record.id)
             if stored is None:
                 continue
             verdict = await self.check(stored, features.fingerprint, candidate.guess)
             side = side_of(verdict, candidate.tier)
-            found = Recognition(side, founded(tenant, features), candidate.record, features, verdict.box)
+            found = ResolvedImage(side, founded(tenant, features), candidate.record, features, verdict.box)
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
                 with suppress(MemoryReadOnlyError):  # it will be compared anew
                     await self.memory.add_digests(tenant, candidate.record.id, [features.byte_digest, *features.marks])
-                return Recognition(side, candidate.record.id, candidate.record)
+                return ResolvedImage(side, candidate.record.id, candidate.record)
             if best is None or side.probability > best.side.probability:
                 best = found
-        return best or Recognition(Side(UNKNOWN, reason="NO_CANDIDATE"), founded(tenant, features), None, features)
+        return best or ResolvedImage(Side(UNKNOWN, reason="NO_CANDIDATE"), founded(tenant, features), None, features)
 
     async def candidates(self, tenant: str, features: Features, policy: Policy) -> AsyncIterator[Candidate]:
         """Yields the stored images worth a check, likeliest first, each once and at most `CHECKS`.
@@ -303,26 +303,32 @@ class Recogniser:
         self, tenant: str, features: Features, image: str, record: ImageRecord | None = None
     ) -> ImageRecord | None:
         """The record of an image, unless it is gone or this file was found not to be it."""
-        if self.strangers.knows(tenant, features.byte_digest, image):
+        if self.mismatches.knows(tenant, features.byte_digest, image):
             return None
         return record or await self.memory.image(tenant, image)
 
-    async def among(self, tenant: str, before: list[Arrival], features: Features, policy: Policy) -> Recognition | None:
+    async def among(
+        self, tenant: str, before: list[PendingImage], features: Features, policy: Policy
+    ) -> ResolvedImage | None:
         """The image among those on their way, oldest first; None when it is none of them."""
-        likely = [arrival for arrival in before if self.resembles(tenant, arrival.features, features, policy)]
-        for arrival in sorted(likely, key=lambda arrival: arrival.time)[:CHECKS]:
+        likely = [
+            pending_image
+            for pending_image in before
+            if self.resembles(tenant, pending_image.features, features, policy)
+        ]
+        for pending_image in sorted(likely, key=lambda pending_image: pending_image.time)[:CHECKS]:
             try:
-                first = await asyncio.shield(arrival.recognition)
+                first = await asyncio.shield(pending_image.resolved)
             except Exception:  # the other look-up failed: it has said so itself, and this one goes on alone
                 continue
-            if arrival.features.pixel_digest == features.pixel_digest:
-                return Recognition(
+            if pending_image.features.pixel_digest == features.pixel_digest:
+                return ResolvedImage(
                     Side("SAME", "PIXELS", PIXELS_PROBABILITY, "SAME_PIXELS"), first.image, None, features
                 )
-            verdict = await self.check(arrival.features.fingerprint, features.fingerprint)
+            verdict = await self.check(pending_image.features.fingerprint, features.fingerprint)
             side = side_of(verdict, "PERCEPTUAL")
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
-                return Recognition(side, first.image, None, features)
+                return ResolvedImage(side, first.image, None, features)
         return None
 
     def resembles(self, tenant: str, one: Features, other: Features, policy: Policy) -> bool:
@@ -336,9 +342,9 @@ class Recogniser:
             return True
         return bool(np.max(other.vectors @ one.vectors[0]) >= ALIKE)
 
-    def depart(self, tenant: str, byte_digest: str) -> None:
+    def discard(self, tenant: str, byte_digest: str) -> None:
         """The image is remembered, or will not be: it is no longer on its way."""
-        self.arrivals.pop((tenant, byte_digest), None)
+        self.pending.pop((tenant, byte_digest), None)
 
     async def check(
         self, stored: bytes | AnyFingerprint, query: AnyFingerprint, guess: Matrix | None = None
@@ -372,12 +378,12 @@ class Recogniser:
         return await asyncio.get_running_loop().run_in_executor(self.workers, call)
 
 
-def by_digest(record: ImageRecord, digest: str, tier: str) -> Recognition:
-    """The recognition by a digest: exact for the founding file, by hearsay for an alias."""
+def by_digest(record: ImageRecord, digest: str, tier: str) -> ResolvedImage:
+    """The recognition by a digest: exact for the file it was made from, by hearsay for an alias."""
     if digest in record.digests[:2]:
         probability = 1.0 if tier == "BYTES" else PIXELS_PROBABILITY
-        return Recognition(Side("SAME", tier, probability, f"SAME_{tier}"), record.id, record)
-    return Recognition(Side("SAME", "ALIAS", JOIN_PROBABILITY, "ALIAS"), record.id, record)
+        return ResolvedImage(Side("SAME", tier, probability, f"SAME_{tier}"), record.id, record)
+    return ResolvedImage(Side("SAME", "ALIAS", JOIN_PROBABILITY, "ALIAS"), record.id, record)
 
 
 def founded(tenant: str, features: Features) -> str:

@@ -10,7 +10,7 @@ from dedup_service.store.records import Entry, Vector
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class InflightMiss:
     """One answer on its way."""
 
     key: str
@@ -25,7 +25,7 @@ class Flight:
     """The question's vector, shape (D,); empty when its encoder could not read it."""
 
 
-class Flights:
+class InflightMisses:
     """The flights under way, bounded in number and age."""
 
     def __init__(self, clock: Callable[[], float], limit: int = 4_096, ttl: float = 120.0) -> None:
@@ -33,19 +33,19 @@ class Flights:
         self.clock = clock
         self.limit = limit
         self.ttl = ttl
-        self.by_key: OrderedDict[str, Flight] = OrderedDict()
-        self.by_image: dict[tuple[str, str, str], dict[str, Flight]] = {}
+        self.by_key: OrderedDict[str, InflightMiss] = OrderedDict()
+        self.by_image: dict[tuple[str, str, str], dict[str, InflightMiss]] = {}
 
-    def depart(self, flight: Flight) -> None:
+    def begin(self, flight: InflightMiss) -> None:
         """A generation is about to begin."""
         self.expire()
-        self.land(flight.key)
+        self.end(flight.key)
         self.by_key[flight.key] = flight
         self.by_image.setdefault((flight.tenant, flight.image, flight.space), {})[flight.key] = flight
         while len(self.by_key) > self.limit:
-            self.land(next(iter(self.by_key)))
+            self.end(next(iter(self.by_key)))
 
-    def land(self, key: str) -> None:
+    def end(self, key: str) -> None:
         """A generation has ended, or will not begin."""
         flight = self.by_key.pop(key, None)
         if flight is None:
@@ -56,7 +56,7 @@ class Flights:
         if not beside:
             del self.by_image[place]
 
-    def about(self, tenant: str, image: str, space: str) -> list[Flight]:
+    def about(self, tenant: str, image: str, space: str) -> list[InflightMiss]:
         """The flights about one image in one answer space, oldest first."""
         self.expire()
         return list(self.by_image.get((tenant, image, space), {}).values())
@@ -65,4 +65,4 @@ class Flights:
         """Drops flights that are too old to wait for."""
         horizon = self.clock() - self.ttl
         while self.by_key and next(iter(self.by_key.values())).time < horizon:
-            self.land(next(iter(self.by_key)))
+            self.end(next(iter(self.by_key)))

@@ -26,7 +26,7 @@ CERTAIN = 0.999
 """A judge's probability is taken as no surer than this, or its complement."""
 
 
-class Lessons:
+class Labelling:
     """Turns comparisons into labels for the ledger and evidence on pairs. Blocking: for worker threads; thread-safe."""
 
     def __init__(

@@ -17,10 +17,10 @@ from dedup_service.ledger.records import Decision, Feedback, Source, digest
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.answers import AnswerVerdict
 from dedup_service.question.normal import normalise
-from dedup_service.store.exact_cache import Hot
+from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Memory, Selection
-from dedup_service.usecases.known_mismatches import Strangers
-from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.known_mismatches import KnownMismatches
+from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Judged
 
@@ -44,7 +44,7 @@ class FeedbackLimitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What a lesson led to."""
+    """What the evidence led to."""
 
     removed: int = 0
     """Entries removed."""
@@ -78,12 +78,12 @@ class Learn:
     def __init__(
         self,
         memory: Memory,
-        hot: Hot,
-        lessons: Lessons,
+        exact_cache: ExactCache,
+        labelling: Labelling,
         ledger: Ledger,
         reader: Reader,
         book: PolicyBook,
-        strangers: Strangers,
+        mismatches: KnownMismatches,
         parted: PartedQuestions,
         workers: Executor,
         *,
@@ -91,10 +91,10 @@ class Learn:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.memory = memory
-        self.hot = hot
-        self.strangers = strangers
+        self.exact_cache = exact_cache
+        self.mismatches = mismatches
         self.parted = parted
-        self.lessons = lessons
+        self.labelling = labelling
         self.ledger = ledger
         self.reader = reader
         self.book = book
@@ -137,7 +137,7 @@ class Learn:
         if answer is None:
             verdict = AnswerVerdict("unsure", "UNVERIFIED")
             await self.work(
-                lambda: self.lessons.label(tenant, decision, Source.EXPLORATION, verdict, "", keep_text=False)
+                lambda: self.labelling.label(tenant, decision, Source.EXPLORATION, verdict, "", keep_text=False)
             )
             return Learnt()
         entry = await self.memory.entry(tenant, about.entry)
@@ -145,15 +145,15 @@ class Learn:
         if served is None:
             return Learnt()
         keep_text = self.book.current(tenant).policy.keep_question_text
-        verdict = await self.work(lambda: self.lessons.compare(answer, served))
+        verdict = await self.work(lambda: self.labelling.compare(answer, served))
         await self.work(
-            lambda: self.lessons.label(tenant, decision, Source.EXPLORATION, verdict, answer, keep_text=keep_text)
+            lambda: self.labelling.label(tenant, decision, Source.EXPLORATION, verdict, answer, keep_text=keep_text)
         )
         if about.question_text is not None and about.nearest_question_text is not None:
             left, right = normalise(about.question_text), normalise(about.nearest_question_text)
             image = about.nearest_image
             await self.work(
-                lambda: self.lessons.teach(tenant, left, right, verdict, answer, "exploration", image=image)
+                lambda: self.labelling.teach(tenant, left, right, verdict, answer, "exploration", image=image)
             )
         if verdict.verdict == "different":
             await self.separate(about)
@@ -165,7 +165,7 @@ class Learn:
         if probability is None:
             return Learnt()
         left, right = normalise(judged.left), normalise(judged.right)
-        await self.work(lambda: self.lessons.judge(tenant, left, right, probability))
+        await self.work(lambda: self.labelling.judge(tenant, left, right, probability))
         return Learnt(0, True)
 
     async def decision(self, tenant: str, decision: str) -> Decision:
@@ -193,7 +193,7 @@ class Learn:
     async def remove(self, tenant: str, entry: str) -> int:
         """Removes one entry everywhere."""
         deleted = await self.memory.delete(Selection(tenant, entries=(entry,)))
-        await self.hot.drop(tenant, frozenset([entry]))
+        await self.exact_cache.drop(tenant, frozenset([entry]))
         return deleted.entries
 
     async def undo(self, about: Decision) -> None:
@@ -205,13 +205,13 @@ class Learn:
             left, right = normalise(about.question_text), normalise(about.nearest_question_text)
             if about.hit and left != right:
                 self.parted.add(about.tenant, digest(left), digest(right), spelling=False)
-            await self.work(lambda: self.lessons.deny(about.tenant, left, right))
+            await self.work(lambda: self.labelling.deny(about.tenant, left, right))
         await self.separate(about)
 
     async def separate(self, about: Decision) -> None:
         """Parts a file from the image that it was taken for, when it was the check and not the file that said so."""
         if about.image_tier in ("ALIAS", "PERCEPTUAL", "NEIGHBOUR"):
-            self.strangers.add(about.tenant, about.image, about.nearest_image)
+            self.mismatches.add(about.tenant, about.image, about.nearest_image)
             await self.memory.remove_digest(about.tenant, about.image)
 
     async def work(self, call: Callable[[], T]) -> T:

@@ -17,14 +17,14 @@ from dedup_service.policy.revisions import PolicyBook, Revision
 from dedup_service.question.neutral import is_neutral
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
-from dedup_service.store.exact_cache import Hot, HotKey
+from dedup_service.store.exact_cache import ExactCache, ExactKey
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
-from dedup_service.usecases.image_resolver import Recogniser, Recognition
-from dedup_service.usecases.inflight import Flight, Flights
-from dedup_service.usecases.miss_ticket import Founding, Rival, Ticket, Tickets
+from dedup_service.usecases.image_resolver import ImageResolver, ResolvedImage
+from dedup_service.usecases.inflight import InflightMiss, InflightMisses
+from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, NewImage, TicketSealer
 from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
-from dedup_service.usecases.question_matcher import Match, Matcher, Matching, same_normal
+from dedup_service.usecases.question_matcher import Match, Matching, QuestionMatcher, same_normal
 
 JUDGE_FLOOR = -4.0
 """Least log-odds of two questions, by their texts alone, at which a judge's verdict on them is worth its cost."""
@@ -44,7 +44,7 @@ class Findings:
 
     revision: Revision
     decision: str
-    recognition: Recognition | None = None
+    resolved: ResolvedImage | None = None
     match: Match | None = None
     question: Side = UNSEEN
     reuse: Reuse = NOTHING
@@ -90,13 +90,13 @@ class Lookup:
     def __init__(
         self,
         memory: Memory,
-        hot: Hot,
-        recogniser: Recogniser,
-        matcher: Matcher,
+        exact_cache: ExactCache,
+        resolver: ImageResolver,
+        matcher: QuestionMatcher,
         book: PolicyBook,
         ledger: Ledger,
-        tickets: Tickets,
-        flights: Flights,
+        sealer: TicketSealer,
+        inflight: InflightMisses,
         touches: Touches,
         *,
         encoders: str,
@@ -105,13 +105,13 @@ class Lookup:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.memory = memory
-        self.hot = hot
-        self.recogniser = recogniser
+        self.exact_cache = exact_cache
+        self.resolver = resolver
         self.matcher = matcher
         self.book = book
         self.ledger = ledger
-        self.tickets = tickets
-        self.flights = flights
+        self.sealer = sealer
+        self.inflight = inflight
         self.touches = touches
         self.account = Account() if account is None else account
         self.encoders = encoders
@@ -130,22 +130,22 @@ class Lookup:
         if (reason := unreusable(query, policy)) is not None:
             return self.missed_unseen(query, revision, reason)
         entry = await self.repeated(query, policy)
-        if entry is not None and (findings := self.hot_findings(query, revision, policy, entry)).reuse.hit:
+        if entry is not None and (findings := self.exact_findings(query, revision, policy, entry)).reuse.hit:
             timings = {"hot": (time.perf_counter() - started) * 1e3}
             return await self.found(query, findings, same_normal(query, entry), policy, timings)
         self.account.balance(query.tenant)  # where it is low, an allowance is drawn while the image is looked at
-        recognition = await self.recogniser.known(query.tenant, query.byte_digest)
-        if recognition is None:
+        resolved = await self.resolver.known(query.tenant, query.byte_digest)
+        if resolved is None:
             if not query.contents:
                 return ContentWanted(revision)
-            recognition = await self.recogniser.recognise(query.tenant, query.contents, policy)
-        recognised = time.perf_counter()
-        matching = await self.match(query, recognition, policy)
-        match, reuse = self.decide(query, recognition, matching, policy)
-        findings = Findings(revision, new_id(self.clock()), recognition, match, self.side(match, matching), reuse)
+            resolved = await self.resolver.resolve(query.tenant, query.contents, policy)
+        resolved_at = time.perf_counter()
+        matching = await self.match(query, resolved, policy)
+        match, reuse = self.decide(query, resolved, matching, policy)
+        findings = Findings(revision, new_id(self.clock()), resolved, match, self.side(match, matching), reuse)
         timings = {
-            "recognise": (recognised - started) * 1e3,
-            "match": (time.perf_counter() - recognised) * 1e3,
+            "recognise": (resolved_at - started) * 1e3,
+            "match": (time.perf_counter() - resolved_at) * 1e3,
         }
         if reuse.hit and query.mode.reads and match is not None:
             return await self.found(query, findings, match, policy, timings)
@@ -155,7 +155,7 @@ class Lookup:
         """The answer from the hot tier to an exact repeat."""
         if not query.mode.reads or policy.mode is Mode.SHADOW or policy.hot_ttl == 0:
             return None
-        entry = await self.hot.get(hot_key(query))
+        entry = await self.exact_cache.get(exact_key(query))
         return entry if entry is not None and self.usable(query, entry) else None
 
     def usable(self, query: Query, entry: Entry) -> bool:
@@ -163,26 +163,26 @@ class Lookup:
         now = self.clock()
         return entry.expire_time > now and (query.max_age is None or now - entry.create_time < query.max_age)
 
-    async def match(self, query: Query, recognition: Recognition, policy: Policy) -> Matching:
+    async def match(self, query: Query, resolved: ResolvedImage, policy: Policy) -> Matching:
         """Compares the question with those stored for the recognised image.
 
         On an image that is not the same only an equal question is looked for: its answer, compared with the fresh one,
         is a label for the look-alike check.
         """
-        nearest = recognition.nearest
+        nearest = resolved.nearest
         if nearest is not None:
             exact = await self.matcher.exact(query, nearest.id)
             if exact is not None and self.usable(query, exact.entry):
-                return Matching((exact,), await self.stored_vector(query, recognition))
-        if nearest is None or recognition.side.verdict != "SAME" or query.exact_only:
+                return Matching((exact,), await self.stored_vector(query, resolved))
+        if nearest is None or resolved.side.verdict != "SAME" or query.exact_only:
             return await self.encoded_for_storing(query)
         matching = await self.matcher.match(query, nearest.id, policy)
         young = tuple(match for match in matching.matches if self.usable(query, match.entry))
         return replace(matching, matches=young)
 
-    async def stored_vector(self, query: Query, recognition: Recognition) -> Vector:
+    async def stored_vector(self, query: Query, resolved: ResolvedImage) -> Vector:
         """The question's vector where a ticket may need it: an exact repeat on the same image needs none."""
-        if recognition.side.verdict == "SAME" and query.mode.reads:
+        if resolved.side.verdict == "SAME" and query.mode.reads:
             return Matching().vector
         return (await self.encoded_for_storing(query)).vector
 
@@ -191,7 +191,7 @@ class Lookup:
         return await self.matcher.encoded(query) if query.mode.stores else Matching()
 
     def decide(
-        self, query: Query, recognition: Recognition, matching: Matching, policy: Policy
+        self, query: Query, resolved: ResolvedImage, matching: Matching, policy: Policy
     ) -> tuple[Match | None, Reuse]:
         """The first match that may be reused, else the best one with the reason why not."""
         thresholds = self.book.thresholds(query.tenant)
@@ -199,7 +199,7 @@ class Lookup:
         first: tuple[Match | None, Reuse] | None = None
         for match in matching.matches:
             reuse = decide(
-                recognition.side,
+                resolved.side,
                 match.side,
                 policy,
                 thresholds,
@@ -210,14 +210,14 @@ class Lookup:
             if reuse.hit:
                 return match, reuse
             first = first or (match, reuse)
-        return first or (None, decide(recognition.side, matching.side, policy, thresholds))
+        return first or (None, decide(resolved.side, matching.side, policy, thresholds))
 
     @staticmethod
     def side(match: Match | None, matching: Matching) -> Side:
         """The verdict on the question that the decision was about."""
         return match.side if match is not None else matching.side
 
-    def hot_findings(self, query: Query, revision: Revision, policy: Policy, entry: Entry) -> Findings:
+    def exact_findings(self, query: Query, revision: Revision, policy: Policy, entry: Entry) -> Findings:
         """The evidence and the decision about an entry of the hot tier: equal bytes and one normal form."""
         image, match = Side("SAME", "BYTES", 1.0, "SAME_BYTES"), same_normal(query, entry)
         reuse = decide(
@@ -228,7 +228,7 @@ class Lookup:
             exact_only=query.exact_only,
             balance=self.account.balance(query.tenant),
         )
-        return Findings(revision, new_id(self.clock()), Recognition(image, entry.image), match, match.side, reuse)
+        return Findings(revision, new_id(self.clock()), ResolvedImage(image, entry.image), match, match.side, reuse)
 
     async def found(
         self, query: Query, findings: Findings, match: Match, policy: Policy, timings: dict[str, float]
@@ -240,7 +240,7 @@ class Lookup:
         kept = replace(policy, sliding_ttl=False) if fleeting(match.entry) else policy
         entry = self.touches.use(match.entry, kept, now)
         if findings.reuse.stratum in HOT_STRATA and policy.hot_ttl > 0:
-            await self.hot.put(hot_key(query), entry)
+            await self.exact_cache.put(exact_key(query), entry)
         self.record(query, findings, policy, timings, hit=True, explore=explore)
         return Found(findings, entry, explore)
 
@@ -254,52 +254,52 @@ class Lookup:
         self, query: Query, findings: Findings, matching: Matching, policy: Policy, timings: dict[str, float]
     ) -> Missed:
         """Records a miss and says how the fresh answer can be stored, shared and learnt from."""
-        recognition = findings.recognition
-        if recognition is None:
+        resolved = findings.resolved
+        if resolved is None:
             raise ValueError("a miss beyond mode OFF has an image")
         reason = findings.reuse.reason if query.mode.reads else query.mode.value
-        if matching.problem and findings.match is None and recognition.side.verdict == "SAME":
+        if matching.problem and findings.match is None and resolved.side.verdict == "SAME":
             reason = matching.problem
         findings = replace(findings, reuse=replace(findings.reuse, hit=False, reason=reason))
-        judge = worth_judging(query, recognition, findings.match, policy)
+        judge = worth_judging(query, resolved, findings.match, policy)
         inline = judge is not None and policy.judge is JudgeMode.INLINE and query.judge_available
-        flight, joinable = await self.share(query, recognition, matching, policy)
-        ticket = await self.seal(query, findings, recognition, matching, flight) if query.mode.stores else b""
+        flight, joinable = await self.share(query, resolved, matching, policy)
+        ticket = await self.seal(query, findings, resolved, matching, flight) if query.mode.stores else b""
         if not inline or query.judged is not None:
             self.record(query, findings, policy, timings, hit=False)
         return Missed(findings, reason, ticket, judge, inline and query.judged is None, flight, joinable)
 
     async def share(
-        self, query: Query, recognition: Recognition, matching: Matching, policy: Policy
+        self, query: Query, resolved: ResolvedImage, matching: Matching, policy: Policy
     ) -> tuple[str, tuple[str, ...]]:
         """Registers the answer that is about to be generated; returns its key and those of answers under way that this
         request would have hit. Bypass and refresh share nothing: they ask for an answer of their own."""
         if query.mode in (CacheMode.BYPASS, CacheMode.REFRESH, CacheMode.ONLY_IF_CACHED) or policy.mode is Mode.SHADOW:
             return "", ()
-        image = recognition.nearest.id if same(recognition) and recognition.nearest else recognition.image
+        image = resolved.nearest.id if same(resolved) and resolved.nearest else resolved.image
         key = flight_key(query.tenant, image, query.space, query.normal)
         joinable: list[str] = []
         compared: set[str] = set()
         while new := [
-            flight for flight in self.flights.about(query.tenant, image, query.space) if flight.key not in compared
+            flight for flight in self.inflight.about(query.tenant, image, query.space) if flight.key not in compared
         ]:
             for flight in new:
                 compared.add(flight.key)
-                if flight.key != key and await self.would_hit(query, recognition, matching, flight, policy):
+                if flight.key != key and await self.would_hit(query, resolved, matching, flight, policy):
                     joinable.append(flight.key)
         if key not in compared:
-            self.flights.depart(self.flight_of(key, query, image, matching))
+            self.inflight.begin(self.flight_of(key, query, image, matching))
         return key, tuple(joinable)
 
     async def would_hit(
-        self, query: Query, recognition: Recognition, matching: Matching, flight: Flight, policy: Policy
+        self, query: Query, resolved: ResolvedImage, matching: Matching, flight: InflightMiss, policy: Policy
     ) -> bool:
         """Whether this request would be served the answer of a flight, were it stored already."""
         if query.exact_only or not len(flight.vector) or not len(matching.vector):
             return False
         cosine = float(flight.vector @ matching.vector)
         match = await self.matcher.work(lambda: self.matcher.compare(query, flight.awaited, cosine, policy))
-        side = recognition.side if same(recognition) else Side("SAME", "BYTES", 1.0, "SAME_ARRIVAL")
+        side = resolved.side if same(resolved) else Side("SAME", "BYTES", 1.0, "SAME_PENDING")
         reuse = decide(
             side,
             match.side,
@@ -310,7 +310,7 @@ class Lookup:
         )
         return reuse.hit
 
-    def flight_of(self, key: str, query: Query, image: str, matching: Matching) -> Flight:
+    def flight_of(self, key: str, query: Query, image: str, matching: Matching) -> InflightMiss:
         """The flight that this request begins."""
         now = self.clock()
         awaited = Entry(
@@ -330,24 +330,24 @@ class Lookup:
             expire_time=now,
             last_use=now,
         )
-        return Flight(key, query.tenant, image, query.space, now, awaited, matching.vector)
+        return InflightMiss(key, query.tenant, image, query.space, now, awaited, matching.vector)
 
     async def seal(
-        self, query: Query, findings: Findings, recognition: Recognition, matching: Matching, flight: str
+        self, query: Query, findings: Findings, resolved: ResolvedImage, matching: Matching, flight: str
     ) -> bytes:
         """The ticket under which the fresh answer can be stored."""
         now = self.clock()
-        features = recognition.features
-        image = recognition.nearest.id if features is None and recognition.nearest else recognition.image
-        founding = None
+        features = resolved.features
+        image = resolved.nearest.id if features is None and resolved.nearest else resolved.image
+        new_image = None
         if features is not None:
-            founding = Founding(
+            new_image = NewImage(
                 (features.byte_digest, features.pixel_digest, *features.marks),
                 features.hashes[0].hex(),
                 features.width,
                 features.height,
             )
-        ticket = Ticket(
+        ticket = MissTicket(
             tenant=query.tenant,
             decision=findings.decision,
             issue_time=now,
@@ -359,16 +359,16 @@ class Lookup:
             language=query.language,
             policy_revision=findings.revision.revision,
             encoders=self.encoders,
-            founding=founding,
-            rivals=tuple(Rival(match.entry.id, same(recognition), match.prior) for match in matching.matches),
+            new_image=new_image,
+            near_misses=tuple(NearMiss(match.entry.id, same(resolved), match.prior) for match in matching.matches),
             tags=query.tags,
             flight=flight,
             readable=matching.readable,
             question_vector=matching.vector,
             image_vector=features.vectors[0] if features is not None else Matching().vector,
-            fingerprint=await self.recogniser.pack(features) if features is not None else b"",
+            fingerprint=await self.resolver.pack(features) if features is not None else b"",
         )
-        return self.tickets.seal(ticket)
+        return self.sealer.seal(ticket)
 
     def record(
         self,
@@ -381,8 +381,8 @@ class Lookup:
         explore: bool = False,
     ) -> None:
         """Writes the decision down, off the request path."""
-        recognition, match, reuse = findings.recognition, findings.match, findings.reuse
-        image = recognition.side if recognition else UNSEEN
+        resolved, match, reuse = findings.resolved, findings.match, findings.reuse
+        image = resolved.side if resolved else UNSEEN
         nearest = match.entry if match else None
         thresholds = self.book.thresholds(query.tenant)
         telemetry.note(reason=reuse.reason, hit=hit, tenant=query.tenant, stratum=reuse.stratum)
@@ -398,7 +398,7 @@ class Lookup:
             image_verdict=image.verdict,
             image_score=image.probability if image.tier else None,
             image_reason=image.reason,
-            image_box=recognition.box if recognition else None,
+            image_box=resolved.box if resolved else None,
             question_tier=findings.question.tier,
             question_verdict=findings.question.verdict,
             question_score=findings.question.probability if findings.question.tier else None,
@@ -411,7 +411,7 @@ class Lookup:
             question_threshold=policy.question_threshold,
             policy_revision=findings.revision.revision,
             image=query.byte_digest.hex(),
-            nearest_image=nearest_image(recognition, nearest),
+            nearest_image=nearest_image(resolved, nearest),
             entry=nearest.id if nearest and hit else "",
             nearest_entry=nearest.id if nearest else "",
             question_text=query.question,
@@ -454,21 +454,21 @@ def fleeting(entry: Entry) -> bool:
     return cannot_tell(entry.answer_text, entry.question) or Subject.DAY in subjects_of(entry.question)
 
 
-def same(recognition: Recognition) -> bool:
+def same(resolved: ResolvedImage) -> bool:
     """Whether the recognised image is the same."""
-    return recognition.side.verdict == "SAME"
+    return resolved.side.verdict == "SAME"
 
 
-def nearest_image(recognition: Recognition | None, nearest: Entry | None) -> str:
+def nearest_image(resolved: ResolvedImage | None, nearest: Entry | None) -> str:
     """The id of the stored image that was compared; that of the entry, where the hot tier compared nothing."""
-    if recognition is not None and recognition.nearest is not None:
-        return recognition.nearest.id
+    if resolved is not None and resolved.nearest is not None:
+        return resolved.nearest.id
     return nearest.image if nearest is not None else ""
 
 
-def hot_key(query: Query) -> HotKey:
+def exact_key(query: Query) -> ExactKey:
     """The key of an exact repeat."""
-    return HotKey(query.tenant, query.byte_digest.hex(), query.space, query.normal)
+    return ExactKey(query.tenant, query.byte_digest.hex(), query.space, query.normal)
 
 
 def flight_key(tenant: str, image: str, space: str, normal: str) -> str:
@@ -481,11 +481,9 @@ def crosses(query: Query, entry: Entry, policy: Policy) -> bool:
     return entry.language != query.language and not (policy.neutral_answers and is_neutral(entry.answer_text))
 
 
-def worth_judging(
-    query: Query, recognition: Recognition, match: Match | None, policy: Policy
-) -> tuple[str, str] | None:
+def worth_judging(query: Query, resolved: ResolvedImage, match: Match | None, policy: Policy) -> tuple[str, str] | None:
     """The pair of questions whose verdict could have made this miss a hit."""
-    if match is None or policy.judge is JudgeMode.OFF or not same(recognition) or match.side.vetoed:
+    if match is None or policy.judge is JudgeMode.OFF or not same(resolved) or match.side.vetoed:
         return None
     if match.side.tier != "NEIGHBOUR" or match.prior < JUDGE_FLOOR:
         return None

@@ -30,7 +30,7 @@ class TicketError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Founding:
+class NewImage:
     """What it takes to store an image that was not known at the look-up."""
 
     digests: tuple[str, ...]
@@ -42,7 +42,7 @@ class Founding:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class NearMiss:
     """A stored entry that came near, to be compared with the fresh answer."""
 
     entry: str
@@ -53,7 +53,7 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class MissTicket:
     """Everything that Remember needs besides the answer."""
 
     tenant: str
@@ -70,9 +70,9 @@ class Ticket:
     policy_revision: int
     encoders: str
     """Identities of the encoders that made the vectors."""
-    founding: Founding | None = None
+    new_image: NewImage | None = None
     """Set when the image's record is still to be written."""
-    rivals: tuple[Rival, ...] = ()
+    near_misses: tuple[NearMiss, ...] = ()
     tags: tuple[str, ...] = ()
     flight: str = ""
     """The key under which requests of the same meaning wait, hexadecimal."""
@@ -83,7 +83,7 @@ class Ticket:
     fingerprint: bytes = b""
 
 
-class Tickets:
+class TicketSealer:
     """Seals and opens tickets under one key, which all replicas share."""
 
     def __init__(self, key: bytes) -> None:
@@ -92,7 +92,7 @@ class Tickets:
             raise ValueError("ticket key: at least 16 bytes are needed")
         self.key = key
 
-    def seal(self, ticket: Ticket) -> bytes:
+    def seal(self, ticket: MissTicket) -> bytes:
         """The ticket as opaque bytes."""
         header: dict[str, Any] = asdict(ticket)
         blobs = (header.pop("question_vector"), header.pop("image_vector"), header.pop("fingerprint"))
@@ -104,7 +104,7 @@ class Tickets:
         body = b"".join((MAGIC, sizes, text, *packed))
         return body + hmac.digest(self.key, body, "sha256")
 
-    def open(self, sealed: bytes, tenant: str, now: float) -> Ticket:
+    def open(self, sealed: bytes, tenant: str, now: float) -> MissTicket:
         """The ticket inside. Raises TicketError when it is forged or damaged, expired, or another tenant's."""
         body, seal = sealed[:-SEAL], sealed[-SEAL:]
         if not hmac.compare_digest(hmac.digest(self.key, body, "sha256"), seal) or not body.startswith(MAGIC):
@@ -117,7 +117,7 @@ class Tickets:
         return ticket
 
 
-def unpack(body: bytes) -> Ticket:
+def unpack(body: bytes) -> MissTicket:
     """Reads a body whose seal was found right."""
     start = len(MAGIC) + 16
     lengths = struct.unpack("<4I", body[len(MAGIC) : start])
@@ -126,12 +126,12 @@ def unpack(body: bytes) -> Ticket:
         parts.append(body[start : start + length])
         start += length
     header: dict[str, Any] = json.loads(parts[0])
-    founding = header.pop("founding")
-    rivals = tuple(Rival(**rival) for rival in header.pop("rivals"))
-    return Ticket(
+    new_image = header.pop("new_image")
+    near_misses = tuple(NearMiss(**near_miss) for near_miss in header.pop("near_misses"))
+    return MissTicket(
         **{**header, "tags": tuple(header["tags"])},
-        founding=Founding(**{**founding, "digests": tuple(founding["digests"])}) if founding else None,
-        rivals=rivals,
+        new_image=NewImage(**{**new_image, "digests": tuple(new_image["digests"])}) if new_image else None,
+        near_misses=near_misses,
         question_vector=np.frombuffer(parts[1], np.float32),
         image_vector=np.frombuffer(parts[2], np.float32),
         fingerprint=parts[3],

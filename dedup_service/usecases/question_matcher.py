@@ -75,7 +75,7 @@ class Matching:
         return "" if self.readable else "UNREADABLE_BY_ENCODER"
 
 
-class Matcher:
+class QuestionMatcher:
     """Finds the question among those asked about one image."""
 
     def __init__(

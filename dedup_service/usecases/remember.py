@@ -17,13 +17,13 @@ from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
-from dedup_service.store.exact_cache import Hot
+from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Entry, ImageRecord, Memory, MemoryUnavailableError, entry_id
 from dedup_service.store.usage import lifetime_end
-from dedup_service.usecases.image_resolver import Recogniser
-from dedup_service.usecases.inflight import Flights
-from dedup_service.usecases.labelling import Lessons
-from dedup_service.usecases.miss_ticket import Rival, Ticket, Tickets
+from dedup_service.usecases.image_resolver import ImageResolver
+from dedup_service.usecases.inflight import InflightMisses
+from dedup_service.usecases.labelling import Labelling
+from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, TicketSealer
 from dedup_service.usecases.query import end_of_day
 
 log = structlog.get_logger("remember")
@@ -68,11 +68,11 @@ class Remember:
     def __init__(
         self,
         memory: Memory,
-        hot: Hot,
-        tickets: Tickets,
-        flights: Flights,
-        recogniser: Recogniser,
-        lessons: Lessons,
+        exact_cache: ExactCache,
+        sealer: TicketSealer,
+        inflight: InflightMisses,
+        resolver: ImageResolver,
+        labelling: Labelling,
         book: PolicyBook,
         workers: Executor,
         *,
@@ -81,11 +81,11 @@ class Remember:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.memory = memory
-        self.hot = hot
-        self.tickets = tickets
-        self.flights = flights
-        self.recogniser = recogniser
-        self.lessons = lessons
+        self.exact_cache = exact_cache
+        self.sealer = sealer
+        self.inflight = inflight
+        self.resolver = resolver
+        self.labelling = labelling
         self.book = book
         self.workers = workers
         self.encoders = encoders
@@ -96,20 +96,20 @@ class Remember:
         self, tenant: str, sealed: bytes, answer: FreshAnswer, *, replace: bool, compare_only: bool
     ) -> Remembered:
         """Stores an answer; durable on return. Raises TicketError and MemoryUnavailableError."""
-        ticket = self.tickets.open(sealed, tenant, self.clock())
+        ticket = self.sealer.open(sealed, tenant, self.clock())
         policy = self.book.current(tenant).policy
         try:
             remembered = await self.store(ticket, answer, policy, replace, compare_only)
         finally:
-            self.flights.land(ticket.flight)
-            if ticket.founding is not None:
-                self.recogniser.depart(tenant, ticket.founding.digests[0])
+            self.inflight.end(ticket.flight)
+            if ticket.new_image is not None:
+                self.resolver.discard(tenant, ticket.new_image.digests[0])
         if answer.finish == "STOP" and answer.text.strip():
             await self.learn(ticket, answer, policy)
         return remembered
 
     async def store(
-        self, ticket: Ticket, answer: FreshAnswer, policy: Policy, replace: bool, compare_only: bool
+        self, ticket: MissTicket, answer: FreshAnswer, policy: Policy, replace: bool, compare_only: bool
     ) -> Remembered:
         """Writes the image's record, if it is new, and the entry."""
         if (reason := self.refusal(ticket, answer, policy, compare_only)) is not None:
@@ -123,12 +123,12 @@ class Remember:
             entry,
             self.vector_of(ticket),
             policy.answers_per_image,
-            lambda normal: self.lessons.pairs.intent_of(ticket.tenant, normal),
+            lambda normal: self.labelling.pairs.intent_of(ticket.tenant, normal),
         )
-        await self.hot.drop(ticket.tenant, frozenset([*evicted, entry.id]), before=entry.create_time)
+        await self.exact_cache.drop(ticket.tenant, frozenset([*evicted, entry.id]), before=entry.create_time)
         return Remembered(entry.id, True)
 
-    def refusal(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, compare_only: bool) -> str | None:
+    def refusal(self, ticket: MissTicket, answer: FreshAnswer, policy: Policy, compare_only: bool) -> str | None:
         """Why this answer must not be stored, or None."""
         kept = policy.unanswered_ttl > 0
         if answer.finish != "STOP" and not (answer.finish == "UNANSWERABLE" and kept):
@@ -147,7 +147,7 @@ class Remember:
             return "POLICY_KEEPS_NOTHING"
         return None
 
-    def entry_of(self, ticket: Ticket, answer: FreshAnswer, policy: Policy) -> Entry:
+    def entry_of(self, ticket: MissTicket, answer: FreshAnswer, policy: Policy) -> Entry:
         """The entry to store."""
         now = self.clock()
         expire_time = lifetime_end(now, policy.archive_ttl, policy.ttl_jitter)
@@ -174,7 +174,7 @@ class Remember:
             decision=ticket.decision,
         )
 
-    def last_moment(self, ticket: Ticket, answer: FreshAnswer, policy: Policy) -> float:
+    def last_moment(self, ticket: MissTicket, answer: FreshAnswer, policy: Policy) -> float:
         """When this answer ends at the latest: one about the day with the day on which it was asked, one that can't
         tell after the policy's time for such; without an end otherwise."""
         last = math.inf
@@ -184,32 +184,32 @@ class Remember:
             last = min(last, self.clock() + policy.unanswered_ttl)
         return last
 
-    async def found(self, ticket: Ticket) -> None:
+    async def found(self, ticket: MissTicket) -> None:
         """Writes the record of a new image, or adds this file to one that was written in between."""
-        founding = ticket.founding
-        if founding is None:
+        new_image = ticket.new_image
+        if new_image is None:
             return
-        if await self.memory.add_digests(ticket.tenant, ticket.image, founding.digests):
+        if await self.memory.add_digests(ticket.tenant, ticket.image, new_image.digests):
             return
         record = ImageRecord(
             id=ticket.image,
             tenant=ticket.tenant,
-            digests=founding.digests,
-            perceptual_hash=bytes.fromhex(founding.perceptual_hash),
-            width=founding.width,
-            height=founding.height,
+            digests=new_image.digests,
+            perceptual_hash=bytes.fromhex(new_image.perceptual_hash),
+            width=new_image.width,
+            height=new_image.height,
             create_time=self.clock(),
             fingerprint_bytes=len(ticket.fingerprint),
         )
         await self.memory.put_image(record, ticket.image_vector, ticket.fingerprint)
         try:
-            await self.recogniser.forms.describe(ticket.tenant, ticket.image)
+            await self.resolver.forms.describe(ticket.tenant, ticket.image)
         except MemoryUnavailableError:
             raise
         except Exception:  # the image is stored, and found by its other features; it is described in the background
             log.exception("describe_failed", image=ticket.image)
 
-    def vector_of(self, ticket: Ticket) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def vector_of(self, ticket: MissTicket) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         """The question's vector; for a question that the encoder could not read, one that is near to nothing asked."""
         if len(ticket.question_vector) == self.dimension:
             return ticket.question_vector.astype(np.float32, copy=True)
@@ -217,20 +217,24 @@ class Remember:
         lonely[0] = -1.0
         return lonely
 
-    async def learn(self, ticket: Ticket, answer: FreshAnswer, policy: Policy) -> None:
-        """Compares the fresh answer with its rivals': labels for the decision, evidence for pairs of questions."""
-        rivals = [(rival, await self.memory.entry(ticket.tenant, rival.entry)) for rival in ticket.rivals]
+    async def learn(self, ticket: MissTicket, answer: FreshAnswer, policy: Policy) -> None:
+        """Compares the fresh answer with those of the near misses: labels for the decision, evidence on questions."""
+        near_misses = [
+            (near_miss, await self.memory.entry(ticket.tenant, near_miss.entry)) for near_miss in ticket.near_misses
+        ]
         await asyncio.get_running_loop().run_in_executor(
-            self.workers, lambda: self.study(ticket, answer, policy, [(r, e) for r, e in rivals if e is not None])
+            self.workers, lambda: self.study(ticket, answer, policy, [(r, e) for r, e in near_misses if e is not None])
         )
 
-    def study(self, ticket: Ticket, answer: FreshAnswer, policy: Policy, rivals: Sequence[tuple[Rival, Entry]]) -> None:
+    def study(
+        self, ticket: MissTicket, answer: FreshAnswer, policy: Policy, near_misses: Sequence[tuple[NearMiss, Entry]]
+    ) -> None:
         """The comparisons; blocking."""
         source = Source.SHADOW if policy.mode is Mode.SHADOW else Source.NEAR_MISS
-        for position, (rival, entry) in enumerate(rivals):
-            verdict = self.lessons.compare(answer.text, entry.answer_text)
+        for position, (near_miss, entry) in enumerate(near_misses):
+            verdict = self.labelling.compare(answer.text, entry.answer_text)
             if position == 0:
-                self.lessons.label(
+                self.labelling.label(
                     ticket.tenant,
                     ticket.decision,
                     source,
@@ -238,8 +242,8 @@ class Remember:
                     answer.text,
                     keep_text=policy.keep_question_text,
                 )
-            if rival.same_image and ticket.readable:
-                self.lessons.teach(
+            if near_miss.same_image and ticket.readable:
+                self.labelling.teach(
                     ticket.tenant,
                     ticket.normal,
                     entry.normal,
@@ -247,6 +251,6 @@ class Remember:
                     answer.text,
                     "answer",
                     image=ticket.image,
-                    prior=rival.prior,
+                    prior=near_miss.prior,
                 )
-        self.lessons.count(ticket.tenant, answer.text)
+        self.labelling.count(ticket.tenant, answer.text)

@@ -29,7 +29,7 @@ from dedup_service.question.normal import detect_language, normalise
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
-from dedup_service.store.exact_cache import ProcessHot
+from dedup_service.store.exact_cache import InProcessExactCache
 from dedup_service.store.points import Layout
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.repository import PointMemory
@@ -37,16 +37,16 @@ from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.forms import Forms
 from dedup_service.usecases.image_features import LocalImageWork
-from dedup_service.usecases.image_resolver import Recogniser
-from dedup_service.usecases.inflight import Flights
-from dedup_service.usecases.known_mismatches import Strangers
-from dedup_service.usecases.labelling import Lessons
+from dedup_service.usecases.image_resolver import ImageResolver
+from dedup_service.usecases.inflight import InflightMisses
+from dedup_service.usecases.known_mismatches import KnownMismatches
+from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import ContentWanted, Found, Lookup, Missed, Outcome
-from dedup_service.usecases.miss_ticket import Tickets
+from dedup_service.usecases.miss_ticket import TicketSealer
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
-from dedup_service.usecases.question_matcher import Matcher
+from dedup_service.usecases.question_matcher import QuestionMatcher
 from dedup_service.usecases.remember import FreshAnswer, Remember, Remembered
 
 START = 1_700_000_000.0
@@ -74,7 +74,7 @@ class Bench:
 
     clock: Clock
     memory: PointMemory
-    hot: ProcessHot
+    exact_cache: InProcessExactCache
     book: PolicyBook
     ledger: Ledger
     reader: Reader
@@ -167,31 +167,31 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
         else ServerMemory(ServerPoints(AsyncQdrantClient(":memory:"), Layout(*layout)), clock)
     )
     await memory.start()
-    pairs, hot, flights = PairMemory(), ProcessHot(clock), Flights(clock)
-    tickets = Tickets(b"a key for the tests only")
+    pairs, exact_cache, inflight = PairMemory(), InProcessExactCache(clock), InflightMisses(clock)
+    sealer = TicketSealer(b"a key for the tests only")
     touches = Touches(memory)
     with ThreadPoolExecutor(2) as threads:
-        strangers = Strangers(ledger, await asyncio.to_thread(reader.strangers, 100), clock=clock)
+        mismatches = KnownMismatches(ledger, await asyncio.to_thread(reader.mismatches, 100), clock=clock)
         forms = Forms(PointDescriptors(memory.points), memory, threads, clock=clock)
-        recogniser = Recogniser(memory, images, strangers, forms, threads, clock=clock)
+        resolver = ImageResolver(memory, images, mismatches, forms, threads, clock=clock)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, 100), clock=clock)
-        matcher = Matcher(memory, asked, pairs, parted, threads)
-        lessons = Lessons(pairs, ledger, questions, book.shares, clock)
+        matcher = QuestionMatcher(memory, asked, pairs, parted, threads)
+        labelling = Labelling(pairs, ledger, questions, book.shares, clock)
         lookup = Lookup(
-            memory, hot, recogniser, matcher, book, ledger, tickets, flights, touches, encoders="e", clock=clock
+            memory, exact_cache, resolver, matcher, book, ledger, sealer, inflight, touches, encoders="e", clock=clock
         )
         remember = Remember(
-            memory, hot, tickets, flights, recogniser, lessons, book, threads,
+            memory, exact_cache, sealer, inflight, resolver, labelling, book, threads,
             encoders="e", question_dimension=asked.dimension, clock=clock,
         )  # fmt: skip
         learn = Learn(
-            memory, hot, lessons, ledger, reader, book, strangers, parted, threads,
+            memory, exact_cache, labelling, ledger, reader, book, mismatches, parted, threads,
             allowance=Allowance(1.0, 5), clock=clock,
         )  # fmt: skip
-        forget = Forget(memory, hot, strangers)
+        forget = Forget(memory, exact_cache, mismatches)
         try:
             yield Bench(
-                clock, memory, hot, book, ledger, reader, pairs, lookup, remember, forget, learn, touches, forms
+                clock, memory, exact_cache, book, ledger, reader, pairs, lookup, remember, forget, learn, touches, forms
             )
         finally:
             await touches.flush()

@@ -46,7 +46,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self.tickets: dict[bytes, bytes] = {}
         self.lookups: list[dedup_pb2.LookupRequest] = []
         self.remembered: list[dedup_pb2.RememberRequest] = []
-        self.lessons: list[dedup_pb2.LearnRequest] = []
+        self.learned: list[dedup_pb2.LearnRequest] = []
         self.fault: Fault | None = None
         self.delay = 0.0
         self.remember_gate = asyncio.Event()
@@ -138,7 +138,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
     ) -> dedup_pb2.LearnResponse:
         if self.fault is not None:
             raise self.fault
-        self.lessons.append(request)
+        self.learned.append(request)
         return dedup_pb2.LearnResponse(removed_count=1, labelled=True)
 
     async def Forget(

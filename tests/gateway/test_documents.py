@@ -48,7 +48,7 @@ async def test_snippets_run(system: Running) -> None:
         (False, "QUESTION_UNKNOWN"),
         ("INVALID_ARGUMENT", "IMAGE_REQUIRED", "image", {}, None),
     ]
-    assert system.memory.lessons[0].feedback.correct_text == "RM 138.90"
+    assert system.memory.learned[0].feedback.correct_text == "RM 138.90"
 
 
 @pytest.mark.slow

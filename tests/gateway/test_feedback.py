@@ -13,13 +13,13 @@ from tests.gateway.doubles import IMAGE, INVALID, Running
 
 
 async def test_feedback_reaches_dedup(system: Running) -> None:
-    """A verdict goes to dedup as a lesson, and the count of removed entries comes back."""
+    """A verdict goes to dedup as evidence, and the count of removed entries comes back."""
     answer = await system.ask(IMAGE)
     request = answer_pb2.SubmitFeedbackRequest(
         decision=answer.provenance.decision, verdict=answer_pb2.VERDICT_WRONG, correct_text="RM 12"
     )
     assert (await system.stub.SubmitFeedback(request, timeout=5)).removed_count == 1
-    assert system.memory.lessons[0].feedback == request
+    assert system.memory.learned[0].feedback == request
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ async def test_bad_feedback(system: Running, fields: dict[str, Any], reason: str
         await system.stub.SubmitFeedback(answer_pb2.SubmitFeedbackRequest(**fields), timeout=5)
     fault = faults.from_error(caught.value)
     assert (fault.code, fault.reason, fault.field) == (INVALID, reason, field)
-    assert system.memory.lessons == []
+    assert system.memory.learned == []

@@ -19,11 +19,11 @@ async def test_explored_hit_is_served_first_and_asked_after(system: Running) -> 
     system.memory.explore = True
     hit = await system.ask(IMAGE)
     assert hit.provenance.source == content_pb2.SOURCE_CACHE
-    await until(lambda: len(system.memory.lessons) == 1)
+    await until(lambda: len(system.memory.learned) == 1)
     assert system.model.requests[-1].priority == inference_pb2.PRIORITY_BACKGROUND
-    lesson = system.memory.lessons[0].fresh_answer
-    assert lesson.decision == hit.provenance.decision
-    assert lesson.answer.text == "answer 2 to: What is the total?"
+    evidence = system.memory.learned[0].fresh_answer
+    assert evidence.decision == hit.provenance.decision
+    assert evidence.answer.text == "answer 2 to: What is the total?"
 
 
 def hit(number: int, ago: float = 0.0) -> UnverifiedHit:
@@ -38,11 +38,11 @@ async def test_a_busy_engine_is_asked_again(system: Running) -> None:
     system.model.fault = Exhausted("BUSY", "busy")
     assert verifier.offer(hit(1))
     await until(lambda: len(system.model.requests) >= 3)
-    assert system.memory.lessons == []
+    assert system.memory.learned == []
     system.model.fault = None
-    await until(lambda: len(system.memory.lessons) == 1)
-    lesson = system.memory.lessons[0].fresh_answer
-    assert lesson.answer.finish_reason == content_pb2.FINISH_REASON_STOP
+    await until(lambda: len(system.memory.learned) == 1)
+    evidence = system.memory.learned[0].fresh_answer
+    assert evidence.answer.finish_reason == content_pb2.FINISH_REASON_STOP
     assert system.model.requests[-1].priority == inference_pb2.PRIORITY_BACKGROUND
 
 
@@ -50,7 +50,7 @@ async def test_a_hit_that_has_waited_long_is_asked_like_a_client_s(system: Runni
     """After half of its time background work's place at the end no longer keeps a hit from its outcome."""
     verifier = system.gateway.hit_verifier
     assert verifier.offer(hit(1, ago=0.6 * verifier.patience))
-    await until(lambda: len(system.memory.lessons) == 1)
+    await until(lambda: len(system.memory.learned) == 1)
     assert system.model.requests[-1].priority == inference_pb2.PRIORITY_INTERACTIVE
 
 
@@ -61,15 +61,15 @@ async def test_every_drawn_hit_has_an_outcome(system: Running, finish: content_p
     verifier.pauses = (0.01, 0.02)
     system.model.fault = Exhausted("BUSY", "busy")
     assert verifier.offer(hit(1, ago=verifier.patience))
-    await until(lambda: len(system.memory.lessons) == 1)
+    await until(lambda: len(system.memory.learned) == 1)
     system.model.fault, system.model.finish = None, finish
     assert verifier.offer(hit(2))
-    await until(lambda: len(system.memory.lessons) == 2)
+    await until(lambda: len(system.memory.learned) == 2)
     system.model.gate.clear()
     offers = [verifier.offer(hit(number)) for number in range(3, 53)]
     assert offers.count(True) == 32
     system.model.gate.set()
-    await until(lambda: len(system.memory.lessons) == 52)
-    told = [lesson.fresh_answer for lesson in system.memory.lessons]
+    await until(lambda: len(system.memory.learned) == 52)
+    told = [evidence.fresh_answer for evidence in system.memory.learned]
     assert {each.decision for each in told} == {f"tenants/a/decisions/{number}" for number in range(1, 53)}
     assert all(each.answer.finish_reason != content_pb2.FINISH_REASON_STOP for each in told)

@@ -22,10 +22,10 @@ async def test_second_tenant_is_told_without_asking_again(system: Running) -> No
     """A verdict holds for every tenant: the model is asked once, each tenant's memory is told."""
     judge = system.gateway.judge
     assert judge.offer("tenants/a", pair("x", "y"))
-    await until(lambda: len(system.memory.lessons) == 1)
+    await until(lambda: len(system.memory.learned) == 1)
     assert judge.offer("tenants/b", pair("y", "x"))
-    await until(lambda: len(system.memory.lessons) == 2)
-    assert [each.parent for each in system.memory.lessons] == ["tenants/a", "tenants/b"]
+    await until(lambda: len(system.memory.learned) == 2)
+    assert [each.parent for each in system.memory.learned] == ["tenants/a", "tenants/b"]
     assert system.model.compared == [("x", "y")]
 
 
@@ -53,15 +53,15 @@ async def test_failed_judgement_may_be_asked_again(system: Running) -> None:
     await until(lambda: ("tenants/a", "x", "y") not in judge.reported)
     system.model.fault = None
     assert judge.offer("tenants/a", pair("x", "y"))
-    await until(lambda: len(system.memory.lessons) == 1)
+    await until(lambda: len(system.memory.learned) == 1)
 
 
 async def test_unsure_is_reported_without_a_probability(system: Running) -> None:
     """A judge that can't tell says so, and dedup learns that it was asked."""
     system.model.probability = None
     system.gateway.judge.offer("tenants/a", pair("x", "y"))
-    await until(lambda: len(system.memory.lessons) == 1)
-    assert not system.memory.lessons[0].judged.HasField("same_probability")
+    await until(lambda: len(system.memory.learned) == 1)
+    assert not system.memory.learned[0].judged.HasField("same_probability")
 
 
 async def test_model_that_cannot_judge_is_not_asked(system: Running) -> None:
@@ -97,19 +97,19 @@ async def test_no_inline_judgement_when_time_is_short(system: Running) -> None:
     system.memory.wanted_pair = ("total?", "sum?")
     answer = await system.ask(IMAGE, timeout=2.0)
     assert answer.provenance.source == content_pb2.SOURCE_MODEL
-    await until(lambda: len(system.memory.lessons) == 1)
-    assert system.memory.lessons[0].judged.same_probability == pytest.approx(0.97)
+    await until(lambda: len(system.memory.learned) == 1)
+    assert system.memory.learned[0].judged.same_probability == pytest.approx(0.97)
 
 
 async def test_near_miss_is_judged_in_the_background_once(system: Running) -> None:
     """A near-miss has its pair judged behind the client's back, never twice, and dedup gets the verdict."""
     system.memory.near_pair = ("total?", "sum?")
     await system.ask(picture(1))
-    await until(lambda: len(system.memory.lessons) == 1)
+    await until(lambda: len(system.memory.learned) == 1)
     system.memory.near_pair = ("sum?", "total?")
     await system.ask(picture(2))
     await system.settled()
     await asyncio.sleep(0.05)
     assert system.model.compared == [("total?", "sum?")]
-    assert system.memory.lessons[0].parent == "tenants/default"
-    assert system.memory.lessons[0].judged.model == "counting-1"
+    assert system.memory.learned[0].parent == "tenants/default"
+    assert system.memory.learned[0].judged.model == "counting-1"

@@ -1,4 +1,4 @@
-"""A build: the process that makes a new generation of a shelf, and what the store knows about it."""
+"""A build: the process that makes a new generation of a collection, and what the store knows about it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import qdrant_edge as edge
 
 from dedup_service.store.edge.framing import receive
 from dedup_service.store.edge.shard import begin_generation, create_shard, point_of
-from dedup_service.store.points import GRAPHED, Shelf
+from dedup_service.store.points import GRAPHED, Kind
 
 
 @dataclass
 class Build:
     """A new generation on its way: what the builder has been given, and what changed since."""
 
-    shelf: Shelf
+    kind: Kind
     folder: Path
     process: subprocess.Popen[bytes]
     connection: socket.socket
@@ -49,9 +49,9 @@ def build(connection: socket.socket) -> None:
     """Builds one generation from the pages it is given, at low priority, and says when it is done."""
     os.nice(10)
     stream = connection.makefile("rb")
-    folder, shelf, dimension = receive(stream)
+    folder, kind, dimension = receive(stream)
     begin_generation(Path(folder))
-    shard = create_shard(Path(folder), shelf, dimension)
+    shard = create_shard(Path(folder), kind, dimension)
     ended = False
     while not ended:
         connection.sendall(b"+")
@@ -60,7 +60,7 @@ def build(connection: socket.socket) -> None:
             points = [point_of(point, vector, payload) for point, vector, payload in page]
             shard.update(edge.UpdateOperation.upsert_points(points))
     shard.flush()
-    if shelf in GRAPHED:
+    if kind in GRAPHED:
         shard.optimize()
     shard.close()
     connection.sendall(b".")

@@ -18,7 +18,7 @@ from typing import Any, cast
 import prometheus_client
 import structlog
 
-from dedup_service.store.points import Found, Layout, Leftover, Page, Point, Shelf, Where
+from dedup_service.store.points import Found, Kind, Layout, Leftover, Page, Point, Where
 from dedup_service.store.records import MemoryDamagedError, MemoryReadOnlyError, MemoryUnavailableError, Vector
 from dedup_service.store.repository import PointMemory
 
@@ -174,15 +174,15 @@ class EdgePoints:
         finally:
             self.pending.pop(number, None)
 
-    async def retrieve(self, shelf: Shelf, ids: Sequence[str], vectors: bool = False) -> list[Found]:
-        return cast("list[Found]", await self.call("retrieve", shelf, list(ids), vectors))
+    async def retrieve(self, kind: Kind, ids: Sequence[str], vectors: bool = False) -> list[Found]:
+        return cast("list[Found]", await self.call("retrieve", kind, list(ids), vectors))
 
-    async def nearest(self, shelf: Shelf, vectors: Vector, where: Where, limit: int) -> list[Found]:
-        return cast("list[Found]", await self.call("nearest", shelf, vectors, where, limit))
+    async def nearest(self, kind: Kind, vectors: Vector, where: Where, limit: int) -> list[Found]:
+        return cast("list[Found]", await self.call("nearest", kind, vectors, where, limit))
 
     async def page(
         self,
-        shelf: Shelf,
+        kind: Kind,
         where: Where,
         limit: int,
         *,
@@ -190,22 +190,22 @@ class EdgePoints:
         fields: tuple[str, ...] | None = None,
         vectors: bool = False,
     ) -> Page:
-        return cast("Page", await self.call("page", shelf, where, limit, after, fields, vectors))
+        return cast("Page", await self.call("page", kind, where, limit, after, fields, vectors))
 
-    async def lowest(self, shelf: Shelf, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
-        return cast("list[Found]", await self.call("lowest", shelf, key, below, limit, fields))
+    async def lowest(self, kind: Kind, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
+        return cast("list[Found]", await self.call("lowest", kind, key, below, limit, fields))
 
-    async def count(self, shelf: Shelf, where: Where = ()) -> int:
-        return cast("int", await self.call("count", shelf, where))
+    async def count(self, kind: Kind, where: Where = ()) -> int:
+        return cast("int", await self.call("count", kind, where))
 
-    async def put(self, shelf: Shelf, points: Sequence[Point]) -> None:
-        await self.call("put", shelf, list(points))
+    async def put(self, kind: Kind, points: Sequence[Point]) -> None:
+        await self.call("put", kind, list(points))
 
-    async def change(self, shelf: Shelf, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        await self.call("change", shelf, list(changes))
+    async def change(self, kind: Kind, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        await self.call("change", kind, list(changes))
 
-    async def remove(self, shelf: Shelf, ids: Sequence[str]) -> None:
-        await self.call("remove", shelf, list(ids))
+    async def remove(self, kind: Kind, ids: Sequence[str]) -> None:
+        await self.call("remove", kind, list(ids))
 
     async def put_fingerprint(self, image: str, content: bytes, time: float) -> None:
         await self.call("put_fingerprint", image, content, time)

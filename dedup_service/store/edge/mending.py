@@ -26,7 +26,7 @@ from dedup_service.store.edge.integrity import (
 )
 from dedup_service.store.edge.shard import generation_path, generations, ids_of, load_generation
 from dedup_service.store.edge.worker import own
-from dedup_service.store.points import FINGERPRINTS, Shelf
+from dedup_service.store.points import FINGERPRINTS, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def survey(data: Path, *, repair: bool = False) -> Survey:
             kind = path.name.split("-")[0]
             if path.name in found.aside or path.name.partition(".")[0] in found.aside:
                 continue
-            if path.is_dir() and kind in list(Shelf):
+            if path.is_dir() and kind in list(Kind):
                 finding = look(path, repair)
                 manifest = read_manifest(path) if finding.done and path.is_dir() else None
                 held[path.name] = finding.points or (manifest.points if manifest else None) or 0
@@ -79,7 +79,7 @@ def survey(data: Path, *, repair: bool = False) -> Survey:
                 found.findings.append(look_at_database(path, repair))
         for name, points in held.items():
             database = folder / f"{FINGERPRINTS}-{name.partition('-')[2]}.sqlite"
-            if name.startswith(f"{Shelf.IMAGES}-") and points and not database.exists():
+            if name.startswith(f"{Kind.IMAGES}-") and points and not database.exists():
                 problem = f"missing, though there are {points} images"
                 done = renew(database) if repair else ""
                 found.findings.append(Finding(database.name, None, (problem,), done))

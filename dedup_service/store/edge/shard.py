@@ -1,4 +1,4 @@
-"""One shelf of the embedded store: a Qdrant Edge shard in a folder of its own, replaced as a whole by a build."""
+"""One collection of the embedded store: a Qdrant Edge shard in a folder of its own, replaced as a whole by a build."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from dedup_service.store.points import (
     Condition,
     Equals,
     Found,
+    Kind,
     Page,
     Point,
-    Shelf,
     Where,
 )
 from dedup_service.store.records import Vector
@@ -115,14 +115,14 @@ def configuration(dimension: int, indexed: bool) -> edge.EdgeConfig:
     )
 
 
-def create_shard(folder: Path, shelf: Shelf, dimension: int) -> edge.EdgeShard:
-    """A new shard with the indexes of its shelf."""
+def create_shard(folder: Path, kind: Kind, dimension: int) -> edge.EdgeShard:
+    """A new shard with the indexes of its kind."""
     folder.mkdir(parents=True, exist_ok=True)
-    shard = edge.EdgeShard.create(str(folder), configuration(dimension, shelf in GRAPHED))
-    for key in KEYWORDS[shelf]:
-        schema = edge.KeywordIndexParams(is_tenant=key == "tenant", enable_hnsw=key == GRAPHED.get(shelf))
+    shard = edge.EdgeShard.create(str(folder), configuration(dimension, kind in GRAPHED))
+    for key in KEYWORDS[kind]:
+        schema = edge.KeywordIndexParams(is_tenant=key == "tenant", enable_hnsw=key == GRAPHED.get(kind))
         shard.update(edge.UpdateOperation.create_field_index(key, schema))
-    for key in NUMBERS[shelf]:
+    for key in NUMBERS[kind]:
         shard.update(edge.UpdateOperation.create_field_index(key, edge.FloatIndexParams(enable_hnsw=False)))
     shard.flush()
     return shard
@@ -161,17 +161,17 @@ def found_of(record: Any, score: float = 0.0) -> Found:
 
 
 class Collection:
-    """One shelf: a shard in a folder of its own, replaced as a whole by a build.
+    """One collection: a shard in a folder of its own, replaced as a whole by a build.
 
     The manifest names the folder in use. A start deletes other generations only where they are older than one that was
     opened and found whole, or were never in use.
     """
 
-    def __init__(self, folder: Path, shelf: Shelf, dimension: int, *, aside: bool = False) -> None:
+    def __init__(self, folder: Path, kind: Kind, dimension: int, *, aside: bool = False) -> None:
         """Opens or creates. Where what is there is damaged, DamageError is raised or, with `aside`, it is set aside
         (`findings` says what and where) and an empty collection made."""
         self.folder = folder
-        self.shelf = shelf
+        self.kind = kind
         self.dimension = dimension
         self.changed: set[str] | None = None
         """Ids changed since a build began."""
@@ -221,7 +221,7 @@ class Collection:
         path = self.path(1)
         shutil.rmtree(path, ignore_errors=True)
         begin_generation(path)
-        self.shard = create_shard(path, self.shelf, self.dimension)
+        self.shard = create_shard(path, self.kind, self.dimension)
         self.write_current(0)
         end_generation(path)
 
@@ -372,7 +372,7 @@ class Collection:
         if self.removed > max(BUILD_GONE, BUILD_GONE_SHARE * points):
             return True
         new = points + self.removed - self.built
-        return self.shelf in GRAPHED and new > max(BUILD_NEW, BUILD_NEW_SHARE * self.built)
+        return self.kind in GRAPHED and new > max(BUILD_NEW, BUILD_NEW_SHARE * self.built)
 
     def catch_up(self, fresh: edge.EdgeShard) -> None:
         """Brings some of what has changed since a build began into its result."""

@@ -44,9 +44,9 @@ from dedup_service.store.edge.shard import (
 )
 from dedup_service.store.points import (
     Above,
+    Kind,
     Layout,
     Leftover,
-    Shelf,
 )
 
 log = structlog.get_logger("edge_store")
@@ -100,12 +100,12 @@ class EdgeStore:
         self.folder = folder
         self.options = options
         self.owner = own(folder / "owner.lock", options.patience)
-        self.collections: dict[Shelf, Collection] = {}
+        self.collections: dict[Kind, Collection] = {}
         try:
-            for shelf in Shelf:
-                path = folder / layout.name(shelf)
-                self.collections[shelf] = Collection(path, shelf, layout.dimension(shelf), aside=options.aside)
-            images = self.collections[Shelf.IMAGES].count(())
+            for kind in Kind:
+                path = folder / layout.name(kind)
+                self.collections[kind] = Collection(path, kind, layout.dimension(kind), aside=options.aside)
+            images = self.collections[Kind.IMAGES].count(())
             path = folder / f"{layout.fingerprints}.sqlite"
             self.fingerprints = Fingerprints(path, images, aside=options.aside)
         except BaseException:
@@ -163,7 +163,7 @@ class EdgeStore:
             return self.begin(*arguments)
         if method in CHANGES and self.trouble:
             raise ReadOnlyError(self.trouble)
-        if isinstance(arguments[0] if arguments else None, Shelf):
+        if isinstance(arguments[0] if arguments else None, Kind):
             collection = self.collections[arguments[0]]
             run: Callable[..., object] = getattr(collection, method)
             return run(*arguments[1:])
@@ -205,25 +205,25 @@ class EdgeStore:
                     return
         if self.building is None and now - self.build_checked >= 1.0:
             self.build_checked = now
-            for shelf, collection in self.collections.items():
+            for kind, collection in self.collections.items():
                 if collection.wants_build():
-                    self.begin(shelf)
+                    self.begin(kind)
                     break
 
-    def begin(self, shelf: Shelf) -> int:
-        """Starts the process that builds a shelf's next generation; its id, or 0 when one is going on already."""
+    def begin(self, kind: Kind) -> int:
+        """Starts the process that builds a collection's next generation; its id, or 0 when one is going on already."""
         if self.building is not None:
             return 0
-        collection = self.collections[shelf]
+        collection = self.collections[kind]
         folder = collection.path(collection.generation + 1)
         shutil.rmtree(folder, ignore_errors=True)
         near, far = socket.socketpair()
         command = [sys.executable, "-m", "dedup_service.store.edge.worker", "build", str(far.fileno())]
         process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL)
         far.close()
-        send(near, (str(folder), shelf, collection.dimension))
+        send(near, (str(folder), kind, collection.dimension))
         collection.changed = set()
-        self.building = Build(shelf, folder, process, near)
+        self.building = Build(kind, folder, process, near)
         return process.pid
 
     def advance(self) -> None:
@@ -232,7 +232,7 @@ class EdgeStore:
         if build is None or not build.busy:
             return
         build.last = time.monotonic()
-        collection = self.collections[build.shelf]
+        collection = self.collections[build.kind]
         if build.fresh is None:
             self.feed(build, collection)
         elif collection.changed:
@@ -281,8 +281,8 @@ class EdgeStore:
         build, self.building = self.building, None
         if build is None:
             return
-        log.warning("build_given_up", shelf=str(build.shelf))
-        self.collections[build.shelf].changed = None
+        log.warning("build_given_up", kind=str(build.kind))
+        self.collections[build.kind].changed = None
         if build.syncing is not None:
             build.syncing.join()
         if build.fresh is not None:
@@ -330,10 +330,10 @@ def survey(folder: Path, layout: Layout, now: float) -> list[Leftover]:
 def count_leftover(leftover: Leftover, shard: edge.EdgeShard, now: float) -> Leftover:
     """What a shard of other encoders holds."""
     points = int(shard.count(edge.CountRequest(exact=True)))
-    if leftover.shelf == Shelf.ENTRIES:
+    if leftover.kind == Kind.ENTRIES:
         live = shard.count(edge.CountRequest(exact=True, filter=filter_of((Above("expire_time", now),))))
         return replace(leftover, points=points, live=int(live))
-    if leftover.shelf != Shelf.IMAGES:
+    if leftover.kind != Kind.IMAGES:
         return replace(leftover, points=points)
     aliases, after = 0, None
     while True:

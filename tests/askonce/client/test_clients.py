@@ -96,7 +96,7 @@ async def test_feedback(system: Running, kind: str) -> None:
         answer = await call("ask", picture(), "What is the tax?")
         await stored(system)
         await call("feedback", answer, right=False, correct_text="3.20")
-        assert system.memory.lessons[-1].feedback.correct_text == "3.20"
+        assert system.memory.learned[-1].feedback.correct_text == "3.20"
         await call("feedback", answer.decision, right=True)
 
     await using(kind, system, work)

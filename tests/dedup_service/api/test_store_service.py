@@ -16,7 +16,7 @@ from askonce.faults import from_error
 from askonce.serving import Registration, Server, Serving
 from askonce.v1 import content_pb2, store_pb2, store_pb2_grpc
 from dedup_service.api.store_service import StoreService
-from dedup_service.store.exact_cache import HotKey, ProcessHot
+from dedup_service.store.exact_cache import ExactKey, InProcessExactCache
 from dedup_service.store.points import Layout
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.records import Entry, ImageRecord, Vector, entry_id, image_id
@@ -46,7 +46,7 @@ class Peer:
 
     stub: store_pb2_grpc.StoreServiceAsyncStub
     memory: ServerMemory
-    hot: ProcessHot
+    exact_cache: InProcessExactCache
     forgotten: list[tuple[str, list[str] | None, float | None]]
     """Thumbnails that were deleted: tenant, images or all, before a time or at any."""
 
@@ -91,9 +91,9 @@ async def peer() -> AsyncIterator[Peer]:
     await fill(former, "acme", dimension=5)
     memory = ServerMemory(ServerPoints(client, Layout("i", 4, "q", 3)))
     await memory.start()
-    hot = ProcessHot(time.time)
+    exact_cache = InProcessExactCache(time.time)
     pictures = Wall()
-    service = StoreService(memory, hot, image_encoder="i", question_encoder="q", pictures=pictures)
+    service = StoreService(memory, exact_cache, image_encoder="i", question_encoder="q", pictures=pictures)
     for tenant in ("acme", "other"):
         await fill(memory, tenant)
     add = Registration(
@@ -103,7 +103,7 @@ async def peer() -> AsyncIterator[Peer]:
     server = Server("dedup", Serving(), [add])
     address = await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
-        yield Peer(store_pb2_grpc.StoreServiceStub(channel), memory, hot, pictures.forgotten)
+        yield Peer(store_pb2_grpc.StoreServiceStub(channel), memory, exact_cache, pictures.forgotten)
     await server.stop()
     await memory.close()
 
@@ -180,14 +180,16 @@ async def test_each_condition_selects_its_entries(peer: Peer) -> None:
 
 async def test_a_purge_reaches_the_hot_tier(peer: Peer) -> None:
     """What was purged is not served from the hot tier either."""
-    key = HotKey("acme", DIGEST.hex(), "space", "how much?")
+    key = ExactKey("acme", DIGEST.hex(), "space", "how much?")
     kept = entry("acme", image_id("acme", DIGEST), "how much?")
-    await peer.hot.put(key, Entry(**{**{n: getattr(kept, n) for n in kept.__slots__}, "hot_until": time.time() + 100}))
-    assert await peer.hot.get(key) is not None
+    await peer.exact_cache.put(
+        key, Entry(**{**{n: getattr(kept, n) for n in kept.__slots__}, "hot_until": time.time() + 100})
+    )
+    assert await peer.exact_cache.get(key) is not None
     await peer.purge(all=True, dry_run=True)
-    assert await peer.hot.get(key) is not None
+    assert await peer.exact_cache.get(key) is not None
     await peer.purge(all=True)
-    assert await peer.hot.get(key) is None
+    assert await peer.exact_cache.get(key) is None
 
 
 async def test_thumbnails_go_with_a_purge(peer: Peer) -> None:

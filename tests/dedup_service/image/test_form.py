@@ -26,8 +26,8 @@ from tests.dedup_service.image.pages import page, scene
 
 
 def form_of(form: int = 1) -> Form:
-    founding = grey(sheet(0, form=form))
-    return found_form(f"form {form}", "acme", find_keypoints(founding), 900, 700, 100.0)[0]
+    first = grey(sheet(0, form=form))
+    return found_form(f"form {form}", "acme", find_keypoints(first), 900, 700, 100.0)[0]
 
 
 def grown(form: Form, members: range) -> Form:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from redis import asyncio as redis
 
-from dedup_service.store.exact_cache import Hot, HotKey, NoHot, ProcessHot
-from dedup_service.store.exact_cache_redis import RedisHot
+from dedup_service.store.exact_cache import ExactCache, ExactKey, InProcessExactCache, NoExactCache
+from dedup_service.store.exact_cache_redis import RedisExactCache
 from dedup_service.store.records import Entry, MemoryUnavailableError
 
 ENTRY = Entry(
@@ -34,7 +34,7 @@ ENTRY = Entry(
     last_use=0.0,
     tags=("a",),
 )
-KEY = HotKey("acme", "aa", "s1", "总额")
+KEY = ExactKey("acme", "aa", "s1", "总额")
 
 
 class Clock:
@@ -45,9 +45,9 @@ class Clock:
 
 
 @pytest.fixture(params=["process", pytest.param("redis", marks=pytest.mark.slow)])
-async def hot(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hot]:
+async def exact_cache(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ExactCache]:
     if request.param == "process":
-        yield ProcessHot(Clock())
+        yield InProcessExactCache(Clock())
         return
     program = shutil.which("redis-server")
     if program is None:
@@ -60,7 +60,7 @@ async def hot(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[H
         if await asyncio.to_thread(socket.exists):
             break
         await asyncio.sleep(0.02)
-    tier = RedisHot(client, Clock())
+    tier = RedisExactCache(client, Clock())
     try:
         yield tier
     finally:
@@ -69,83 +69,83 @@ async def hot(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[H
         await server.wait()
 
 
-async def test_an_entry_comes_back_whole(hot: Hot) -> None:
+async def test_an_entry_comes_back_whole(exact_cache: ExactCache) -> None:
     """What is kept is what was put, bytes and Chinese text included."""
-    await hot.put(KEY, ENTRY)
-    assert await hot.get(KEY) == ENTRY
-    assert await hot.get(replace(KEY, normal="另一个")) is None
+    await exact_cache.put(KEY, ENTRY)
+    assert await exact_cache.get(KEY) == ENTRY
+    assert await exact_cache.get(replace(KEY, normal="另一个")) is None
 
 
-async def test_a_dropped_entry_is_gone_under_every_key(hot: Hot) -> None:
+async def test_a_dropped_entry_is_gone_under_every_key(exact_cache: ExactCache) -> None:
     """Removing a wrong answer removes it for every file and spelling that led to it."""
     other = replace(KEY, byte_digest="bb")
-    await hot.put(KEY, ENTRY)
-    await hot.put(other, ENTRY)
-    await hot.drop("acme", frozenset(["e1"]))
-    assert await hot.get(KEY) is None
-    assert await hot.get(other) is None
+    await exact_cache.put(KEY, ENTRY)
+    await exact_cache.put(other, ENTRY)
+    await exact_cache.drop("acme", frozenset(["e1"]))
+    assert await exact_cache.get(KEY) is None
+    assert await exact_cache.get(other) is None
 
 
-async def test_dropping_a_tenant_leaves_the_others(hot: Hot) -> None:
+async def test_dropping_a_tenant_leaves_the_others(exact_cache: ExactCache) -> None:
     """A purge of one tenant touches no other, and later entries of the tenant are kept again."""
     theirs = replace(KEY, tenant="globex")
-    await hot.put(KEY, ENTRY)
-    await hot.put(theirs, replace(ENTRY, id="e2", tenant="globex"))
-    await hot.drop("acme")
-    assert await hot.get(KEY) is None
-    assert await hot.get(theirs) is not None
+    await exact_cache.put(KEY, ENTRY)
+    await exact_cache.put(theirs, replace(ENTRY, id="e2", tenant="globex"))
+    await exact_cache.drop("acme")
+    assert await exact_cache.get(KEY) is None
+    assert await exact_cache.get(theirs) is not None
     later = replace(ENTRY, create_time=time.time() + 1)
-    await hot.put(KEY, later)
-    assert await hot.get(KEY) == later
+    await exact_cache.put(KEY, later)
+    assert await exact_cache.get(KEY) == later
 
 
 @pytest.mark.parametrize("entries", [frozenset(["e1"]), None])
-async def test_what_was_dropped_is_not_brought_back(hot: Hot, entries: frozenset[str] | None) -> None:
+async def test_what_was_dropped_is_not_brought_back(exact_cache: ExactCache, entries: frozenset[str] | None) -> None:
     """A look-up that read an entry before it was removed can't put it back afterwards; a newer answer under the same
     id is kept."""
-    await hot.put(KEY, ENTRY)
-    await hot.drop("acme", entries, before=time.time())
-    await hot.put(KEY, ENTRY)
-    assert await hot.get(KEY) is None
+    await exact_cache.put(KEY, ENTRY)
+    await exact_cache.drop("acme", entries, before=time.time())
+    await exact_cache.put(KEY, ENTRY)
+    assert await exact_cache.get(KEY) is None
     newer = replace(ENTRY, create_time=time.time() + 1)
-    await hot.put(KEY, newer)
-    assert await hot.get(KEY) == newer
+    await exact_cache.put(KEY, newer)
+    assert await exact_cache.get(KEY) == newer
 
 
 async def test_an_entry_cools_down() -> None:
     """Past `hot_until` an entry is no longer served from the hot tier."""
     clock = Clock()
-    hot = ProcessHot(clock)
-    await hot.put(KEY, ENTRY)
+    exact_cache = InProcessExactCache(clock)
+    await exact_cache.put(KEY, ENTRY)
     clock.now = 100.0
-    assert await hot.get(KEY) is None
+    assert await exact_cache.get(KEY) is None
 
 
 async def test_it_is_bounded() -> None:
     """However many requests come, no more keys than stated are kept."""
-    hot = ProcessHot(Clock(), keys=10)
+    exact_cache = InProcessExactCache(Clock(), keys=10)
     for number in range(1_000):
-        await hot.put(replace(KEY, normal=str(number)), replace(ENTRY, id=str(number)))
-    assert (len(hot.ids), len(hot.entries)) == (10, 10)
+        await exact_cache.put(replace(KEY, normal=str(number)), replace(ENTRY, id=str(number)))
+    assert (len(exact_cache.ids), len(exact_cache.entries)) == (10, 10)
 
 
 async def test_without_a_hot_tier_nothing_is_kept() -> None:
     """Replicas without a shared tier ask the store every time."""
-    hot = NoHot()
-    await hot.put(KEY, ENTRY)
-    assert await hot.get(KEY) is None
+    exact_cache = NoExactCache()
+    await exact_cache.put(KEY, ENTRY)
+    assert await exact_cache.get(KEY) is None
 
 
 @pytest.mark.parametrize("call", ["get", "put"])
 async def test_a_tier_that_is_away_costs_no_answer(call: str, unused_tcp_port_factory: Callable[[], int]) -> None:
     """Without Redis reading finds nothing and keeping is given up, both soon; dropping says that it failed."""
-    hot = await asyncio.to_thread(RedisHot.connect, f"redis://127.0.0.1:{unused_tcp_port_factory()}/0")
+    exact_cache = await asyncio.to_thread(RedisExactCache.connect, f"redis://127.0.0.1:{unused_tcp_port_factory()}/0")
     started = time.monotonic()
     if call == "get":
-        assert await hot.get(KEY) is None
+        assert await exact_cache.get(KEY) is None
     else:
-        await hot.put(KEY, replace(ENTRY, hot_until=time.time() + 60))
+        await exact_cache.put(KEY, replace(ENTRY, hot_until=time.time() + 60))
     assert time.monotonic() - started < 2
     with pytest.raises(MemoryUnavailableError):
-        await hot.drop("acme", frozenset(["e1"]))
-    await hot.close()
+        await exact_cache.drop("acme", frozenset(["e1"]))
+    await exact_cache.close()

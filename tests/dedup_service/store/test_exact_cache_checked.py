@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dedup_service.store.exact_cache import HotKey, ProcessHot
-from dedup_service.store.exact_cache_checked import CheckedHot
+from dedup_service.store.exact_cache import ExactKey, InProcessExactCache
+from dedup_service.store.exact_cache_checked import CheckedExactCache
 from dedup_service.store.records import MemoryUnavailableError
-from dedup_service.usecases.lookup import hot_key
+from dedup_service.usecases.lookup import exact_key
 from tests.dedup_service.bench import Bench, bench, hit, query_for
 from tests.dedup_service.pages import receipt
 
@@ -25,32 +25,32 @@ QUESTION = "What is the total amount?"
 async def dedup(tmp_path: Path) -> AsyncIterator[Bench]:
     """The use cases over a hot tier that can be put back to an older state."""
     async with bench(tmp_path) as built:
-        checked: Any = CheckedHot(built.hot, built.memory)
+        checked: Any = CheckedExactCache(built.exact_cache, built.memory)
         for case in (built.lookup, built.remember, built.forget, built.learn):
-            case.hot = checked
+            case.exact_cache = checked
         yield built
 
 
-def snapshot(hot: ProcessHot) -> tuple[Any, Any]:
+def snapshot(exact_cache: InProcessExactCache) -> tuple[Any, Any]:
     """The tier as a backup would keep it."""
-    return deepcopy(list(hot.ids.items())), deepcopy(list(hot.entries.items()))
+    return deepcopy(list(exact_cache.ids.items())), deepcopy(list(exact_cache.entries.items()))
 
 
-def restore(hot: ProcessHot, saved: tuple[Any, Any]) -> None:
+def restore(exact_cache: InProcessExactCache, saved: tuple[Any, Any]) -> None:
     """The tier as it was when the backup was made."""
-    hot.ids.clear()
-    hot.entries.clear()
-    hot.ids.update(saved[0])
-    hot.entries.update(saved[1])
+    exact_cache.ids.clear()
+    exact_cache.entries.clear()
+    exact_cache.ids.update(saved[0])
+    exact_cache.entries.update(saved[1])
 
 
-async def warm(dedup: Bench) -> tuple[Any, HotKey]:
+async def warm(dedup: Bench) -> tuple[Any, ExactKey]:
     """A hot entry, with a snapshot of the tier and its key."""
     await dedup.teach(receipt(), QUESTION, "RM 138.90")
     for _ in range(2):
         assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 138.90"
-    key = hot_key(query_for(receipt(), QUESTION))
-    saved = snapshot(dedup.hot)
+    key = exact_key(query_for(receipt(), QUESTION))
+    saved = snapshot(dedup.exact_cache)
     assert saved[1]
     return saved, key
 
@@ -60,10 +60,10 @@ async def test_a_restored_tier_serves_nothing_that_was_removed(dedup: Bench) -> 
     saved, _ = await warm(dedup)
     entry = next(iter(dict(saved[1])))[1]
     await dedup.forget.entry("acme", entry)
-    restore(dedup.hot, saved)
+    restore(dedup.exact_cache, saved)
     outcome = await dedup.ask(receipt(), QUESTION)
     assert type(outcome).__name__ == "Missed"
-    assert not dedup.hot.entries
+    assert not dedup.exact_cache.entries
 
 
 async def test_a_restored_tier_serves_nothing_that_was_replaced(dedup: Bench) -> None:
@@ -73,14 +73,14 @@ async def test_a_restored_tier_serves_nothing_that_was_replaced(dedup: Bench) ->
     dedup.clock.now += 60
     fresh = replace(old, answer_text="RM 999.00", create_time=dedup.clock.now)
     await dedup.memory.put_entry(fresh, np.ones(dedup.remember.dimension, np.float32), keep=20)
-    restore(dedup.hot, saved)
-    assert await CheckedHot(dedup.hot, dedup.memory).get(key) is None
+    restore(dedup.exact_cache, saved)
+    assert await CheckedExactCache(dedup.exact_cache, dedup.memory).get(key) is None
 
 
 async def test_what_is_still_there_is_served(dedup: Bench) -> None:
     """A restore alone costs nothing."""
     saved, _ = await warm(dedup)
-    restore(dedup.hot, saved)
+    restore(dedup.exact_cache, saved)
     assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 138.90"
 
 
@@ -92,4 +92,4 @@ async def test_without_the_store_the_tier_has_nothing(dedup: Bench, monkeypatch:
         raise MemoryUnavailableError("away")
 
     monkeypatch.setattr(dedup.memory, "entry", away)
-    assert await CheckedHot(dedup.hot, dedup.memory).get(key) is None
+    assert await CheckedExactCache(dedup.exact_cache, dedup.memory).get(key) is None

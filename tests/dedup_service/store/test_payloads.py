@@ -17,7 +17,7 @@ from dedup_service.store.payloads import (
     text_of,
     touch_payload,
 )
-from dedup_service.store.points import KEYWORDS, NUMBERS, Shelf
+from dedup_service.store.points import KEYWORDS, NUMBERS, Kind
 from dedup_service.store.records import BANDS, Entry, ImageRecord, Touch
 
 # Lone surrogates are no text: protobuf refuses them before they come this far.
@@ -75,10 +75,10 @@ def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
 @given(images, entries)
 def test_every_indexed_field_is_in_the_payload(record: ImageRecord, entry: Entry) -> None:
     """An index over a field that no payload has would find nothing, silently."""
-    for shelf, payload in ((Shelf.IMAGES, image_payload(record)), (Shelf.ENTRIES, entry_payload(entry))):
-        assert {*KEYWORDS[shelf], *NUMBERS[shelf]} <= set(payload)
-        assert all(isinstance(payload[key], float) for key in NUMBERS[shelf])
-        assert all(isinstance(payload[key], str | list) for key in KEYWORDS[shelf])
+    for kind, payload in ((Kind.IMAGES, image_payload(record)), (Kind.ENTRIES, entry_payload(entry))):
+        assert {*KEYWORDS[kind], *NUMBERS[kind]} <= set(payload)
+        assert all(isinstance(payload[key], float) for key in NUMBERS[kind])
+        assert all(isinstance(payload[key], str | list) for key in KEYWORDS[kind])
     assert len(image_payload(record)["bands"]) == BANDS
 
 

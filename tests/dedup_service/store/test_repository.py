@@ -23,7 +23,7 @@ from dedup_service.image.perceptual import hamming
 from dedup_service.store import records as port
 from dedup_service.store.edge import shard
 from dedup_service.store.edge.client import EdgeMemory, EdgePoints
-from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Layout, Point, Shelf, Where
+from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Kind, Layout, Point, Where
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints, filter_of
 from dedup_service.store.records import (
     Deleted,
@@ -243,7 +243,7 @@ async def test_no_digest_is_added_to_an_image_that_is_not_there(memory: PointMem
 
 
 async def test_a_digest_can_be_removed_but_not_the_original(memory: PointMemory) -> None:
-    """A wrong alias is parted from its image; the founding file's digest stays."""
+    """A wrong alias is parted from its image; the digest of the file it was made from stays."""
     image = await store(memory, an_image())
     await memory.add_digests("acme", image.id, ["aa"])
     assert await memory.remove_digest("acme", "aa") == 1
@@ -462,7 +462,7 @@ async def test_a_deletion_leaves_no_orphans(memory: PointMemory) -> None:
     await memory.delete(Selection("acme", images=(image,)))
     assert await memory.image_by_digest("acme", "aa") is None
     assert await memory.points.fingerprint(image) is None
-    assert await memory.points.retrieve(Shelf.IMAGES, [image]) == []
+    assert await memory.points.retrieve(Kind.IMAGES, [image]) == []
     found = await memory.images_near("acme", direction(1, IMAGE_SIZE)[None], 10)
     assert [one.record.id for one in found] == [held["second"].image]
 
@@ -668,7 +668,7 @@ async def test_too_many_waiting_calls_are_refused(tmp_path: Path) -> None:
     """The queue in front of the store is bounded: beyond it a call fails at once."""
     points = EdgePoints(tmp_path / "edge", LAYOUT, waiting=4)
     await points.start()
-    results = await asyncio.gather(*(points.count(Shelf.ENTRIES) for _ in range(10)), return_exceptions=True)
+    results = await asyncio.gather(*(points.count(Kind.ENTRIES) for _ in range(10)), return_exceptions=True)
     assert [result for result in results if not isinstance(result, BaseException)] == [0, 0, 0, 0]
     assert sum(isinstance(result, MemoryUnavailableError) for result in results) == 6
     await points.close()
@@ -684,8 +684,8 @@ async def built(points: EdgePoints) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shelf", list(Shelf))
-async def test_changes_during_a_build_are_in_its_result(tmp_path: Path, clock: Clock, shelf: Shelf) -> None:
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_changes_during_a_build_are_in_its_result(tmp_path: Path, clock: Clock, kind: Kind) -> None:
     """While a generation is built the store answers, and what is added, changed and removed meanwhile is in the new
     generation as it was in the old one; after a restart too."""
     memory = edge_memory(tmp_path, clock)
@@ -693,9 +693,9 @@ async def test_changes_during_a_build_are_in_its_result(tmp_path: Path, clock: C
     images = [await store(memory, an_image(number), seed=number) for number in range(600)]
     for image in images:
         await put(memory, an_entry(image))
-    folder = tmp_path / "edge" / LAYOUT.name(shelf)
+    folder = tmp_path / "edge" / LAYOUT.name(kind)
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["000001"]
-    assert await memory.points.call("build", shelf)
+    assert await memory.points.call("build", kind)
     changes: list[Awaitable[object]] = [
         memory.delete(Selection("acme", images=(images[0].id,))),
         memory.add_digests("acme", images[1].id, ["during"]),
@@ -732,12 +732,12 @@ async def test_a_failed_build_changes_nothing(tmp_path: Path, clock: Clock) -> N
     memory = edge_memory(tmp_path, clock)
     await memory.start()
     held = await fill(memory)
-    pid = await memory.points.call("build", Shelf.IMAGES)
+    pid = await memory.points.call("build", Kind.IMAGES)
     os.kill(pid, signal.SIGKILL)
     await built(memory.points)
     assert await memory.image("acme", held["new"].image) is not None
     await memory.close()
-    folders = [path for path in (tmp_path / "edge" / LAYOUT.name(Shelf.IMAGES)).iterdir() if path.is_dir()]
+    folders = [path for path in (tmp_path / "edge" / LAYOUT.name(Kind.IMAGES)).iterdir() if path.is_dir()]
     assert [path.name for path in folders] == ["000001"]
 
 
@@ -821,11 +821,11 @@ def test_collections_of_two_encoders_never_meet() -> None:
     """The names of all collections change with the encoder that made their vectors."""
     assert collection_name("images", "a") != collection_name("images", "b")
     ours, theirs = Layout("i", 1, "q", 1), Layout("i", 1, "q2", 1)
-    assert ours.name(Shelf.IMAGES) == theirs.name(Shelf.IMAGES)
-    assert ours.name(Shelf.ENTRIES) != theirs.name(Shelf.ENTRIES)
+    assert ours.name(Kind.IMAGES) == theirs.name(Kind.IMAGES)
+    assert ours.name(Kind.ENTRIES) != theirs.name(Kind.ENTRIES)
     other = Layout("i2", 1, "q", 1)
-    assert {ours.name(Shelf.IMAGES), ours.name(Shelf.ENTRIES), ours.fingerprints}.isdisjoint(
-        {other.name(Shelf.IMAGES), other.name(Shelf.ENTRIES), other.fingerprints}
+    assert {ours.name(Kind.IMAGES), ours.name(Kind.ENTRIES), ours.fingerprints}.isdisjoint(
+        {other.name(Kind.IMAGES), other.name(Kind.ENTRIES), other.fingerprints}
     )
 
 
@@ -907,23 +907,23 @@ async def test_the_lowest_come_first(memory: PointMemory) -> None:
     image = await store(memory, an_image())
     for number in (3, 1, 4, 2, 5):
         await put(memory, an_entry(image, f"question {number}", expire_time=NOW + number))
-    found = await memory.points.lowest(Shelf.ENTRIES, "expire_time", NOW + 4, 2, ("expire_time",))
+    found = await memory.points.lowest(Kind.ENTRIES, "expire_time", NOW + 4, 2, ("expire_time",))
     assert [one.payload["expire_time"] for one in found] == [NOW + 1, NOW + 2]
-    found = await memory.points.lowest(Shelf.ENTRIES, "expire_time", NOW + 4, 9, ("image",))
+    found = await memory.points.lowest(Kind.ENTRIES, "expire_time", NOW + 4, 9, ("image",))
     assert [one.payload for one in found] == [{"image": image.id}] * 3
 
 
 def test_what_comes_during_a_build_is_new_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new generation has a graph over what its builder was given; what was stored meanwhile waits for the next."""
     monkeypatch.setattr(shard, "BUILD_NEW", 2)
-    collection = shard.Collection(tmp_path, Shelf.IMAGES, IMAGE_SIZE)
+    collection = shard.Collection(tmp_path, Kind.IMAGES, IMAGE_SIZE)
 
     def point(number: int) -> Point:
         return Point(an_image(number).id, direction(number, IMAGE_SIZE), {"tenant": "acme"})
 
     collection.put([point(number) for number in range(4)])
     assert collection.wants_build()
-    fresh = shard.create_shard(collection.path(2), Shelf.IMAGES, IMAGE_SIZE)
+    fresh = shard.create_shard(collection.path(2), Kind.IMAGES, IMAGE_SIZE)
     fresh.update(edge.UpdateOperation.upsert_points([edge.Point(an_image(0).id, direction(0, IMAGE_SIZE), {})]))
     collection.changed = set()
     collection.put([point(number) for number in range(1, 4)])

@@ -15,7 +15,7 @@ from dedup_service.image.dct import DctEncoder
 from dedup_service.image.form import FIRST_LEARNT, JOINED, Learnt
 from dedup_service.image.picture import open_picture
 from dedup_service.store.descriptors import PointDescriptors, local_space, space_of
-from dedup_service.store.points import Equals, Layout, Shelf
+from dedup_service.store.points import Equals, Kind, Layout
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.records import ImageRecord, Selection, image_id
 from dedup_service.store.repository import PointMemory
@@ -158,7 +158,7 @@ async def test_a_projection_that_a_crash_cut_off_is_completed(place: Place) -> N
     with pytest.raises(ConnectionError):
         await place.forms.tend()
     place.forms.descriptors = keep
-    counts = [await place.memory.points.count(Shelf.DESCRIPTORS, (Equals("space", one),)) for one in (former, latest)]
+    counts = [await place.memory.points.count(Kind.DESCRIPTORS, (Equals("space", one),)) for one in (former, latest)]
     assert counts == [FIRST_LEARNT - 3, 3]
     place.restarted()
     for number, image in enumerate(images):
@@ -166,7 +166,7 @@ async def test_a_projection_that_a_crash_cut_off_is_completed(place: Place) -> N
     await place.healed()
     (form,) = await place.forms.of("acme")
     assert [space_of(form.id, one.key) for one in form.projections] == [latest]
-    assert await place.memory.points.count(Shelf.DESCRIPTORS, (Equals("space", latest),)) == FIRST_LEARNT
+    assert await place.memory.points.count(Kind.DESCRIPTORS, (Equals("space", latest),)) == FIRST_LEARNT
 
 
 async def test_what_two_processes_learn_adds_up(place: Place) -> None:

@@ -24,7 +24,7 @@ class Checks:
     """Counts the checks of a bench."""
 
     def __init__(self, dedup: Bench) -> None:
-        self.images = dedup.lookup.recogniser.images
+        self.images = dedup.lookup.resolver.images
         self.compare = self.images.compare
         self.images.compare = self  # type: ignore[method-assign, assignment]
         self.count = 0

@@ -45,7 +45,7 @@ async def test_every_hit_is_recorded_with_its_image(dedup: Bench) -> None:
     for _ in range(2):
         found = await dedup.lookup.look_up(query_for(receipt(), QUESTION))
         assert isinstance(found, Found)
-        assert found.findings.recognition is not None
+        assert found.findings.resolved is not None
         await asyncio.to_thread(dedup.ledger.flush, 10)
         (recorded,) = await asyncio.to_thread(dedup.reader.by_id, [found.findings.decision])
         assert recorded.nearest_image == found.entry.image
@@ -86,8 +86,8 @@ async def test_a_copy_is_recognised_and_joins(dedup: Bench) -> None:
     again = await dedup.lookup.look_up(query_for(copy, QUESTION))
     assert hit(again) == "RM 138.90"
     assert isinstance(again, Found)
-    assert again.findings.recognition is not None
-    assert again.findings.recognition.side.tier == "ALIAS"
+    assert again.findings.resolved is not None
+    assert again.findings.resolved.side.tier == "ALIAS"
 
 
 async def test_a_look_alike_goes_to_the_model(dedup: Bench) -> None:
@@ -348,7 +348,7 @@ async def test_equal_misses_share_a_flight(dedup: Bench) -> None:
     misses = [outcome for outcome in outcomes if isinstance(outcome, Missed)]
     assert len(misses) == len(outcomes)
     assert any(all(key in (miss.flight, *miss.joinable) for miss in misses) for key in {miss.flight for miss in misses})
-    assert len({miss.findings.recognition.image for miss in misses if miss.findings.recognition}) == 1
+    assert len({miss.findings.resolved.image for miss in misses if miss.findings.resolved}) == 1
 
 
 async def test_an_unreadable_image_is_an_error_and_stores_nothing(dedup: Bench) -> None:
@@ -414,8 +414,8 @@ async def test_several_images_are_the_same_when_every_one_is(dedup: Bench) -> No
     found = await dedup.ask([copy_of(page) for page in PAGES], QUESTION)
     assert hit(found) == "219.45 together"
     assert isinstance(found, Found)
-    assert found.findings.recognition is not None
-    assert found.findings.recognition.side.tier == "PERCEPTUAL"
+    assert found.findings.resolved is not None
+    assert found.findings.resolved.side.tier == "PERCEPTUAL"
 
 
 @pytest.mark.parametrize(

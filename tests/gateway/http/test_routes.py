@@ -80,7 +80,7 @@ async def test_feedback_over_http(web: Web) -> None:
     answer = (await client.post("/v1/chat/completions", json=body())).json()
     sent = {"decision": answer["askonce"]["decision"], "verdict": "wrong"}
     assert (await client.post("/v1/feedback", json=sent)).json() == {"removed_count": 1}
-    assert system.memory.lessons[0].feedback.decision == sent["decision"]
+    assert system.memory.learned[0].feedback.decision == sent["decision"]
     bad = await client.post("/v1/feedback", json={"decision": sent["decision"], "verdict": "maybe"})
     assert (bad.status_code, bad.json()["error"]["code"]) == (400, "ENUM_UNKNOWN")
 

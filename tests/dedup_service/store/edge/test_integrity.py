@@ -30,16 +30,16 @@ from dedup_service.store.edge.integrity import (
 )
 from dedup_service.store.edge.shard import Collection
 from dedup_service.store.edge.worker import EdgeStore, Options, ReadOnlyError
-from dedup_service.store.points import Layout, Point, Shelf
+from dedup_service.store.points import Kind, Layout, Point
 from dedup_service.store.records import entry_id
 
 LAYOUT = Layout("dct", 8, "sentence", 8)
 COUNT = 60
 
 
-def points(count: int = COUNT, start: int = 0, shelf: Shelf = Shelf.ENTRIES) -> list[Point]:
+def points(count: int = COUNT, start: int = 0, kind: Kind = Kind.ENTRIES) -> list[Point]:
     """Points of one tenant."""
-    vector = np.ones(LAYOUT.dimension(shelf), np.float32)
+    vector = np.ones(LAYOUT.dimension(kind), np.float32)
     made = []
     for number in range(start, start + count):
         payload = {"tenant": "acme", "image": "i", "space": "s", "model": "m", "tags": [], "digests": [f"d{number}"]}
@@ -50,8 +50,8 @@ def points(count: int = COUNT, start: int = 0, shelf: Shelf = Shelf.ENTRIES) -> 
 def filled(folder: Path) -> EdgeStore:
     """A store with something in every place."""
     store = EdgeStore(folder, LAYOUT, Options())
-    for shelf in Shelf:
-        store.call("put", (shelf, points(shelf=shelf)))
+    for kind in Kind:
+        store.call("put", (kind, points(kind=kind)))
     for point in points():
         store.call("put_fingerprint", (point.id, b"f" * 200, 1.0))
     return store
@@ -70,7 +70,7 @@ def crash(store: EdgeStore) -> None:
 
 def entries(folder: Path) -> Path:
     """The folder of the entries' collection."""
-    return folder / LAYOUT.name(Shelf.ENTRIES)
+    return folder / LAYOUT.name(Kind.ENTRIES)
 
 
 def largest(folder: Path, pattern: str) -> Path:
@@ -137,10 +137,10 @@ def test_damage_can_be_set_aside(tmp_path: Path, name: str) -> None:
     store = EdgeStore(tmp_path, LAYOUT, Options(aside=True))
     try:
         assert len(store.findings) == 1
-        kept = {shelf: store.call("count", (shelf, ())) for shelf in Shelf}
-        assert kept[Shelf.IMAGES] == COUNT
-        assert kept[Shelf.ENTRIES] == (COUNT if "fingerprints" in name else 0)
-        store.call("put", (Shelf.ENTRIES, points(1, 1_000)))
+        kept = {kind: store.call("count", (kind, ())) for kind in Kind}
+        assert kept[Kind.IMAGES] == COUNT
+        assert kept[Kind.ENTRIES] == (COUNT if "fingerprints" in name else 0)
+        store.call("put", (Kind.ENTRIES, points(1, 1_000)))
         gone = name == "the fingerprints are gone"
         assert bool(quarantined(tmp_path)) is not gone
         assert any("set aside" in problem for problem in store.problems())
@@ -166,11 +166,11 @@ def test_a_crash_alone_is_no_damage(tmp_path: Path) -> None:
     """After kill -9 the store opens with all that it had taken, again and again."""
     crash(filled(tmp_path))
     store = EdgeStore(tmp_path, LAYOUT, Options())
-    assert store.call("count", (Shelf.ENTRIES, ())) == COUNT
-    store.call("remove", (Shelf.ENTRIES, [point.id for point in points(20)]))
+    assert store.call("count", (Kind.ENTRIES, ())) == COUNT
+    store.call("remove", (Kind.ENTRIES, [point.id for point in points(20)]))
     crash(store)
     store = EdgeStore(tmp_path, LAYOUT, Options())
-    assert store.call("count", (Shelf.ENTRIES, ())) == COUNT - 20
+    assert store.call("count", (Kind.ENTRIES, ())) == COUNT - 20
     assert store.findings == []
     store.close()
 
@@ -259,14 +259,14 @@ def test_a_full_disk_makes_it_read_only_until_there_is_room(store: EdgeStore, mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free[0]))
     wait(lambda: bool(store.trouble))
     with pytest.raises(ReadOnlyError, match="free on the disk"):
-        store.call("put", (Shelf.ENTRIES, points(1, 500)))
+        store.call("put", (Kind.ENTRIES, points(1, 500)))
     with pytest.raises(ReadOnlyError):
         store.call("put_fingerprint", ("i", b"", 0.0))
-    assert len(store.call("retrieve", (Shelf.ENTRIES, [points()[0].id], False))) == 1  # type: ignore[arg-type]
+    assert len(store.call("retrieve", (Kind.ENTRIES, [points()[0].id], False))) == 1  # type: ignore[arg-type]
     assert any(problem.startswith("STORE_READ_ONLY") for problem in store.problems())
     free[0] = 1 << 40
     wait(lambda: not store.trouble)
-    store.call("put", (Shelf.ENTRIES, points(1, 500)))
+    store.call("put", (Kind.ENTRIES, points(1, 500)))
     assert store.problems() == []
 
 
@@ -286,7 +286,7 @@ def test_a_disk_that_fails_does_not_end_the_thread(
     wait(lambda: bool(store.trouble))
     assert store.syncing.is_alive()
     with pytest.raises(ReadOnlyError, match="does not take"):
-        store.call("remove", (Shelf.ENTRIES, ["x"]))
+        store.call("remove", (Kind.ENTRIES, ["x"]))
     failing[0] = False
     wait(lambda: not store.trouble)
     assert store.syncing.is_alive()

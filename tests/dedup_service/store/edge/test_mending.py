@@ -12,7 +12,7 @@ from dedup_service.console.__main__ import askonce
 from dedup_service.store.edge.integrity import checksum
 from dedup_service.store.edge.mending import survey
 from dedup_service.store.edge.worker import EdgeStore, Options
-from dedup_service.store.points import Shelf
+from dedup_service.store.points import Kind
 from tests.dedup_service.store.edge.test_integrity import COUNT, DAMAGES, LAYOUT, entries, filled, largest
 
 
@@ -23,7 +23,7 @@ def test_a_whole_store_is_sound(tmp_path: Path) -> None:
     found = survey(tmp_path)  # looking twice finds the same
     assert found.sound
     assert {finding.points for finding in found.findings} == {COUNT}
-    assert len(found.findings) == len(Shelf) + 1
+    assert len(found.findings) == len(Kind) + 1
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -36,7 +36,7 @@ def test_damage_is_found_and_mended(tmp_path: Path, name: str) -> None:
     assert all(finding.done for finding in repaired.findings if finding.problems)
     store = EdgeStore(tmp_path / "edge", LAYOUT, Options())
     try:
-        kept = store.call("count", (Shelf.ENTRIES, ()))
+        kept = store.call("count", (Kind.ENTRIES, ()))
         assert kept in (0, COUNT)  # the engine's log may give back what its segments lost
         if "manifest" in name or "fingerprints" in name:
             assert kept == COUNT
