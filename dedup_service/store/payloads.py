@@ -61,6 +61,7 @@ def entry_payload(entry: Entry) -> Payload:
         "generate_seconds": entry.generate_seconds,
         "tags": list(entry.tags),
         "decision": entry.decision,
+        "file": entry.file,
     }
 
 
@@ -87,6 +88,7 @@ def entry_of(point: str, payload: Mapping[str, Any]) -> Entry:
         generate_seconds=float(payload["generate_seconds"]),
         tags=tuple(payload["tags"]),
         decision=payload["decision"],
+        file=payload.get("file", ""),
     )
 
 

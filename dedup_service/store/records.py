@@ -75,6 +75,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     decision: str = ""
     """Id of the recorded decision that stored it."""
+    file: str = ""
+    """The digest, hexadecimal, of the file that the model was shown; empty where that was not written down."""
 
 
 @dataclass(frozen=True, slots=True)

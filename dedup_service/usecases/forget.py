@@ -7,6 +7,7 @@ from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Deleted, ImageRecord, Memory, Selection, files_of
 from dedup_service.usecases.image_resolver import Pictures
 from dedup_service.usecases.known_mismatches import KnownMismatches
+from dedup_service.usecases.part_file import part_file
 
 
 class Forget:
@@ -40,12 +41,14 @@ class Forget:
         return deleted
 
     async def alias(self, tenant: str, digest: str) -> Deleted:
-        """Parts a file from the image that it was taken for."""
+        """Parts a file from the image that it was taken for, with the answers about it. Nothing happens to the file
+        that the image was made from."""
         record = await self.memory.image_by_digest(tenant, digest)
         if record is None:
             return Deleted()
-        self.mismatches.add(tenant, digest, record.id)
-        return Deleted(aliases=await self.memory.remove_digest(tenant, digest))
+        if digest in record.digests[:1]:
+            return Deleted()
+        return await part_file(self.memory, self.exact_cache, self.mismatches, tenant, digest, record.id)
 
 
 async def images_showing(memory: Memory, tenant: str, digest: str) -> list[ImageRecord]:

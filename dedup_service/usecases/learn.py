@@ -18,9 +18,10 @@ from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.answers import AnswerVerdict
 from dedup_service.question.normal import normalise
 from dedup_service.store.exact_cache import ExactCache
-from dedup_service.store.records import Memory, Selection
+from dedup_service.store.records import Entry, Memory, Selection
 from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.labelling import Labelling
+from dedup_service.usecases.part_file import part_file
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Judged
 
@@ -114,8 +115,9 @@ class Learn:
         removed = 0
         if not right:
             entry = about.entry or await self.entry_stored_by(about)
+            served = await self.memory.entry(tenant, entry) if entry else None
             removed = await self.remove(tenant, entry) if entry else 0
-            await self.undo(about)
+            await self.undo(about, served)
         record = Feedback(
             decision,
             tenant,
@@ -156,7 +158,7 @@ class Learn:
                 lambda: self.labelling.teach(tenant, left, right, verdict, answer, "exploration", image=image)
             )
         if verdict.verdict == "different":
-            await self.separate(about)
+            await self.separate(about, entry)
         return Learnt(0, verdict.verdict != "unsure")
 
     async def judged(self, tenant: str, judged: Judged) -> Learnt:
@@ -196,7 +198,7 @@ class Learn:
         await self.exact_cache.drop(tenant, frozenset([entry]))
         return deleted.entries
 
-    async def undo(self, about: Decision) -> None:
+    async def undo(self, about: Decision, served: Entry | None) -> None:
         """Takes back what let a wrong answer be served, and parts the two questions for good."""
         if about.hit and about.question_digest != about.nearest_question_digest:
             spelling = about.question_tier == "NORMALISED"
@@ -206,13 +208,17 @@ class Learn:
             if about.hit and left != right:
                 self.parted.add(about.tenant, digest(left), digest(right), spelling=False)
             await self.work(lambda: self.labelling.deny(about.tenant, left, right))
-        await self.separate(about)
+        await self.separate(about, served)
 
-    async def separate(self, about: Decision) -> None:
-        """Parts a file from the image that it was taken for, when it was the check and not the file that said so."""
-        if about.image_tier in ("ALIAS", "PERCEPTUAL", "NEIGHBOUR"):
-            self.mismatches.add(about.tenant, about.image, about.nearest_image)
-            await self.memory.remove_digest(about.tenant, about.image)
+    async def separate(self, about: Decision, served: Entry | None) -> None:
+        """Parts files from the image that they were taken for, when it was the check and not the file that said so:
+        the one that was asked about, and the one that the served answer was made from."""
+        if about.image_tier not in ("ALIAS", "PERCEPTUAL", "NEIGHBOUR"):
+            return
+        record = await self.memory.image(about.tenant, about.nearest_image)
+        own = record.digests[:2] if record is not None else ()
+        for file in {about.image, served.file if served is not None else ""} - {"", *own}:
+            await part_file(self.memory, self.exact_cache, self.mismatches, about.tenant, file, about.nearest_image)
 
     async def work(self, call: Callable[[], T]) -> T:
         """Runs blocking work in the worker threads."""

@@ -20,7 +20,7 @@ from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import ExactCache, ExactKey
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
-from dedup_service.usecases.image_resolver import ImageResolver, ResolvedImage
+from dedup_service.usecases.image_resolver import JOIN_PROBABILITY, ImageResolver, ResolvedImage
 from dedup_service.usecases.inflight import InflightMiss, InflightMisses
 from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, NewImage, TicketSealer
 from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
@@ -32,6 +32,8 @@ JUDGE_FLOOR = -4.0
 
 HOT_STRATA = frozenset({"exact/exact", "exact/normalised"})
 """Kinds of evidence whose hits the hot tier keeps: equal bytes and one normal form."""
+SAME_FILE = Side("SAME", "BYTES", 1.0, "SAME_BYTES")
+"""The verdict on two files of equal bytes."""
 UNSEEN = Side(UNKNOWN)
 """The verdict where nothing was compared."""
 NOTHING = Reuse(False, "MODE_OFF", 1.0, "")
@@ -141,7 +143,7 @@ class Lookup:
             resolved = await self.resolver.resolve(query.tenant, query.contents, policy)
         resolved_at = time.perf_counter()
         matching = await self.match(query, resolved, policy)
-        match, reuse = self.decide(query, resolved, matching, policy)
+        resolved, match, reuse = self.decide(query, resolved, matching, policy)
         findings = Findings(revision, new_id(self.clock()), resolved, match, self.side(match, matching), reuse)
         timings = {
             "recognise": (resolved_at - started) * 1e3,
@@ -156,7 +158,10 @@ class Lookup:
         if not query.mode.reads or policy.mode is Mode.SHADOW or policy.hot_ttl == 0:
             return None
         entry = await self.exact_cache.get(exact_key(query))
-        return entry if entry is not None and self.usable(query, entry) else None
+        if entry is None or not self.usable(query, entry):
+            return None
+        # The answer may have been replaced since by one to another file of the same image.
+        return entry if entry.file in ("", query.byte_digest.hex()) else None
 
     def usable(self, query: Query, entry: Entry) -> bool:
         """Whether an entry is young enough for the store and for this request."""
@@ -192,14 +197,16 @@ class Lookup:
 
     def decide(
         self, query: Query, resolved: ResolvedImage, matching: Matching, policy: Policy
-    ) -> tuple[Match | None, Reuse]:
-        """The first match that may be reused, else the best one with the reason why not."""
+    ) -> tuple[ResolvedImage, Match | None, Reuse]:
+        """The first match that may be reused, else the best one with the reason why not; and the image, with the
+        evidence that holds for the file which that match's answer was made from."""
         thresholds = self.book.thresholds(query.tenant)
         balance = self.account.balance(query.tenant)
-        first: tuple[Match | None, Reuse] | None = None
+        first: tuple[ResolvedImage, Match | None, Reuse] | None = None
         for match in matching.matches:
+            seen = replace(resolved, side=side_to(match.entry, query, resolved))
             reuse = decide(
-                resolved.side,
+                seen.side,
                 match.side,
                 policy,
                 thresholds,
@@ -208,9 +215,9 @@ class Lookup:
                 balance=balance,
             )
             if reuse.hit:
-                return match, reuse
-            first = first or (match, reuse)
-        return first or (None, decide(resolved.side, matching.side, policy, thresholds))
+                return seen, match, reuse
+            first = first or (seen, match, reuse)
+        return first or (resolved, None, decide(resolved.side, matching.side, policy, thresholds))
 
     @staticmethod
     def side(match: Match | None, matching: Matching) -> Side:
@@ -219,7 +226,7 @@ class Lookup:
 
     def exact_findings(self, query: Query, revision: Revision, policy: Policy, entry: Entry) -> Findings:
         """The evidence and the decision about an entry of the hot tier: equal bytes and one normal form."""
-        image, match = Side("SAME", "BYTES", 1.0, "SAME_BYTES"), same_normal(query, entry)
+        image, match = SAME_FILE, same_normal(query, entry)
         reuse = decide(
             image,
             match.side,
@@ -353,6 +360,7 @@ class Lookup:
             issue_time=now,
             expire_time=now + self.ticket_ttl,
             image=image,
+            file=query.byte_digest.hex(),
             space=query.space,
             question=query.question,
             normal=query.normal,
@@ -457,6 +465,22 @@ def fleeting(entry: Entry) -> bool:
 def same(resolved: ResolvedImage) -> bool:
     """Whether the recognised image is the same."""
     return resolved.side.verdict == "SAME"
+
+
+def side_to(entry: Entry, query: Query, resolved: ResolvedImage) -> Side:
+    """The evidence that the asked file is the one that the model was shown for this entry.
+
+    An image record gathers files: the one it was made from, and copies that passed a check. An answer to a copy holds
+    for the copy; whoever asks about another file of the record relies on the check of that copy besides their own.
+    """
+    side = resolved.side
+    if side.verdict != "SAME" or not entry.file:
+        return side
+    if entry.file == query.byte_digest.hex():
+        return SAME_FILE
+    if resolved.nearest is None or entry.file == resolved.nearest.digests[0]:
+        return side
+    return Side("SAME", "ALIAS", side.probability * JOIN_PROBABILITY, "ALIAS")
 
 
 def nearest_image(resolved: ResolvedImage | None, nearest: Entry | None) -> str:

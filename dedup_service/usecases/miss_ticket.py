@@ -63,6 +63,8 @@ class MissTicket:
     expire_time: float
     image: str
     """Id of the image record that the answer belongs to."""
+    file: str
+    """The digest, hexadecimal, of the file that was asked about: what the model will be shown."""
     space: str
     question: str
     normal: str

@@ -172,6 +172,7 @@ class Remember:
             generate_seconds=answer.generate_seconds,
             tags=ticket.tags,
             decision=ticket.decision,
+            file=ticket.file,
         )
 
     def last_moment(self, ticket: MissTicket, answer: FreshAnswer, policy: Policy) -> float:

@@ -90,6 +90,53 @@ async def test_a_copy_is_recognised_and_joins(dedup: Bench) -> None:
     assert again.findings.resolved.side.tier == "ALIAS"
 
 
+async def test_an_answer_about_a_copy_is_certain_for_that_copy_only(dedup: Bench) -> None:
+    """An answer that the model made from a copy is an exact repeat for the copy; whoever asks about the file that the
+    image was made from relies on the check of the copy, and the evidence says so."""
+    await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    copy = copy_of(receipt())
+    await dedup.ask(copy, QUESTION)
+    await dedup.teach(copy, "Who is the seller?", "Kedai Buku")
+    tiers = []
+    for content in (copy, receipt(), resaved(receipt())):
+        found = await dedup.ask(content, "Who is the seller?")
+        assert isinstance(found, Found)
+        assert found.findings.resolved is not None
+        tiers.append((found.findings.resolved.side.tier, found.findings.reuse.risk > 0))
+    assert tiers == [("BYTES", False), ("ALIAS", True), ("ALIAS", True)]
+
+
+async def test_an_answer_replaced_from_a_copy_is_no_exact_repeat(dedup: Bench) -> None:
+    """The hot tier finds an entry under its file; what was written over it since, from a copy, is not that repeat."""
+    await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    copy = copy_of(receipt())
+    assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 138.90"
+    await dedup.ask(copy, QUESTION)
+    refreshed = await dedup.ask(copy, QUESTION, mode=CacheMode.REFRESH)
+    await dedup.store(refreshed, "RM 138.9", replace=True)
+    dedup.clock.now += 120.0
+    assert hit(await dedup.ask(copy, QUESTION)) == "RM 138.9"
+    found = await dedup.ask(receipt(), QUESTION)
+    assert isinstance(found, Found)
+    assert found.findings.reuse.stratum == "copy/exact"
+
+
+async def test_wrong_about_an_answer_made_from_a_copy_parts_the_copy(dedup: Bench) -> None:
+    """Whoever asks about the image's own file and was served an answer about a copy, wrongly, parts the copy with all
+    that was answered about it; the image keeps its own answers."""
+    await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    copy = copy_of(receipt())
+    await dedup.ask(copy, QUESTION)
+    await dedup.teach(copy, "Who is the seller?", "Kedai Buku")
+    await dedup.teach(copy, "What is the date?", "2018-03-30")
+    found = await dedup.ask(receipt(), "Who is the seller?")
+    assert isinstance(found, Found)
+    await dedup.learn.feedback("acme", found.findings.decision, False, "", "")
+    assert isinstance(await dedup.ask(receipt(), "What is the date?"), Missed)
+    assert isinstance(await dedup.ask(copy, QUESTION), Missed)
+    assert hit(await dedup.ask(receipt(), QUESTION)) == "RM 138.90"
+
+
 async def test_a_look_alike_goes_to_the_model(dedup: Bench) -> None:
     """Another receipt of the same shop with one digit changed is another image, and so is a copy of it."""
     await dedup.teach(receipt(), QUESTION, "RM 138.90")

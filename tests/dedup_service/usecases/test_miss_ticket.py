@@ -18,6 +18,7 @@ TICKET = MissTicket(
     issue_time=1_000.0,
     expire_time=2_000.0,
     image="i1",
+    file="cc",
     space="s1",
     question="总额是多少？",
     normal="总额是多少",
