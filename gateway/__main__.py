@@ -11,6 +11,7 @@ import grpc
 from askonce import serving, startup, telemetry
 from askonce.access import credential, is_loopback
 from askonce.dialing import dial
+from askonce.redis_client import Outage, connect
 from askonce.serving import Registration, Server
 from askonce.settings import SettingsError
 from askonce.v1 import answer_pb2
@@ -33,6 +34,8 @@ from gateway.job_service import JobService
 from gateway.job_store import JobStore
 from gateway.jobs import Jobs
 from gateway.judge import Judge
+from gateway.leases import Leases, NoLeases
+from gateway.leases_redis import RedisLeases
 from gateway.pdf import PdfPages
 from gateway.rates import Rate
 from gateway.service import NAME, AnswerService
@@ -59,6 +62,9 @@ class Gateway:
         self.judge = Judge(inference, dedup, self.hosted, bounds.judgements, timeouts.judge, settings.judge)
         self.hit_verifier = HitVerifier(inference, dedup, bounds.explorations, timeouts.generate, timeouts.verification)
         self.background = Background(bounds.background)
+        self.redis = connect(settings.redis) if settings.redis else None
+        outage = Outage()
+        self.leases: Leases = NoLeases() if self.redis is None else RedisLeases(self.redis, timeouts.lease, outage)
         self.answering = Answering(
             settings,
             dedup,
@@ -70,11 +76,12 @@ class Gateway:
             self.judge,
             self.hit_verifier,
             self.background,
+            self.leases,
         )
         self.admission = Admission(
             authenticator,
-            Rate("answers", settings.rates.answers),
-            Rate("feedback", settings.rates.feedback),
+            Rate("answers", settings.rates.answers, self.redis, outage),
+            Rate("feedback", settings.rates.feedback, self.redis, outage),
             bounds.requests,
         )
         self.feedback = Feedback(dedup, timeouts.remember)
@@ -105,7 +112,10 @@ class Gateway:
         stack.push_async_callback(self.fetcher.close)
         stack.push_async_callback(asyncio.to_thread, self.inspector.close)
         stack.push_async_callback(asyncio.to_thread, self.pdf.close)
+        if self.redis is not None:
+            stack.push_async_callback(self.redis.aclose)
         steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
+        steps |= {"leases": self.leases.step}
         if self.jobs is not None:
             await self.jobs.load()
             steps |= {"jobs": self.jobs.step, "expiry of jobs": self.jobs.sweep}

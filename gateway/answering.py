@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from cachetools import LRUCache
 
@@ -27,6 +28,7 @@ from gateway.hosted_model import HostedModel
 from gateway.image_sources import ImageSources, named_in, placed
 from gateway.judge import Judge
 from gateway.keys import generation_key, is_private, request_key, tenant_key
+from gateway.leases import Leases
 from gateway.provenance import LookupResult, Outcome, coalesced, set_duration, trace
 from gateway.settings import Settings
 from gateway.single_flight import Flight, SingleFlight
@@ -35,6 +37,8 @@ from gateway.validation import CANONICAL_DEFAULT, canonical, check_request
 INSPECTED = 16_384
 """Digests of images that are known to be sound."""
 
+ANNOUNCED = 0.3
+"""Seconds to wait for a generation that memory says another gateway is about to begin."""
 SCREEN_ON_LOOP = 150
 """Characters of question and history that are screened on the event loop, in less than a millisecond."""
 
@@ -60,6 +64,7 @@ class Answering:
         judge: Judge,
         hit_verifier: HitVerifier,
         background: Background,
+        leases: Leases,
     ) -> None:
         self.settings = settings
         self.timeouts = settings.timeouts
@@ -72,6 +77,7 @@ class Answering:
         self.judge = judge
         self.hit_verifier = hit_verifier
         self.background = background
+        self.leases = leases
         self.requests: SingleFlight[Event, Outcome] = SingleFlight(background, linger=0.0)
         self.generations: SingleFlight[Event, Outcome] = SingleFlight(background, linger=self.timeouts.linger)
         self.inspected: LRUCache[tuple[str, bytes], bool] = LRUCache(INSPECTED)
@@ -255,10 +261,10 @@ class Answering:
         if near is not None and near is not equal and await self.borrow(ask, found, near, flight):
             return
 
-        async def generate(own: Shared) -> None:
-            await self.generate(ask, found, own)
+        async def lead(own: Shared) -> None:
+            await self.lead(ask, found, own, key if near is None and equal is None else None)
 
-        own = self.generations.begin(key if equal is None else None, generate)
+        own = self.generations.begin(key if equal is None else None, lead)
         async for event in own.follow(self.patience(ask)):
             flight.publish(event)
         flight.settle(await own.outcome(self.patience(ask)))
@@ -287,6 +293,45 @@ class Answering:
         metrics.COALESCED.labels("near").inc()
         settle(flight, Outcome(outcome.answer, coalesced(found, outcome, "COALESCED")))
         return True
+
+    async def lead(self, ask: Ask, found: LookupResult, flight: Shared, key: bytes | None) -> None:
+        """Generates, unless another gateway generates what may stand in for this answer: then it waits for that one and
+        looks up again. No key for an answer of its own."""
+        if key is None or self.leases.alone or not found.miss.ticket or ask.mode == answer_pb2.CACHE_MODE_NO_STORE:
+            await self.generate(ask, found, flight)
+            return
+        until = Deadline.after(self.timeouts.join)
+        near = [tenant_key(ask, each) for each in found.miss.joinable_flight_keys]
+        if near and (other := await self.leases.held(near, ANNOUNCED)) is not None:
+            await self.leases.freed(other, until.remaining())
+        if near:  # or it has ended by now
+            found, settled = await self.look_again(ask, found, flight)
+            if settled:
+                return
+        while True:
+            async with self.leases.hold(key) as mine:
+                if mine or until.remaining() <= 0:
+                    await self.generate(ask, found, flight)
+                    return
+            await self.leases.freed(key, until.remaining())
+            found, settled = await self.look_again(ask, found, flight)
+            if settled:
+                return
+
+    async def look_again(self, ask: Ask, found: LookupResult, flight: Shared) -> tuple[LookupResult, bool]:
+        """Looks up what another gateway may have stored by now; a hit settles the flight. Says which."""
+        patient = replace(ask, deadline=self.patience(ask))
+        again = await self.search(patient, await self.recall(patient))
+        if again.response is None:
+            return found, False
+        again = LookupResult(again.response, found.seconds + again.seconds)
+        if (hit := again.hit) is None:
+            return again, False
+        metrics.COALESCED.labels("gateway").inc()
+        outcome = self.serve(ask, again, hit)
+        outcome.provenance.coalesced = True
+        settle(flight, outcome)
+        return again, True
 
     def patience(self, ask: Ask) -> Deadline:
         """How long shared work may take. Not the first caller's deadline: others may wait longer than that one."""

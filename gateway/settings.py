@@ -103,7 +103,10 @@ class Timeouts:
     judge: float = 1.5
     """An inline verdict of the judge. A request with less than three times this left goes on without."""
     join: float = 30.0
-    """Waiting for the first piece of somebody else's generation before asking on one's own."""
+    """Waiting for the first piece of somebody else's generation, or for all of another gateway's, before asking on
+    one's own."""
+    lease: float = 5.0
+    """How long other gateways wait for a generation whose gateway has died. Living ones renew their leases."""
     linger: float = 2.0
     """How long a generation goes on after its last waiter has left, for a client that tries again."""
     drain: float = 10.0
@@ -238,6 +241,9 @@ class Settings:
     auth: Auth = field(default_factory=Auth)
     rates: Rates = field(default_factory=Rates)
     screening: Screening = field(default_factory=Screening)
+    redis: str = ""
+    """The address of a Redis or Valkey that all gateways share, such as "redis://redis:6379/0": one generation for one
+    question among them, and one count of a tenant's calls. Empty for a single gateway."""
     share_image_caches: bool = False
     """Whether tenants share what is kept of an image besides answers: that it was checked, and the model service's
     caches. It saves work where tenants send the same files, and lets one tell by the time of an answer whether another

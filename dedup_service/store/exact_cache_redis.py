@@ -10,11 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from redis import asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
+from askonce.redis_client import TIMEOUT, connect
 from dedup_service.store.exact_cache import BARRED, ExactKey
 from dedup_service.store.records import Entry, MemoryUnavailableError
 
@@ -41,18 +39,9 @@ class RedisExactCache:
         self.clock = clock
 
     @classmethod
-    def connect(cls, address: str, *, timeout: float = 0.25) -> RedisExactCache:
-        """`address` is "redis://HOST:PORT/DB" or "rediss://…"; `timeout` bounds a command in seconds. Connects when
-        first used, and blocks a moment now."""
-        return cls(
-            redis.Redis.from_url(
-                address,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                retry=Retry(NoBackoff(), 0),
-                driver_info=DriverInfo(),  # made here, once: it reads the package's metadata from disk
-            )
-        )
+    def connect(cls, address: str, *, timeout: float = TIMEOUT) -> RedisExactCache:
+        """See `redis_client.connect`."""
+        return cls(connect(address, timeout))
 
     async def get(self, key: ExactKey) -> Entry | None:
         try:

@@ -57,6 +57,8 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self.near_pair: tuple[str, str] | None = None
         self.meaning: Callable[[str], str] | None = None
         """Groups questions that may wait for one another's answers; None for none."""
+        self.same_answers = False
+        """Whether what was stored for one question of a group answers the others."""
         self.flights: dict[str, list[bytes]] = {}
         self.numbers = itertools.count(1)
 
@@ -78,6 +80,11 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         if self.fault is not None:
             raise self.fault
         key, number = self.key(request), next(self.numbers)
+        if self.same_answers and self.meaning is not None:
+            stored = [
+                each for each in self.flights.get(self.meaning(request.question.text), []) if each in self.entries
+            ]
+            key = stored[0] if stored else key
         response = dedup_pb2.LookupResponse(
             policy_revision=f"{request.parent}/policy@1",
             decision=f"{request.parent}/decisions/{number}",
@@ -284,10 +291,10 @@ async def serve_double(stack: AsyncExitStack, name: str, add: Callable[[grpc.aio
 
 @asynccontextmanager
 async def running(
-    settings: Settings | None = None, authenticator: Authenticator | None = None
+    settings: Settings | None = None, authenticator: Authenticator | None = None, beside: Running | None = None
 ) -> AsyncIterator[Running]:
-    """A gateway over gRPC with both its peers."""
-    memory, model = ExactMemory(), CountingModel()
+    """A gateway over gRPC with both its peers, or with those of another gateway."""
+    memory, model = (ExactMemory(), CountingModel()) if beside is None else (beside.memory, beside.model)
     async with AsyncExitStack() as stack:
         dedup = await serve_double(
             stack, "DedupService", lambda server: dedup_pb2_grpc.add_DedupServiceServicer_to_server(memory, server)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from redis import asyncio as redis
 
 from askonce import faults
+from benchmarks.servers import RedisServer
 from gateway.auth import Registered, read_keys
 from gateway.settings import Rates, Settings
-from tests.gateway.doubles import request_for, running
+from tests.gateway.doubles import failure, request_for, running
 from tests.gateway.pictures import picture
 from tests.gateway.test_auth import FILE, KEY
 
@@ -25,6 +27,24 @@ async def test_rate_limit_is_per_tenant() -> None:
         assert fault.retry_after is not None
         assert 0 < fault.retry_after <= 120
         assert (await system.ask(picture(), parent="tenants/calm")).answer.text
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_rate_holds_for_all_gateways_together(server: RedisServer, client: redis.Redis) -> None:
+    """Gateways with one Redis count a tenant's calls together; without it each counts alone, and calls go on."""
+    settings = Settings(rates=Rates(answers="3/hour"), redis=server.url)
+    async with running(settings) as one, running(settings, beside=one) as other:
+        for system in (one, other, one):
+            await system.ask(picture(), parent="tenants/busy")
+        for system in (one, other):
+            assert (await failure(system.ask(picture(), parent="tenants/busy"))).reason == "RATE_LIMITED"
+        await server.kill()
+        try:
+            for system in (one, other):
+                assert (await system.ask(picture(), parent="tenants/busy")).answer.text
+        finally:
+            await server.start()
 
 
 async def test_keys_own_rate_replaces_the_deployments() -> None:
