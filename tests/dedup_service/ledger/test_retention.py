@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader, Span
+from dedup_service.ledger.records import KnownMismatch, PartedPair
 from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Policy
@@ -35,6 +36,21 @@ def test_each_tenant_keeps_records_as_long_as_its_policy_says(engine: Engine) ->
     assert 3_200 < oldest["brief"] <= 3_600
     assert 6_800 < oldest["plain"] <= 7_200
     assert 19_600 < oldest["long"] <= 20_000
+    ledger.close()
+
+
+def test_what_was_parted_stays_parted(engine: Engine) -> None:
+    """A file that is not an image, and two questions that are not one, outlive the records that showed it."""
+    ledger = Ledger(engine, interval=0.02)
+    mismatch, pair = KnownMismatch("acme", "aa", "i1", 5.0), PartedPair("acme", "left", "right", False, 5.0)
+    assert ledger.record_mismatch(mismatch)
+    assert ledger.record_parted(pair)
+    assert ledger.record_decision(decision(1, tenant="acme", time=5.0), keep_text=True)
+    assert ledger.flush(20)
+    retention = Retention(ledger, PolicyBook(RevisionRows(engine)))
+    assert retention.delete_due(time.time()) == 1
+    reader = Reader(engine)
+    assert (reader.mismatches(10), reader.parted(10)) == ([mismatch], [pair])
     ledger.close()
 
 
