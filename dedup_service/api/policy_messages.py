@@ -156,6 +156,7 @@ def to_bound(stratum: str, bound: Bound) -> policy_pb2.StratumBound:
         wrong_count=bound.wrong,
         wrong_rate_upper=bound.upper,
         needed_label_count=bound.needed,
+        model_noise=bound.noise,
     )
 
 

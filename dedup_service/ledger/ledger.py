@@ -227,8 +227,8 @@ class Ledger:
     def sweep(self, record_ttls: Mapping[str, float], default_ttl: float, *, now: float, limit: int = 5_000) -> int:
         """Deletes up to `limit` decisions, and as many rows of each other kind, that are past their time.
         `record_ttls` are seconds by tenant, `default_ttl` those of every other tenant. Returns the number of rows
-        deleted; fewer than `limit` means that nothing more is due. What was parted, files and questions, holds no text and
-        stays until its tenant is purged. Blocks; call it from a thread."""
+        deleted; fewer than `limit` means that nothing more is due. Files and questions that were parted hold no text
+        and stay until their tenant is purged. Blocks; call it from a thread."""
         deleted = 0
         with self.engine.execution_options(writes=True).begin() as connection:
             for table in (DECISIONS, LABELS, FEEDBACK, THUMBNAILS):

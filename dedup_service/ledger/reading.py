@@ -137,7 +137,7 @@ class Reader:
 
     def labelled(self, tenant: str, since: float, *, cross_language: bool) -> Labelled:
         """A tenant's labelled candidates that are not exact repeats, those whose stored question is in another language
-        only if asked for; reads nothing but them."""
+        only if asked for, and how many exact repeats were verified; reads nothing but them."""
         names = ("id", "risk", "stratum", "pair", "image_tier", "question_tier", "reason")
         query = (
             select(LABELS.c.source, LABELS.c.same, LABELS.c.time, *(DECISIONS.c[name] for name in names))
@@ -151,11 +151,15 @@ class Reader:
         best: dict[str, Any] = {}
         with self.engine.connect() as connection:
             for row in connection.execution_options(yield_per=CHUNK).execute(query).mappings():
-                exact = is_repeat(row["image_tier"], row["question_tier"])
+                if repeated(row) and row["source"] not in RANDOM:
+                    continue
                 older = best.get(row["id"])
-                if not exact and (older is None or reliability(row) < reliability(older)):
+                if older is None or reliability(row) < reliability(older):
                     best[row["id"]] = row
-        rows = list(best.values())
+        found = {exact: [row for row in best.values() if repeated(row) is exact] for exact in (False, True)}
+        rows = found[False]
+        # One verdict a request, the latest: ids sort by time.
+        verified = {row["pair"]: row["same"] for row in sorted(found[True], key=by_id) if row["same"] is not None}
         strata = tuple(sorted({row["stratum"] for row in rows}))
         return Labelled(
             np.array([row["risk"] for row in rows], dtype=np.float64),
@@ -165,6 +169,8 @@ class Reader:
             np.array([row["pair"] for row in rows], dtype=np.int64),
             np.array([row["time"] for row in rows], dtype=np.float64),
             np.array([row["same"] is None for row in rows], dtype=np.bool_),
+            len(verified),
+            sum(same is False for same in verified.values()),
         )
 
     def recorded(self, span: Span) -> Recorded:
@@ -233,6 +239,16 @@ class Reader:
 def reliability(label: RowMapping) -> tuple[bool, int]:
     """Order of labels of one decision, the most reliable first: those with a verdict, then by their source."""
     return label["same"] is None, RANK[label["source"]]
+
+
+def repeated(row: RowMapping) -> bool:
+    """Whether a decision is about the very same request once more."""
+    return is_repeat(row["image_tier"], row["question_tier"])
+
+
+def by_id(row: RowMapping) -> str:
+    """A decision's id, which begins with its time."""
+    return str(row["id"])
 
 
 CLOSED = frozenset(FORBIDDEN)

@@ -202,9 +202,12 @@ def pair_key(decision: Decision) -> int:
     64 bits.
 
     What was proved the same does not belong to the pair: the same two questions on a hundred images are one pair of
-    questions, and two files compared for twenty exactly repeated questions are one pair of images.
+    questions, and two files compared for twenty exactly repeated questions are one pair of images. Where all was
+    proved, the key names the request.
     """
     parts = [decision.tenant]
+    if decision.image_tier in ("BYTES", "PIXELS") and decision.question_tier in ("EXACT", "NORMALISED"):
+        parts += [decision.image, decision.question_digest]
     if decision.image_tier not in ("BYTES", "PIXELS"):
         parts += [decision.image, decision.nearest_image]
     if decision.question_tier not in ("EXACT", "NORMALISED"):

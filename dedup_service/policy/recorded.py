@@ -82,6 +82,7 @@ class Recorded:
         count only where the policy serves them."""
         chosen = (self.label != UNLABELLED) & ~self.exact & np.isfinite(self.risk) & self.comparable
         chosen &= cross_language | ~self.cross_language
+        repeats, repeats_wrong = self.repeats()
         return Labelled(
             self.risk[chosen],
             self.label[chosen] == WRONG,
@@ -90,7 +91,16 @@ class Recorded:
             self.pair[chosen],
             self.time[chosen],
             self.label[chosen] == UNDECIDED,
+            repeats,
+            repeats_wrong,
         )
+
+    def repeats(self) -> tuple[int, int]:
+        """Requests whose exact repeats were verified with a verdict, and those that got two different answers; each
+        request counts once, with its latest verdict."""
+        rows = np.flatnonzero(self.exact & ((self.verified == RIGHT) | (self.verified == WRONG)))[::-1]
+        latest = rows[np.unique(self.pair[rows], return_index=True)[1]]
+        return len(latest), int(np.count_nonzero(self.verified[latest] == WRONG))
 
     @property
     def comparable(self) -> NDArray[np.bool_]:

@@ -52,7 +52,10 @@ class Bound:
     needed: int = 0
     """How many more right labels would carry a learnt threshold at the least; 0 when there is one."""
     price: float = 1.0
-    """Wrong labels for each one that the calibrated risk predicted, shrunk towards 1 by `TRUST`."""
+    """Wrong labels for each one that the calibrated risk predicted, shrunk towards 1 by `TRUST`. Of the labels, those
+    that the model's own noise makes wrong are left out."""
+    noise: float = 0.0
+    """Share of wrong labels, 0 to 1, that is the model's own; see `noise_of`. `upper` includes it."""
 
     @property
     def most(self) -> float:
@@ -67,7 +70,7 @@ class Bound:
         Before that, each costs its own calibrated risk, corrected by what labels have shown so far.
         """
         if self.rule is Rule.LEARNT:
-            return SPENT * self.upper
+            return SPENT * max(0.0, self.upper - self.noise)
         return 1.0 if self.rule is Rule.CLOSED else min(1.0, risk * self.price)
 
 
@@ -90,6 +93,10 @@ class Labelled:
     unsure: NDArray[np.bool_]
     """Whether the comparison gave no verdict. Such a label counts as wrong where a bound must hold, and not at all
     where a risk is corrected."""
+    repeats: int = 0
+    """Requests, each counted once, whose exact repeats were compared: two answers of the model to one request."""
+    repeats_wrong: int = 0
+    """Those among them that got two different answers."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Thresholds:
         kept = self.error_budget <= policy.error_budget and self.confidence >= policy.confidence
         if found.rule is Rule.CLOSED or (found.rule is Rule.LEARNT and kept):
             return found
-        return replace(prior(policy), labels=found.labels, wrong=found.wrong, price=found.price)
+        return replace(prior(policy), labels=found.labels, wrong=found.wrong, price=found.price, noise=found.noise)
 
 
 PRIOR = Thresholds()
@@ -139,43 +146,65 @@ def labels_needed_for(policy: Policy) -> int:
 
 def learn(labelled: Labelled, policy: Policy, *, version: int, time: float) -> Thresholds:
     """Learns every stratum's threshold from its own labels. The bound holds for each stratum with the confidence shared
-    among those that have enough labels to be tested, hence for all of them at once, hence for their mix."""
+    among those that have enough labels to be tested, hence for all of them at once, hence for their mix.
+
+    What is bounded is reuse's part of the wrong answers. A right reuse still gets another answer than a fresh one where
+    the model gives one request two answers; that share is taken from exact repeats, at the lower end of its interval,
+    so that an unknown noise counts as none. Half of the error that the confidence leaves goes into that end."""
     if policy.error_budget <= 0:
         return Thresholds(version, time, policy.error_budget, policy.confidence)
     latest = latest_of_pair(labelled)
     masks = {name: latest[labelled.stratum[latest] == code] for code, name in enumerate(labelled.strata)}
     least = labels_needed_for(policy)
     tested = sum(len(rows) >= least for rows in masks.values())
-    confidence = 1 - (1 - policy.confidence) / max(1, tested)
+    noise = noise_of(labelled, policy.confidence)
+    left = (1 - policy.confidence) / (2 if noise > 0 else 1)
+    confidence = 1 - left / max(1, tested)
     bounds = {
-        name: learn_stratum(labelled.risk[rows], labelled.wrong[rows], labelled.unsure[rows], policy, confidence)
+        name: learn_stratum(labelled.risk[rows], labelled.wrong[rows], labelled.unsure[rows], policy, confidence, noise)
         for name, rows in masks.items()
         if name and len(rows)
     }
     return Thresholds(version, time, policy.error_budget, policy.confidence, bounds)
 
 
+def noise_of(labelled: Labelled, confidence: float) -> float:
+    """The least share of answers, 0 to 1, that differ from another answer of the model to the same request, at half of
+    the error that `confidence` leaves. 0 where exact repeats were never found to differ, or never compared."""
+    return lower_bound(labelled.repeats_wrong, labelled.repeats, (1 + confidence) / 2)
+
+
 def learn_stratum(
-    risks: NDArray[np.float64], wrong: NDArray[np.bool_], unsure: NDArray[np.bool_], policy: Policy, confidence: float
+    risks: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    unsure: NDArray[np.bool_],
+    policy: Policy,
+    confidence: float,
+    noise: float = 0.0,
 ) -> Bound:
     """One stratum's threshold: learnt when a test passes; closed when what the prior serves is shown to be worse than
-    any prior may be; else the prior, with its price and the number of labels still needed."""
+    any prior may be; else the prior, with its price and the number of labels still needed.
+
+    With a share r of wrong reuses and `noise` of the right ones seen as wrong, r + (1 - r) noise is seen; so r keeps
+    the budget b where what is seen keeps b + (1 - b) noise.
+    """
     doubtful = wrong | unsure
-    result = learn_then_test(risks, doubtful, policy.error_budget, confidence)
+    allowed = policy.error_budget + (1 - policy.error_budget) * noise
+    result = learn_then_test(risks, doubtful, allowed, confidence)
     strict = prior(policy)
     inside = risks <= strict.max_risk
     decided = inside & ~unsure
     labels, errors = int(np.count_nonzero(decided)), int(np.count_nonzero(wrong & decided))
-    price = (errors + TRUST) / (float(np.sum(risks[decided])) + TRUST)
+    price = (max(0.0, errors - noise * labels) + TRUST) / (float(np.sum(risks[decided])) + TRUST)
     if result.max_risk is not None:
         found = Bound(Rule.LEARNT, result.max_risk + SLACK, result.labels, result.wrong, result.upper)
-        return replace(found, price=price)
+        return replace(found, price=price, noise=noise)
     compared, doubted = int(np.count_nonzero(inside)), int(np.count_nonzero(doubtful & inside))
     upper = upper_bound(doubted, compared, confidence)
-    if lower_bound(errors, labels, policy.confidence) > PRIOR_MOST:
-        return Bound(Rule.CLOSED, -1.0, labels, errors, upper, price=price)
-    needed = max(1, labels_needed(policy.error_budget, 1 - (1 - confidence) / len(STARTS), doubted) - compared)
-    return Bound(Rule.PRIOR, strict.max_risk, labels, errors, upper, needed, price)
+    if lower_bound(errors, labels, policy.confidence) > PRIOR_MOST + noise:
+        return Bound(Rule.CLOSED, -1.0, labels, errors, upper, price=price, noise=noise)
+    needed = max(1, labels_needed(allowed, 1 - (1 - confidence) / len(STARTS), doubted) - compared)
+    return Bound(Rule.PRIOR, strict.max_risk, labels, errors, upper, needed, price, noise)
 
 
 def latest_of_pair(labelled: Labelled) -> NDArray[np.int64]:

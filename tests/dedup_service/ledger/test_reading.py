@@ -102,6 +102,26 @@ def test_labelled_candidates_are_read_alone(engine: Engine) -> None:
     assert reader.labelled("nobody", 0, cross_language=True).risk.size == 0
 
 
+def test_verified_repeats_are_counted_once_each(engine: Engine) -> None:
+    """Two answers of the model to one request: the latest verdict of each request that was drawn at random, from both
+    ways of reading."""
+    exact = {"image_tier": "BYTES", "question_tier": "EXACT", "hit": True, "would_hit": True, "reason": "EXACT"}
+    texts = ("a", "a", "b", "c", "d")
+    made = [decision(n, question_text=text, nearest_question_text=text, **exact) for n, text in enumerate(texts)]
+    labels = [
+        label(0, Source.EXPLORATION, False),
+        label(1, Source.EXPLORATION, True),
+        label(2, Source.SHADOW, False),
+        label(3, Source.EXPLORATION, None),
+        label(4, Source.NEAR_MISS, False),
+    ]
+    reader = write(engine, made, labels)
+    rows = reader.labelled("acme", 0, cross_language=True)
+    again = reader.recorded(Span()).labelled(cross_language=True)
+    assert (rows.repeats, rows.repeats_wrong) == (again.repeats, again.repeats_wrong) == (2, 1)
+    assert rows.risk.size == 0
+
+
 def test_pages_follow_each_other(engine: Engine) -> None:
     """Pages joined are the whole, without gap or repetition, also while new decisions arrive."""
     reader = write(engine, [decision(n) for n in range(25)], [])

@@ -19,6 +19,7 @@ from dedup_service.policy.thresholds import (
     labels_needed_for,
     latest_of_pair,
     learn,
+    noise_of,
     prior,
     to_json,
 )
@@ -54,6 +55,26 @@ def test_enough_right_labels_open_a_stratum() -> None:
     assert bound.max_risk == pytest.approx(0.2)
     assert bound.upper <= 0.01
     assert (found.version, found.error_budget) == (3, 0.01)
+
+
+def test_wrong_labels_that_are_the_models_own_open_a_stratum_all_the_same() -> None:
+    """A kind of evidence with no more wrong labels than exact repeats have is learnt: what is left beyond the noise is
+    within the budget, and a hit costs no more than that. With an unknown noise the same labels open nothing."""
+    wrong = ([True] + [False] * 24) * 200
+    rows = labelled(("exact/known", [0.001] * 5_000, wrong))
+    known = replace(rows, repeats=5_000, repeats_wrong=250)
+    assert learn(rows, Policy(), version=1, time=0.0).bounds["exact/known"].rule is Rule.PRIOR
+    bound = learn(known, Policy(), version=1, time=0.0).bounds["exact/known"]
+    assert bound.rule is Rule.LEARNT
+    assert 0.04 < bound.noise < 0.055
+    assert bound.cost(0.001) <= 0.01
+    assert from_json(to_json(Thresholds(1, bounds={"exact/known": bound}))).bounds["exact/known"] == bound
+
+
+def test_a_noise_that_is_not_shown_counts_as_none() -> None:
+    """One differing repeat of three is no proof of noise: its lower end is near nothing."""
+    assert noise_of(replace(labelled(("exact/known", [0.1], [False])), repeats=3, repeats_wrong=1), 0.95) < 0.01
+    assert noise_of(labelled(("exact/known", [0.1], [False])), 0.95) == 0.0
 
 
 def test_wrong_labels_inside_the_prior_close_a_stratum() -> None:
