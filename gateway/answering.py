@@ -8,8 +8,9 @@ model is shared once more, between requests whose answers may stand in for one a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from cachetools import LRUCache
@@ -78,7 +79,7 @@ class Answering:
         self.hit_verifier = hit_verifier
         self.background = background
         self.leases = leases
-        self.requests: SingleFlight[Event, Outcome] = SingleFlight(background, linger=0.0)
+        self.requests: SingleFlight[Event, Outcome] = SingleFlight(background, linger=0.0, merge=merged)
         self.generations: SingleFlight[Event, Outcome] = SingleFlight(background, linger=self.timeouts.linger)
         self.inspected: LRUCache[tuple[str, bytes], bool] = LRUCache(INSPECTED)
 
@@ -265,8 +266,7 @@ class Answering:
             await self.lead(ask, found, own, key if near is None and equal is None else None)
 
         own = self.generations.begin(key if equal is None else None, lead)
-        async for event in own.follow(self.patience(ask)):
-            flight.publish(event)
+        own.relay(flight)
         flight.settle(await own.outcome(self.patience(ask)))
 
     async def ride(self, ask: Ask, found: LookupResult, other: Shared, flight: Shared) -> bool:
@@ -275,8 +275,7 @@ class Answering:
             await other.begun(Deadline.after(self.timeouts.join))
         except TooLate:
             return False
-        async for event in other.follow(self.patience(ask)):
-            flight.publish(event)
+        other.relay(flight)
         outcome = await other.outcome(self.patience(ask))
         metrics.COALESCED.labels("equal").inc()
         flight.settle(Outcome(outcome.answer, coalesced(found, outcome, found.miss.reason)))
@@ -452,6 +451,20 @@ def pieces(answer: content_pb2.Answer) -> list[Event]:
     """A whole answer as the events of a stream."""
     events = [Event(thinking_text=answer.thinking_text)] if answer.thinking_text else []
     return [*events, Event(text=answer.text)]
+
+
+def merged(events: Sequence[Event]) -> list[Event]:
+    """Events that waited together, neighbours of one kind as one."""
+    together: list[Event] = []
+    for kind, some in itertools.groupby(events, lambda event: event.WhichOneof("event")):
+        match kind:
+            case "text":
+                together.append(Event(text="".join(event.text for event in some)))
+            case "thinking_text":
+                together.append(Event(thinking_text="".join(event.thinking_text for event in some)))
+            case _:
+                together.extend(some)
+    return together
 
 
 def settle(flight: Shared, outcome: Outcome) -> None:

@@ -8,7 +8,8 @@ with it; once nobody waits any more the work lingers for a moment and is then ca
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from askonce.faults import Unreachable
@@ -19,11 +20,40 @@ E = TypeVar("E")
 R = TypeVar("R")
 
 
-class Flight(Generic[E, R]):
-    """Work under way: a list of events that grows, and one outcome."""
+class Waiter:
+    """One who waits for a flight's news until a deadline; one timer for all the waiting."""
 
-    def __init__(self, linger: float) -> None:
+    def __init__(self, deadline: Deadline) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] | None = None
+        self.late = False
+        self.timer = self.loop.call_later(max(0.0, deadline.remaining()), self.expire)
+
+    def wake(self) -> None:
+        """Ends the waiting, if there is any just now."""
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+    def expire(self) -> None:
+        """The deadline is there."""
+        self.late = True
+        self.wake()
+
+    async def turn(self) -> None:
+        """Waits to be woken. Raises TooLate."""
+        if not self.late:
+            self.future = self.loop.create_future()
+            await self.future
+        if self.late:
+            raise too_late()
+
+
+class Flight(Generic[E, R]):
+    """Work under way: a list of events that grows, and one outcome. `merge` makes fewer events of several that wait."""
+
+    def __init__(self, linger: float, merge: Callable[[Sequence[E]], Sequence[E]] | None = None) -> None:
         self.linger = linger
+        self.merge = merge
         self.events: list[E] = []
         self.value: R | None = None
         self.error: BaseException | None = None
@@ -31,30 +61,43 @@ class Flight(Generic[E, R]):
         self.waiters = 0
         self.abandoned = False
         self.task: asyncio.Task[None] | None = None
-        self.changed: asyncio.Future[None] | None = None
+        self.followers: set[Waiter] = set()
+        """Who waits for every event."""
+        self.attendants: set[Waiter] = set()
+        """Who waits for the end alone."""
+        self.relays: list[Flight[E, R]] = []
+        """Flights that get every event of this one, too."""
         self.parting: asyncio.TimerHandle | None = None
 
     def publish(self, event: E) -> None:
         """Adds an event for everybody."""
         self.events.append(event)
-        self.wake()
+        for waiter in self.followers:
+            waiter.wake()
+        for flight in self.relays:
+            flight.publish(event)
+
+    def relay(self, flight: Flight[E, R]) -> None:
+        """Gives another flight all events of this one, those so far and those to come."""
+        for event in self.events:
+            flight.publish(event)
+        self.relays.append(flight)
 
     def settle(self, value: R) -> None:
         """Ends the flight with a value. The work may go on with what nobody waits for."""
         if not self.done:
             self.value, self.done = value, True
-            self.wake()
+            self.conclude()
 
     def fail(self, error: BaseException) -> None:
         """Ends the flight with a failure."""
         if not self.done:
             self.error, self.done = error, True
-            self.wake()
+            self.conclude()
 
-    def wake(self) -> None:
-        if self.changed is not None and not self.changed.done():
-            self.changed.set_result(None)
-        self.changed = None
+    def conclude(self) -> None:
+        for waiter in (*self.followers, *self.attendants):
+            waiter.wake()
 
     def enter(self) -> None:
         """Counts a waiter in."""
@@ -74,49 +117,47 @@ class Flight(Generic[E, R]):
             self.abandoned = True
             self.task.cancel()
 
-    async def change(self, deadline: Deadline) -> None:
-        """Waits for the next event or the end. Raises TooLate."""
-        if self.changed is None:
-            self.changed = asyncio.get_running_loop().create_future()
-        left = deadline.remaining()
-        if left <= 0:
-            raise too_late()
-        await asyncio.wait({self.changed}, timeout=left)
+    @contextmanager
+    def waiting(self, among: set[Waiter], deadline: Deadline) -> Iterator[Waiter]:
+        """Waits among others for the time of the block."""
+        waiter = Waiter(deadline)
+        self.enter()
+        among.add(waiter)
+        try:
+            yield waiter
+        finally:
+            waiter.timer.cancel()
+            among.discard(waiter)
+            self.leave()
 
     async def begun(self, deadline: Deadline) -> None:
         """Waits for the first event or the end. Raises TooLate."""
-        self.enter()
-        try:
+        with self.waiting(self.followers, deadline) as waiter:
             while not self.done and not self.events:
-                await self.change(deadline)
-        finally:
-            self.leave()
+                await waiter.turn()
 
     async def follow(self, deadline: Deadline) -> AsyncIterator[E]:
-        """Yields every event from the first on. Raises the flight's failure, and TooLate."""
-        self.enter()
-        try:
+        """Yields every event from the first on; those that came meanwhile are merged. Raises the flight's failure, and
+        TooLate."""
+        with self.waiting(self.followers, deadline) as waiter:
             seen = 0
             while True:
                 while seen < len(self.events):
-                    yield self.events[seen]
-                    seen += 1
+                    news = self.events[seen:]
+                    seen += len(news)
+                    for event in self.merge(news) if self.merge is not None and len(news) > 1 else news:
+                        yield event
                 if self.done:
                     break
-                await self.change(deadline)
-        finally:
-            self.leave()
+                await waiter.turn()
         if self.error is not None:
             raise self.error
 
     async def outcome(self, deadline: Deadline) -> R:
         """Waits for the outcome and returns it. Raises the flight's failure, and TooLate."""
-        self.enter()
-        try:
+        with self.waiting(self.attendants, deadline) as waiter:
             while not self.done:
-                await self.change(deadline)
-        finally:
-            self.leave()
+                await waiter.turn()
         if self.error is not None:
             raise self.error
         assert self.value is not None
@@ -126,9 +167,12 @@ class Flight(Generic[E, R]):
 class SingleFlight(Generic[E, R]):
     """The flights under way, by key."""
 
-    def __init__(self, background: Background, linger: float) -> None:
+    def __init__(
+        self, background: Background, linger: float, merge: Callable[[Sequence[E]], Sequence[E]] | None = None
+    ) -> None:
         self.background = background
         self.linger = linger
+        self.merge = merge
         self.flights: dict[bytes, Flight[E, R]] = {}
 
     def find(self, keys: Sequence[bytes]) -> Flight[E, R] | None:
@@ -144,7 +188,7 @@ class SingleFlight(Generic[E, R]):
 
         The work settles the flight; what it does afterwards, such as storing the answer, keeps the key taken.
         """
-        flight: Flight[E, R] = Flight(self.linger)
+        flight: Flight[E, R] = Flight(self.linger, self.merge)
         if key:
             self.flights[key] = flight
 

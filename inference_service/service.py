@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -183,13 +183,58 @@ def count_tokens(completed: Completed) -> None:
         TOKEN.observe(times.decode / (usage.output_tokens - 1))
 
 
+class Alarm:
+    """Ends waiting at a deadline, with one timer for all the waiting of a call."""
+
+    def __init__(self, deadline: float) -> None:
+        self.late = False
+        self.waiting: asyncio.Task[Any] | None = None
+        self.timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.monotonic()), self.ring)
+
+    def ring(self) -> None:
+        """The deadline is there: what is being waited for just now is cancelled."""
+        self.late = True
+        if self.waiting is not None:
+            self.waiting.cancel()
+
+    async def wait(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Begins `work` and waits for it. Raises TooLate from the deadline on."""
+        if self.late:
+            raise too_late()
+        return await self.watched(work)
+
+    async def watched(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Waits for `work` and tells the alarm's cancelling from everybody else's."""
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        self.waiting = task
+        try:
+            return await work()
+        except asyncio.CancelledError as error:
+            if self.late and task.uncancel() <= cancelling:  # ours alone: whoever else cancels the call has the say
+                raise too_late() from error
+            raise
+        finally:
+            self.waiting = None
+
+
+def too_late() -> faults.TooLate:
+    """The fault of a passed deadline."""
+    return faults.TooLate("DEADLINE_EXCEEDED", "The deadline passed before the answer was complete.")
+
+
 async def until(items: AsyncIterator[Piece | Completed], deadline: float) -> AsyncIterator[Piece | Completed]:
     """The items up to and including the Completed, each in time."""
-    while True:
-        item = await in_time(anext(items), deadline)
-        yield item
-        if isinstance(item, Completed):
-            return
+    alarm = Alarm(deadline)
+    try:
+        while True:
+            item = await alarm.wait(items.__anext__)
+            yield item
+            if isinstance(item, Completed):
+                return
+    finally:
+        alarm.timer.cancel()
 
 
 async def in_time(work: Awaitable[T], deadline: float) -> T:
@@ -198,7 +243,7 @@ async def in_time(work: Awaitable[T], deadline: float) -> T:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
             return await work
     except TimeoutError as error:
-        raise faults.TooLate("DEADLINE_EXCEEDED", "The deadline passed before the answer was complete.") from error
+        raise too_late() from error
 
 
 async def close(items: AsyncIterator[Piece | Completed]) -> None:

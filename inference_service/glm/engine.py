@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any
 
 from PIL import Image
 
@@ -39,10 +39,10 @@ from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings, Quantisation
 from inference_service.judge_prompt import Calibration, Put, Reading, Script, bias_of, empty_puts, judgement, puts
 
-T = TypeVar("T")
-
 __all__ = ["GlmEngine", "GlmSettings", "Quantisation"]
 
+LOOK_S = 1.0
+"""How often an answer under way looks whether the worker is still well."""
 STOP_TIMEOUT_S = 30.0
 """How long `stop` waits for the worker to come out of the model."""
 
@@ -140,13 +140,14 @@ class GlmEngine:
                 arrived=arrived,
             )
             self.scheduler.submit(row)
-            while True:
-                item = await self.receive(row.mailbox, ask.deadline)
-                if isinstance(item, EngineError):
-                    raise item
-                yield item
-                if isinstance(item, Completed):
-                    return
+            with self.watching(row.mailbox, ask.deadline):
+                while True:
+                    item = await row.mailbox.get()
+                    if isinstance(item, EngineError):
+                        raise item
+                    yield item
+                    if isinstance(item, Completed):
+                        return
         finally:
             self.in_flight -= 1
             if row is not None:
@@ -170,17 +171,31 @@ class GlmEngine:
         except TimeoutError as error:
             raise late() from error
 
-    async def receive(self, mailbox: asyncio.Queue[T], deadline: float | None) -> T:
-        """The next item. Raises EngineError past the deadline and when the worker is stuck or dead."""
-        while True:
+    @contextmanager
+    def watching(self, mailbox: asyncio.Queue[Any], deadline: float | None) -> Iterator[None]:
+        """Puts an error into the mailbox once the deadline has passed, or when the worker is stuck or dead.
+
+        One timer for the whole answer: waiting for each item with a timeout of its own costs more than the item.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.Handle | None = None
+
+        def look() -> None:
+            nonlocal timer
             left = remaining(deadline)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.0 if left is None else min(1.0, left)):
-                    return await mailbox.get()
-            if deadline is not None and time.monotonic() >= deadline:
-                raise late()
-            if mailbox.empty() and not self.healthy():
-                raise EngineUnavailableError("ENGINE_STUCK", "the model does not respond")
+            if left == 0:
+                mailbox.put_nowait(late())
+            elif mailbox.empty() and not self.healthy():
+                mailbox.put_nowait(EngineUnavailableError("ENGINE_STUCK", "the model does not respond"))
+            else:
+                timer = loop.call_later(LOOK_S if left is None else min(LOOK_S, left), look)
+
+        look()
+        try:
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
         """Judges pairs of questions with one token for each put. Raises EngineError."""
@@ -202,7 +217,8 @@ class GlmEngine:
         batch = JudgeBatch(prompts, asyncio.Queue(), deadline)
         self.scheduler.judge(batch)
         try:
-            readings = await self.receive(batch.mailbox, deadline)
+            with self.watching(batch.mailbox, deadline):
+                readings = await batch.mailbox.get()
         finally:
             batch.cancelled = True
         if isinstance(readings, EngineError):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import pytest
 
-from askonce.faults import Exhausted
+from askonce.faults import Exhausted, TooLate
 from askonce.v1 import answer_pb2, content_pb2
+from gateway.answering import Event, merged
+from gateway.deadlines import Deadline
 from gateway.settings import Settings, Timeouts
+from gateway.single_flight import Flight
 from tests.gateway.doubles import IMAGE, Running, failure, request_for, running, until
 
 
@@ -155,3 +159,58 @@ async def test_sampled_answers_are_not_shared(system: Running) -> None:
     params = content_pb2.GenerationParams(temperature=0.8)
     await asyncio.gather(*(system.ask(IMAGE, params=params) for _ in range(3)))
     assert len(system.model.requests) == 3
+
+
+async def test_events_that_waited_together_are_one() -> None:
+    """Whoever reads more slowly than the model writes gets what came meanwhile as one event, and all of it in order."""
+    flight: Flight[Event, int] = Flight(0.0, merged)
+    for event in (
+        Event(thinking_text="h"),
+        Event(thinking_text="m"),
+        Event(text="RM "),
+        Event(text="5"),
+        Event(text="!"),
+    ):
+        flight.publish(event)
+    following = flight.follow(Deadline.after(5))
+    assert [await anext(following), await anext(following)] == [Event(thinking_text="hm"), Event(text="RM 5!")]
+    flight.publish(Event(text=" paid"))
+    assert await anext(following) == Event(text=" paid")
+    flight.settle(1)
+    assert [event async for event in following] == []
+
+
+async def test_a_relay_passes_on_what_came_and_what_comes() -> None:
+    """A flight that another one relays to has the same events, though it joined in the middle; each ends by itself."""
+    one: Flight[int, str] = Flight(0.0)
+    other: Flight[int, str] = Flight(0.0)
+    one.publish(1)
+    one.relay(other)
+    one.publish(2)
+    one.settle("done")
+    assert (other.events, other.done) == ([1, 2], False)
+
+
+async def test_waiting_ends_at_the_deadline() -> None:
+    """Followers, and those who wait for the beginning or the end, are told TooLate and are counted out."""
+    flight: Flight[int, str] = Flight(0.0)
+    flight.publish(1)
+    following = flight.follow(Deadline.after(0.01))
+    assert await anext(following) == 1
+    for call in (anext(following), flight.outcome(Deadline.after(0.01)), flight.outcome(Deadline.after(-1))):
+        with pytest.raises(TooLate):
+            await call
+    assert (flight.waiters, flight.followers, flight.attendants) == (0, set(), set())
+
+
+async def test_who_waits_for_the_end_is_not_woken_by_events() -> None:
+    """An event costs those nothing who don't read events."""
+    flight: Flight[int, str] = Flight(0.0)
+    waiting = asyncio.create_task(flight.outcome(Deadline.after(5)))
+    await asyncio.sleep(0)
+    (attendant,) = flight.attendants
+    flight.publish(1)
+    assert attendant.future is not None
+    assert not attendant.future.done()
+    flight.settle("done")
+    assert await waiting == "done"
