@@ -113,6 +113,10 @@ class Identity:
     """When the key stops being valid, in seconds since the epoch."""
 
 
+SERVICE = "service"
+"""The name of whoever shows the service key."""
+OPERATOR = "askonce-operator"
+"""Metadata, percent-encoded: who says to be at the terminal where a service key is used. A claim, for the history."""
 ANYBODY = Identity("anonymous", roles=frozenset(Role))
 """Who calls an open service."""
 
@@ -179,7 +183,7 @@ class Guard:
         if (secret := shown.get(SERVICE_KEY, "")) and any(
             hmac.compare_digest(secret.encode(), key) for key in self.service_keys
         ):
-            return Identity("service", roles=frozenset(Role))
+            return Identity(SERVICE, roles=frozenset(Role))
         key = shown.get("x-api-key", "")
         scheme, _, rest = shown.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and rest.strip():

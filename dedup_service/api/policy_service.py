@@ -7,12 +7,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from sqlalchemy.exc import SQLAlchemyError
 
 from askonce import telemetry
+from askonce.access import ANYBODY, OPERATOR, SERVICE
 from askonce.faults import Absent, Conflict, InvalidInput, Unreachable
+from askonce.interceptor import current_identity
 from askonce.names import policy_tenant
 from askonce.paging import page_size, position
 from askonce.v1 import policy_pb2, policy_pb2_grpc
@@ -28,6 +31,8 @@ CONTEXT = grpc.aio.ServicerContext[Any, Any]
 
 DAY = 86_400.0
 PAGE_DEFAULT = 50
+OPERATOR_LENGTH = 64
+"""Most characters of the name by which an operator calls themselves."""
 EXAMPLES_DEFAULT, EXAMPLES_MOST = 20, 100
 
 
@@ -144,9 +149,17 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
 
 
 def author_of(context: CONTEXT) -> str:
-    """The caller's name from its certificate; empty on a connection without client certificates."""
-    name = next(iter(context.auth_context().get("x509_common_name") or ()), b"")
-    return name.decode(errors="replace")
+    """The caller's name, as authenticated. A service's key names no person: who uses it to call may say who they are,
+    and their word stands in brackets behind it."""
+    name = current_identity.get().name
+    certified = next(iter(context.auth_context().get("x509_common_name") or ()), b"").decode(errors="replace")
+    if name == ANYBODY.name and certified:
+        return certified
+    if name not in (SERVICE, ANYBODY.name):
+        return name
+    said = next((value for key, value in context.invocation_metadata() or () if key == OPERATOR), "")
+    operator = "".join(c for c in unquote(str(said))[:OPERATOR_LENGTH] if c.isprintable())
+    return f"{name} ({operator})" if operator else name
 
 
 @asynccontextmanager

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
 import click
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from askonce import telemetry
+from askonce.access import OPERATOR
 from askonce.names import policy_name
 from askonce.times import to_duration
 from askonce.v1 import policy_pb2, policy_pb2_grpc
 from dedup_service.console.calling import Peer, with_peer
+from dedup_service.console.policy_files import read_policies, with_defaults
 from dedup_service.console.printing import as_json, moment, print_json, print_table, say
-from dedup_service.console.values import LENGTH_OPTION, from_assignments, rows_of, tenant_option
+from dedup_service.console.values import LENGTH_OPTION, TENANT_OPTION, from_assignments, rows_of, tenant_option
 
 STUDY = 300.0
 """Least seconds granted to a preview or suggestion: they may read a million decisions."""
@@ -27,6 +35,15 @@ def stub_of(channel: grpc.aio.Channel) -> policy_pb2_grpc.PolicyServiceAsyncStub
     """The service's stub."""
     stub: policy_pb2_grpc.PolicyServiceAsyncStub = policy_pb2_grpc.PolicyServiceStub(channel)
     return stub
+
+
+def metadata() -> tuple[tuple[str, str], ...]:
+    """What goes along with a change: who sits at this terminal, for the history, where a key names a service only."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        return telemetry.outgoing()
+    return (*telemetry.outgoing(), (OPERATOR, quote(name)))
 
 
 @policy.command()
@@ -62,12 +79,153 @@ def set_(
         request = policy_pb2.UpdatePolicyRequest(
             policy=message, update_mask=FieldMask(paths=mask), validate_only=validate_only, note=note
         )
-        return await stub_of(channel).UpdatePolicy(request, timeout=peer.timeout, metadata=telemetry.outgoing())
+        return await stub_of(channel).UpdatePolicy(request, timeout=peer.timeout, metadata=metadata())
 
     changed = peer.call(work)
     if validate_only and not json_:
         say("Valid; nothing was changed.")
     show(changed, json_)
+
+
+FILE_OPTION = click.option(
+    "-f", "--file", "path", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A YAML or JSON file: `tenants:` with each tenant's fields, as `policy set` takes them.",
+)  # fmt: skip
+RESET_OPTION = click.option(
+    "--reset", is_flag=True, help="Fields that the file does not name go back to their defaults, instead of staying."
+)
+
+
+@policy.command(name="apply")
+@FILE_OPTION
+@RESET_OPTION
+@click.option("--note", default="", help="Why, for the history.")
+@click.option("--dry-run", is_flag=True, help="Check, say what would change, and change nothing.")
+@as_json
+@with_peer
+def apply_(peer: Peer, path: Path | None, reset: bool, note: str, dry_run: bool, json_: bool) -> None:
+    """Bring the policies of tenants to what a file says. A tenant that is there already gets no new revision."""
+    wanted = wanted_of(path, reset)
+
+    async def work(channel: grpc.aio.Channel) -> list[Change]:
+        stub = stub_of(channel)
+        changes = [await change_of(stub, peer, tenant, words) for tenant, words in wanted.items()]
+        for change in changes if not dry_run else []:
+            if change.rows:
+                change.proposed.etag = change.current.etag
+                request = policy_pb2.UpdatePolicyRequest(
+                    policy=change.proposed, update_mask=FieldMask(paths=change.mask), note=note
+                )
+                await stub.UpdatePolicy(request, timeout=peer.timeout, metadata=metadata())
+        return changes
+
+    changes = peer.call(work)
+    show_changes(changes, json_)
+    if not json_:
+        count = sum(bool(change.rows) for change in changes)
+        say(f"{count} of {len(changes)} policies {'would be changed' if dry_run else 'changed'}.")
+
+
+@policy.command()
+@FILE_OPTION
+@RESET_OPTION
+@click.option("--tenant", type=TENANT_OPTION, help="The tenant whose revisions to compare, instead of a file.")
+@click.argument("revisions", nargs=-1, type=click.IntRange(1), metavar="[FROM [TO]]")
+@as_json
+@with_peer
+def diff(
+    peer: Peer, path: Path | None, reset: bool, tenant: str | None, revisions: tuple[int, ...], json_: bool
+) -> None:
+    """Show what `apply` would change; with --tenant, what differs between revisions FROM and TO (else the one in
+    force). Exit code 1 when something differs."""
+    if (path is None) == (tenant is None):
+        raise click.UsageError("name either a file with -f, or a tenant and its revisions")
+    if tenant is not None and not 1 <= len(revisions) <= 2:
+        raise click.UsageError("name one revision or two to compare, such as: policy diff --tenant acme 3 5")
+
+    async def work(channel: grpc.aio.Channel) -> list[Change]:
+        stub = stub_of(channel)
+        if tenant is not None:
+            found = [await revision_of(stub, peer, tenant, number) for number in revisions]
+            if len(found) == 1:
+                found.append(await current_of(stub, peer, tenant))
+            return [Change(tenant, found[0], found[1], [], rows_between(found[0], found[1]))]
+        return [await change_of(stub, peer, name, words) for name, words in wanted_of(path, reset).items()]
+
+    changes = peer.call(work)
+    show_changes(changes, json_)
+    if any(change.rows for change in changes):
+        raise SystemExit(1)
+    if not json_:
+        say("Nothing differs.")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A policy as it is, and as it would be."""
+
+    tenant: str
+    current: policy_pb2.Policy
+    proposed: policy_pb2.Policy
+    mask: list[str]
+    rows: list[tuple[str, str, str]]
+    """Field, value now, value then, where they differ."""
+
+
+def wanted_of(path: Path | None, reset: bool) -> dict[str, list[str]]:
+    """What a file asks for. Raises click.UsageError without a file."""
+    if path is None:
+        raise click.UsageError("name the file with -f")
+    wanted = read_policies(path)
+    return {tenant: with_defaults(words) if reset else words for tenant, words in wanted.items()}
+
+
+async def current_of(stub: policy_pb2_grpc.PolicyServiceAsyncStub, peer: Peer, tenant: str) -> policy_pb2.Policy:
+    """The policy in force."""
+    request = policy_pb2.GetPolicyRequest(name=policy_name(tenant))
+    found: policy_pb2.Policy = await stub.GetPolicy(request, timeout=peer.timeout, metadata=telemetry.outgoing())
+    return found
+
+
+async def revision_of(
+    stub: policy_pb2_grpc.PolicyServiceAsyncStub, peer: Peer, tenant: str, revision: int
+) -> policy_pb2.Policy:
+    """One revision of the history. Raises click.BadParameter where there is none of that number."""
+    request = policy_pb2.ListPolicyRevisionsRequest(name=policy_name(tenant), page_size=1, page_token=str(revision + 1))
+    page = await stub.ListPolicyRevisions(request, timeout=peer.timeout, metadata=telemetry.outgoing())
+    if not page.policies or page.policies[0].revision != revision:
+        raise click.BadParameter(f"tenant {tenant} has no revision {revision}")
+    found: policy_pb2.Policy = page.policies[0]
+    return found
+
+
+async def change_of(stub: policy_pb2_grpc.PolicyServiceAsyncStub, peer: Peer, tenant: str, words: list[str]) -> Change:
+    """What these words would change of a tenant's policy; the service checks them and changes nothing."""
+    current = await current_of(stub, peer, tenant)
+    message, mask = from_assignments(tenant, words)
+    request = policy_pb2.UpdatePolicyRequest(policy=message, update_mask=FieldMask(paths=mask), validate_only=True)
+    proposed = await stub.UpdatePolicy(request, timeout=peer.timeout, metadata=telemetry.outgoing())
+    return Change(tenant, current, message, mask, rows_between(current, proposed))
+
+
+def rows_between(one: policy_pb2.Policy, other: policy_pb2.Policy) -> list[tuple[str, str, str]]:
+    """The fields in which two policies differ, with both values."""
+    after = dict(rows_of(other))
+    return [(name, value, after[name]) for name, value in rows_of(one) if value != after[name]]
+
+
+def show_changes(changes: list[Change], json_: bool) -> None:
+    """Prints what differs, tenant by tenant."""
+    if json_:
+        found = {
+            change.tenant: {name: {"from": before, "to": after} for name, before, after in change.rows}
+            for change in changes
+        }
+        say(json.dumps(found, ensure_ascii=False))
+        return
+    for change in changes:
+        if change.rows:
+            print_table(("field", "from", "to"), change.rows, f"tenants/{change.tenant}/policy")
 
 
 @policy.command()
@@ -119,7 +277,7 @@ def rollback(peer: Peer, revision: int, tenant: str, note: str, etag: str, json_
 
     async def work(channel: grpc.aio.Channel) -> policy_pb2.Policy:
         request = policy_pb2.RollbackPolicyRequest(name=policy_name(tenant), revision=revision, etag=etag, note=note)
-        response = await stub_of(channel).RollbackPolicy(request, timeout=peer.timeout, metadata=telemetry.outgoing())
+        response = await stub_of(channel).RollbackPolicy(request, timeout=peer.timeout, metadata=metadata())
         return response.policy
 
     show(peer.call(work), json_)

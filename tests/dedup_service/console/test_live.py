@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import secrets
@@ -103,6 +104,33 @@ def test_a_policy_from_set_to_rollback(target: str) -> None:
     assert "error_budget" in run(target, "policy", "set", "error_budget=60%", "--tenant", "acme", code=2)
     stale = run(target, "policy", "set", "mode=OFF", "--tenant", "acme", "--etag", "0" * 32, code=2)
     assert "POLICY_CHANGED" in stale
+
+
+def test_policies_from_a_file(target: str, tmp_path: Path) -> None:
+    """A file brings tenants to what it says, once; `diff` says what would change, and between which revisions what did;
+    the history names who did it."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(
+        "tenants:\n  file-a: {error_budget: 0.5%, hot_ttl: 1h, protected_terms: [税前, 税后]}\n"
+        "  file-b:\n    mode: SHADOW\n    shared_intents:\n"
+    )
+    assert "error_budget" in run(target, "policy", "diff", "-f", str(path), code=1)
+    assert "2 of 2 policies would be changed" in run(target, "policy", "apply", "-f", str(path), "--dry-run")
+    assert read(target, "policy", "get", "--tenant", "file-a")["revision"] == "0"
+    assert "2 of 2 policies changed" in run(target, "policy", "apply", "-f", str(path), "--note", "from the file")
+    assert "0 of 2 policies changed" in run(target, "policy", "apply", "-f", str(path))
+    assert "Nothing differs" in run(target, "policy", "diff", "-f", str(path))
+    found = read(target, "policy", "get", "--tenant", "file-a")
+    assert (found["revision"], found["error_budget"], found["protected_terms"]) == ("1", 0.005, ["税前", "税后"])
+    assert found["author"] == f"service ({getpass.getuser()})"
+    path.write_text(json.dumps({"tenants": {"file-a": {"hot_ttl": "1h"}}}))
+    assert "0 of 1" in run(target, "policy", "apply", "-f", str(path))
+    assert "1 of 1" in run(target, "policy", "apply", "-f", str(path), "--reset")
+    changed = run(target, "policy", "diff", "--tenant", "file-a", "1", "2", code=1)
+    assert "error_budget" in changed
+    assert "hot_ttl" not in changed
+    assert "no revision 9" in run(target, "policy", "diff", "--tenant", "file-a", "9", code=2)
+    assert "POLICY" in run(target, "policy", "diff", "-f", str(tmp_path / "absent"), code=2).upper()
 
 
 def test_previews_and_suggestions_without_traffic(target: str) -> None:
