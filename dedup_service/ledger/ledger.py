@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import prometheus_client
 import structlog
 from sqlalchemy import Connection, Engine, Insert, Table, delete, select, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -39,6 +40,23 @@ from dedup_service.ledger.tables import (
 from dedup_service.question.pair_store import PairRecord
 
 log = structlog.get_logger("ledger")
+
+QUEUED = prometheus_client.Gauge("askonce_dedup_ledger_queue", "Records that wait to be written to the ledger.")
+RECORDS = prometheus_client.Counter(
+    "askonce_dedup_ledger_records_total",
+    "Records by what became of them: written, dropped (the queue was full) or refused by the database.",
+    ["outcome"],
+)
+RETRIES = prometheus_client.Counter(
+    "askonce_dedup_ledger_retries_total", "Attempts to write to the ledger that failed and were repeated."
+)
+WRITES = prometheus_client.Histogram(
+    "askonce_dedup_ledger_write_seconds",
+    "Time of one transaction of the ledger's writer.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
+for _outcome in ("written", "dropped", "refused"):  # so that a rate is known from the first one on
+    RECORDS.labels(_outcome)
 
 DECISIONS: Table = DecisionRow.__table__  # type: ignore[assignment]
 LABELS: Table = LabelRow.__table__  # type: ignore[assignment]
@@ -166,9 +184,10 @@ class Ledger:
         """Queues a row unless the queue is full or closed."""
         with self.changed:
             if self.closing or len(self.queue) + self.in_hand >= self.capacity:
-                self.counts["dropped"] += 1
+                self.count("dropped", 1)
                 return False
             self.queue.append(Entry(entry.table, {name: storable(value) for name, value in entry.row.items()}))
+            QUEUED.inc()
             if len(self.queue) == self.batch:
                 self.changed.notify_all()
             return True
@@ -179,10 +198,16 @@ class Ledger:
             written, refused = self.write(entries)
             with self.changed:
                 if not self.abandoned.is_set():
+                    QUEUED.dec(self.in_hand)
                     self.in_hand = 0
-                self.counts["written"] += written
-                self.counts["refused"] += refused
+                self.count("written", written)
+                self.count("refused", refused)
                 self.changed.notify_all()
+
+    def count(self, outcome: str, records: int) -> None:
+        """Counts records by what became of them. Call it under the lock."""
+        self.counts[outcome] += records
+        RECORDS.labels(outcome).inc(records)
 
     def gather(self) -> list[Entry] | None:
         """The next batch: whatever has come when `interval` is over or `batch` is full. None once closed and empty."""
@@ -204,12 +229,13 @@ class Ledger:
         pause = FIRST_RETRY
         while entries and not self.abandoned.is_set():
             try:
-                with self.engine.execution_options(writes=True).begin() as connection:
+                with WRITES.time(), self.engine.execution_options(writes=True).begin() as connection:
                     insert_all(connection, entries)
                 return len(entries), 0
             except (OperationalError, InterfaceError) as error:
                 with self.changed:
                     self.counts["failures"] += 1
+                RETRIES.inc()
                 log.warning("ledger_unreachable", error=type(error).__name__, retry_seconds=pause, rows=len(entries))
                 self.abandoned.wait(pause)
                 pause = min(LAST_RETRY, pause * 2)

@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,6 +17,7 @@ from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, KNOWN_MISMATCHES, L
 from dedup_service.ledger.records import Decision, Feedback, KnownMismatch, Label, PartedPair, Source
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.reuse import is_repeat
+from dedup_service.policy.risk import Sample
 from dedup_service.policy.thresholds import Labelled
 
 CHUNK = 20_000
@@ -134,6 +136,32 @@ class Reader:
         with self.engine.connect() as connection:
             rows = connection.execute(query.group_by(LABELS.c.tenant)).all()
         return {str(row[0]): int(row[1]) for row in rows}
+
+    def verified(self, since: float) -> dict[str, list[Sample]]:
+        """Served answers that were drawn at random and compared since then (seconds since the epoch), by tenant and by
+        the probability with which they were drawn; each stands for so many as that probability says. A person's verdict
+        replaces the comparison's. Reads nothing but them."""
+        drawn, person = LABELS.alias("drawn"), LABELS.alias("person")
+        same = func.coalesce(person.c.same, drawn.c.same)
+        query = (
+            select(DECISIONS.c.tenant, DECISIONS.c.propensity, same, func.count())
+            .select_from(drawn)
+            .join(DECISIONS, DECISIONS.c.id == drawn.c.decision)
+            .outerjoin(person, (person.c.decision == drawn.c.decision) & (person.c.source == Source.AUDIT))
+            .where(drawn.c.source == Source.EXPLORATION, drawn.c.time >= since)
+            .where(DECISIONS.c.hit.is_(True), DECISIONS.c.propensity > 0)
+            .group_by(DECISIONS.c.tenant, DECISIONS.c.propensity, same)
+        )
+        counts: dict[tuple[str, float], Counter[bool | None]] = {}
+        with self.engine.connect() as connection:
+            for tenant, propensity, verdict, count in connection.execute(query):
+                kept = None if verdict is None else bool(verdict)
+                counts.setdefault((tenant, propensity), Counter())[kept] += count
+        found: dict[str, list[Sample]] = {}
+        for (tenant, propensity), by in counts.items():
+            population = max(by.total(), round(by.total() / propensity))
+            found.setdefault(tenant, []).append(Sample(population, by[True], by[False], by[None]))
+        return found
 
     def labelled(self, tenant: str, since: float, *, cross_language: bool) -> Labelled:
         """A tenant's labelled candidates that are not exact repeats, those whose stored question is in another language

@@ -95,6 +95,11 @@ class LeasedAccount:
             if len(self.balances) > TENANTS:
                 self.balances.popitem(last=False)
 
+    def held(self) -> dict[str, float]:
+        """What this replica holds of each tenant's account. Thread-safe."""
+        with self.lock:
+            return dict(self.balances)
+
     def want(self, tenant: str) -> None:
         """Notes that a tenant's share is to be evened. Call it under the lock."""
         self.uneven.add(tenant)

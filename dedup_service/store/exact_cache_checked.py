@@ -10,7 +10,7 @@ from dedup_service.store.exact_cache import ExactCache, ExactKey
 from dedup_service.store.records import Entry, Memory, MemoryUnavailableError
 
 STALE = prometheus_client.Counter(
-    "askonce_hot_stale_total", "Entries of the hot tier that the store no longer held, or held otherwise."
+    "askonce_dedup_hot_stale_total", "Entries of the hot tier that the store no longer held, or held otherwise."
 )
 
 

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from askonce.redis_client import TIMEOUT, connect
 from dedup_service.store.exact_cache import BARRED, ExactKey
+from dedup_service.store.operations import operation
 from dedup_service.store.records import Entry, MemoryUnavailableError
 
 PREFIX = "askonce:hot"
@@ -45,10 +46,11 @@ class RedisExactCache:
 
     async def get(self, key: ExactKey) -> Entry | None:
         try:
-            generation, found = await self.client.mget(generation_key(key.tenant), id_key(key))
-            if found is None:
-                return None
-            text = await self.client.get(entry_key(key.tenant, plain(found), generation))
+            with operation("redis", "get"):
+                generation, found = await self.client.mget(generation_key(key.tenant), id_key(key))
+                if found is None:
+                    return None
+                text = await self.client.get(entry_key(key.tenant, plain(found), generation))
         except RedisError:
             return None
         return entry_from(text) if text is not None else None
@@ -58,35 +60,37 @@ class RedisExactCache:
         if seconds < 1:
             return
         try:
-            await self.client.eval(
-                PUT,
-                4,
-                generation_key(key.tenant),
-                id_key(key),
-                gone_key(key.tenant),
-                gone_key(key.tenant, entry.id),
-                entry_prefix(key.tenant),
-                entry.id,
-                text_of(entry),
-                str(seconds),
-                repr(entry.create_time),
-            )
+            with operation("redis", "put"):
+                await self.client.eval(
+                    PUT,
+                    4,
+                    generation_key(key.tenant),
+                    id_key(key),
+                    gone_key(key.tenant),
+                    gone_key(key.tenant, entry.id),
+                    entry_prefix(key.tenant),
+                    entry.id,
+                    text_of(entry),
+                    str(seconds),
+                    repr(entry.create_time),
+                )
         except RedisError:
             return
 
     async def drop(self, tenant: str, entries: frozenset[str] | None = None, *, before: float | None = None) -> None:
         moment = repr(self.clock() if before is None else before)
         try:
-            async with self.client.pipeline(transaction=True) as pipeline:
-                if entries is None:
-                    pipeline.set(gone_key(tenant), moment, ex=int(BARRED))
-                    pipeline.incr(generation_key(tenant))
-                elif entries:
-                    generation = await self.client.get(generation_key(tenant))
-                    for entry in entries:
-                        pipeline.set(gone_key(tenant, entry), moment, ex=int(BARRED))
-                        pipeline.delete(entry_key(tenant, entry, generation))
-                await pipeline.execute()
+            with operation("redis", "drop"):
+                async with self.client.pipeline(transaction=True) as pipeline:
+                    if entries is None:
+                        pipeline.set(gone_key(tenant), moment, ex=int(BARRED))
+                        pipeline.incr(generation_key(tenant))
+                    elif entries:
+                        generation = await self.client.get(generation_key(tenant))
+                        for entry in entries:
+                            pipeline.set(gone_key(tenant, entry), moment, ex=int(BARRED))
+                            pipeline.delete(entry_key(tenant, entry, generation))
+                    await pipeline.execute()
         except RedisError as error:
             raise MemoryUnavailableError("the hot tier does not answer") from error
 

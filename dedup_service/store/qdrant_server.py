@@ -17,6 +17,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
+from dedup_service.store.operations import operation
 from dedup_service.store.payloads import bytes_of, text_of
 from dedup_service.store.points import (
     GRAPHED,
@@ -59,13 +60,15 @@ class ServerPoints:
         self.closed = False
 
     @asynccontextmanager
-    async def bounded(self) -> AsyncIterator[int]:
-        """Bounds a call in time and gives its errors one name; yields the whole seconds that the server may take."""
-        try:
-            async with asyncio.timeout(self.timeout):
-                yield max(1, math.ceil(self.timeout))
-        except FAULTS as error:
-            raise MemoryUnavailableError(f"Qdrant: {type(error).__name__}") from error
+    async def bounded(self, name: str) -> AsyncIterator[int]:
+        """Bounds and measures the operation `name` and gives its errors one name; yields the whole seconds that the
+        server may take."""
+        with operation(self.kind, name):
+            try:
+                async with asyncio.timeout(self.timeout):
+                    yield max(1, math.ceil(self.timeout))
+            except FAULTS as error:
+                raise MemoryUnavailableError(f"Qdrant: {type(error).__name__}") from error
 
     async def start(self) -> None:
         """Creates the collections that are missing, with their indexes."""
@@ -90,7 +93,7 @@ class ServerPoints:
         graphed: str = "",
     ) -> None:
         """Creates a collection unless it is there; another replica may do the same at this moment."""
-        async with self.bounded() as seconds:
+        async with self.bounded("create") as seconds:
             if not await self.client.collection_exists(name):
                 try:
                     await self.client.create_collection(name, vectors, on_disk_payload=True, timeout=seconds)
@@ -105,7 +108,7 @@ class ServerPoints:
         for key in numbers:
             schemas[key] = models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)
         for key, schema in schemas.items():
-            async with self.bounded() as seconds:
+            async with self.bounded("create") as seconds:
                 await self.client.create_payload_index(name, key, schema, timeout=seconds)
 
     async def close(self) -> None:
@@ -115,7 +118,7 @@ class ServerPoints:
             await self.client.close()
 
     async def retrieve(self, kind: Kind, ids: Sequence[str], vectors: bool = False) -> list[Found]:
-        async with self.bounded() as seconds:
+        async with self.bounded("retrieve") as seconds:
             records = await self.client.retrieve(
                 self.layout.name(kind), list(ids), with_payload=True, with_vectors=vectors, timeout=seconds
             )
@@ -126,7 +129,7 @@ class ServerPoints:
             models.QueryRequest(query=vector.tolist(), filter=filter_of(where), limit=limit, with_payload=True)
             for vector in vectors
         ]
-        async with self.bounded() as seconds:
+        async with self.bounded("nearest") as seconds:
             answers = await self.client.query_batch_points(self.layout.name(kind), requests, timeout=seconds)
         best: dict[str, Found] = {}
         for point in (point for answer in answers for point in answer.points):
@@ -157,7 +160,7 @@ class ServerPoints:
         vectors: bool = False,
     ) -> Page:
         """A page of a collection."""
-        async with self.bounded() as seconds:
+        async with self.bounded("page") as seconds:
             records, following = await self.client.scroll(
                 name,
                 scroll_filter=filter_of(where),
@@ -170,7 +173,7 @@ class ServerPoints:
         return Page(tuple(found_of(record) for record in records), None if following is None else str(following))
 
     async def lowest(self, kind: Kind, key: str, below: float, limit: int, fields: tuple[str, ...]) -> list[Found]:
-        async with self.bounded() as seconds:
+        async with self.bounded("lowest") as seconds:
             records, _ = await self.client.scroll(
                 self.layout.name(kind),
                 scroll_filter=filter_of((Below(key, below),)),
@@ -186,13 +189,13 @@ class ServerPoints:
 
     async def count_points(self, name: str, where: Where = ()) -> int:
         """The number of points of a collection."""
-        async with self.bounded() as seconds:
+        async with self.bounded("count") as seconds:
             counted = await self.client.count(name, count_filter=filter_of(where), exact=True, timeout=seconds)
         return counted.count
 
     async def put(self, kind: Kind, points: Sequence[Point]) -> None:
         structs = [models.PointStruct(id=one.id, vector=one.vector.tolist(), payload=one.payload) for one in points]
-        async with self.bounded() as seconds:
+        async with self.bounded("put") as seconds:
             await self.client.upsert(self.layout.name(kind), structs, wait=True, timeout=seconds)
 
     async def change(self, kind: Kind, changes: Sequence[tuple[str, dict[str, Any]]]) -> None:
@@ -200,7 +203,7 @@ class ServerPoints:
             models.SetPayloadOperation(set_payload=models.SetPayload(payload=payload, points=[point]))
             for point, payload in changes
         ]
-        async with self.bounded() as seconds:
+        async with self.bounded("change") as seconds:
             await self.client.batch_update_points(self.layout.name(kind), operations, wait=True, timeout=seconds)
 
     async def remove(self, kind: Kind, ids: Sequence[str]) -> None:
@@ -208,17 +211,17 @@ class ServerPoints:
 
     async def take_out(self, name: str, ids: Sequence[str]) -> None:
         """Removes points of a collection."""
-        async with self.bounded() as seconds:
+        async with self.bounded("remove") as seconds:
             selector = models.PointIdsList(points=list(ids))
             await self.client.delete(name, selector, wait=True, timeout=seconds)
 
     async def put_fingerprint(self, image: str, content: bytes, time: float) -> None:
         struct = models.PointStruct(id=image, vector={}, payload={"content": text_of(content), "time": time})
-        async with self.bounded() as seconds:
+        async with self.bounded("put_fingerprint") as seconds:
             await self.client.upsert(self.layout.fingerprints, [struct], wait=True, timeout=seconds)
 
     async def fingerprint(self, image: str) -> bytes | None:
-        async with self.bounded() as seconds:
+        async with self.bounded("fingerprint") as seconds:
             records = await self.client.retrieve(
                 self.layout.fingerprints, [image], with_payload=["content"], timeout=seconds
             )
@@ -235,7 +238,7 @@ class ServerPoints:
 
     async def leftovers(self, now: float) -> list[Leftover]:
         """On a server that several deployments share, the collections of the others count among these."""
-        async with self.bounded():
+        async with self.bounded("leftovers"):
             names = [one.name for one in (await self.client.get_collections()).collections]
         return [await self.count_leftover(Leftover(name), now) for name in sorted(names) if self.layout.foreign(name)]
 
@@ -257,7 +260,7 @@ class ServerPoints:
     async def drop(self, names: Sequence[str]) -> None:
         for name in names:
             if self.layout.foreign(name):
-                async with self.bounded() as seconds:
+                async with self.bounded("drop") as seconds:
                     await self.client.delete_collection(name, timeout=seconds)
 
     async def problems(self) -> list[str]:

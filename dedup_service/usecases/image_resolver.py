@@ -37,6 +37,8 @@ from dedup_service.store.records import ImageRecord, Memory, MemoryReadOnlyError
 from dedup_service.usecases.forms import Forms, Sighting
 from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
 from dedup_service.usecases.known_mismatches import KnownMismatches
+from dedup_service.usecases.metrics import CANDIDATES as COMPARED
+from dedup_service.usecases.metrics import CHECKS as CHECK_SECONDS
 
 T = TypeVar("T")
 AnyFingerprint = Fingerprint | PageFingerprints
@@ -228,19 +230,23 @@ class ImageResolver:
     async def search(self, tenant: str, features: Features, policy: Policy) -> ResolvedImage:
         """Puts the likeliest stored images to the check until one is the same; else returns the likeliest."""
         best: ResolvedImage | None = None
+        compared = 0
         async for candidate in self.candidates(tenant, features, policy):
             stored = await self.memory.fingerprint(tenant, candidate.record.id)
             if stored is None:
                 continue
+            compared += 1
             verdict = await self.check(stored, features.fingerprint, candidate.guess)
             side = side_of(verdict, candidate.tier)
             found = ResolvedImage(side, founded(tenant, features), candidate.record, features, verdict.box)
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
                 with suppress(MemoryReadOnlyError):  # it will be compared anew
                     await self.memory.add_digests(tenant, candidate.record.id, [features.byte_digest, *features.marks])
-                return ResolvedImage(side, candidate.record.id, candidate.record)
+                best = ResolvedImage(side, candidate.record.id, candidate.record)
+                break
             if best is None or side.probability > best.side.probability:
                 best = found
+        COMPARED.labels("image").observe(compared)
         return best or ResolvedImage(Side(UNKNOWN, reason="NO_CANDIDATE"), founded(tenant, features), None, features)
 
     async def candidates(self, tenant: str, features: Features, policy: Policy) -> AsyncIterator[Candidate]:
@@ -350,11 +356,13 @@ class ImageResolver:
         self, stored: bytes | AnyFingerprint, query: AnyFingerprint, guess: Matrix | None = None
     ) -> ImageVerdict:
         """Runs the look-alike check in a worker thread. A failing check is unsure, never same."""
+        started = time.perf_counter()
         try:
             verdict = await self.compare(stored, query, guess)
         except Exception:
             log.exception("check_failed", request_id=telemetry.request_id())
             verdict = ImageVerdict("unsure", 1.0, 0.0, "CHECK_FAILED", box=None, turn=0, ms=0.0)
+        CHECK_SECONDS.labels(verdict.verdict).observe(time.perf_counter() - started)
         telemetry.note(check_ms=round(verdict.ms, 1), check=verdict.reason)
         return verdict
 

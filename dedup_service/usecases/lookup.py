@@ -20,6 +20,7 @@ from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import ExactCache, ExactKey
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
+from dedup_service.usecases import metrics
 from dedup_service.usecases.image_resolver import JOIN_PROBABILITY, ImageResolver, ResolvedImage
 from dedup_service.usecases.inflight import InflightMiss, InflightMisses
 from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, NewImage, TicketSealer
@@ -433,6 +434,7 @@ class Lookup:
             propensity=policy.exploration_rate if hit else 0.0,
             saved_seconds=nearest.generate_seconds if nearest and hit else 0.0,
         )
+        metrics.count(decision, timings)
         self.ledger.record_decision(decision, keep_text=policy.keep_question_text)
 
 

@@ -21,6 +21,7 @@ from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import Veto
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
+from dedup_service.usecases.metrics import CANDIDATES as COMPARED
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
 
@@ -113,6 +114,7 @@ class QuestionMatcher:
             return unmatched
         near = await self.memory.entries_near(query.tenant, image, query.space, vector, CANDIDATES)
         found = [(scored.record, scored.similarity) for scored in near]
+        COMPARED.labels("question").observe(len(found))
         matches = await self.work(lambda: [self.compare(query, entry, cosine, policy) for entry, cosine in found])
         return Matching(tuple(sorted(matches, key=rank, reverse=True)), vector)
 

@@ -6,17 +6,12 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
-import prometheus_client
 from cachetools import Cache, LRUCache
 
 from inference_service.engine import CacheState
+from inference_service.metrics import EVICTIONS
 
 V = TypeVar("V")
-
-
-EVICTIONS = prometheus_client.Counter(
-    "askonce_engine_cache_evictions_total", "Values that a cache gave up for want of room.", ["cache"]
-)
 
 
 class _Counting(LRUCache[Hashable, V]):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import prometheus_client
 import structlog
 import torch
 
@@ -20,6 +19,7 @@ from inference_service.glm.sampling import choose
 from inference_service.glm.sequence import SequenceState
 from inference_service.glm.settings import GlmSettings
 from inference_service.judge_prompt import Reading, Script
+from inference_service.metrics import OUT_OF_MEMORY
 
 log = structlog.get_logger("model_runner")
 
@@ -31,9 +31,6 @@ SMALLEST_PLACES = 256
 IDLE_PREFILL = 4
 """How many times the budget of a prefill is allowed while no answer is being decoded that it would hold up."""
 
-OUT_OF_MEMORY = prometheus_client.Counter(
-    "askonce_engine_out_of_memory_total", "Times that the device ran out of memory."
-)
 
 RECOVERY_STEPS = 256
 """Steps without trouble after which a batch that was halved for want of memory may double again."""

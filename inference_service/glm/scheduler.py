@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import prometheus_client
 import structlog
 import torch
 
@@ -21,11 +20,10 @@ from inference_service.glm.network import Network
 from inference_service.glm.prompt import Grid
 from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
+from inference_service.metrics import BATCH_ROWS, KV_USED
 
 log = structlog.get_logger("scheduler")
 
-BATCH_ROWS = prometheus_client.Gauge("askonce_engine_batch_rows", "Answers in the batch.")
-KV_USED = prometheus_client.Gauge("askonce_engine_kv_used_ratio", "Share of the KV cache that holds tokens, 0 to 1.")
 
 T = TypeVar("T")
 

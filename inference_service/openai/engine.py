@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import prometheus_client
 import structlog
 from httpx_sse import SSEError, aconnect_sse
 from PIL import Image
@@ -37,6 +36,7 @@ from inference_service.engine import (
 )
 from inference_service.judge_prompt import Calibration, Put, Reading, Script, bias_of, empty_puts, judgement, puts
 from inference_service.loop_guard import LoopGuard
+from inference_service.metrics import UPSTREAM_TROUBLE
 from inference_service.openai.messages import (
     MOST_ANSWER_CHARACTERS,
     chat_body,
@@ -60,9 +60,6 @@ __all__ = ["OpenAIEngine", "OpenAISettings"]
 
 log = structlog.get_logger("openai_engine")
 
-TROUBLE = prometheus_client.Counter(
-    "askonce_engine_upstream_trouble_total", "Answers refused for what an upstream did, by reason.", ["reason"]
-)
 
 MISCONFIGURED, LOST_IMAGE = "UPSTREAM_MISCONFIGURED", "UPSTREAM_LOST_IMAGE"
 
@@ -295,7 +292,7 @@ class OpenAIEngine:
             now = time.monotonic()
             first = now if first is None else first
             if answer.leaked:
-                TROUBLE.labels(THINKING_LEAKED).inc()
+                UPSTREAM_TROUBLE.labels(THINKING_LEAKED).inc()
             yield Completed(
                 answer.text,
                 finish_of(finish),
@@ -321,7 +318,7 @@ class OpenAIEngine:
 
     def condemn(self, upstream: Upstream, reason: str) -> None:
         """Sends a server nothing more until a trial goes well."""
-        TROUBLE.labels(reason).inc()
+        UPSTREAM_TROUBLE.labels(reason).inc()
         if not upstream.trouble:
             log.error("upstream_left_alone", url=upstream.url, reason=reason)
         upstream.trouble = reason

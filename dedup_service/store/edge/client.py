@@ -18,6 +18,7 @@ from typing import Any, cast
 import prometheus_client
 import structlog
 
+from dedup_service.store.operations import operation
 from dedup_service.store.points import Found, Kind, Layout, Leftover, Page, Point, Where
 from dedup_service.store.records import MemoryDamagedError, MemoryReadOnlyError, MemoryUnavailableError, Vector
 from dedup_service.store.repository import PointMemory
@@ -25,7 +26,9 @@ from dedup_service.store.repository import PointMemory
 LENGTH_BYTES = 4
 DAMAGED, READ_ONLY = "STORE_DAMAGED: ", "STORE_READ_ONLY: "
 """What the process's answers begin with that say so."""
-SET_ASIDE = prometheus_client.Counter("askonce_store_set_aside_total", "Damaged collections that a start set aside.")
+SET_ASIDE = prometheus_client.Counter(
+    "askonce_dedup_store_set_aside_total", "Damaged collections that a start set aside."
+)
 log = structlog.get_logger("edge_store")
 
 
@@ -158,6 +161,11 @@ class EdgePoints:
 
     async def call(self, method: str, *arguments: object) -> Any:
         """Has the process do something, in the order of calls."""
+        with operation(self.kind, method):
+            return await self.answer(method, arguments)
+
+    async def answer(self, method: str, arguments: tuple[object, ...]) -> Any:
+        """Sends one call and waits for its answer."""
         if self.writer is None:
             raise MemoryUnavailableError("the embedded store is not running")
         if len(self.pending) >= self.limit:

@@ -16,6 +16,7 @@ from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, UNLABELLED, WRONG
 from dedup_service.policy.revisions import PolicyBook
+from dedup_service.policy.risk import Sample
 from dedup_service.policy.threshold_learner import Learner
 from dedup_service.policy.thresholds import Rule
 from tests.dedup_service.ledger.test_ledger import decision
@@ -158,3 +159,27 @@ def test_the_learner_learns_what_the_ledger_labels(engine: Engine) -> None:
     other = PolicyBook(RevisionRows(engine))
     other.refresh()
     assert other.thresholds("acme") == book.thresholds("acme")
+
+
+def test_compared_hits_are_counted_by_tenant_and_propensity(engine: Engine) -> None:
+    """Only hits that were drawn count, each for as many as its propensity says; a person's verdict goes before the
+    comparison's, and one without a verdict is unsure."""
+
+    def served(number: int, propensity: float, tenant: str = "acme") -> Decision:
+        return dataclasses.replace(
+            decision(number, tenant=tenant), hit=True, would_hit=True, explored=True, propensity=propensity
+        )
+
+    made = [*(served(number, 0.1) for number in range(4)), served(4, 0.5, "other"), decision(5), served(6, 0.1)]
+    labels = [
+        label(0, Source.EXPLORATION, True),
+        label(1, Source.EXPLORATION, True),
+        label(1, Source.AUDIT, False),
+        label(2, Source.EXPLORATION, None),
+        label(3, Source.EXPLORATION, True, when=1_000.0),  # too long ago
+        label(4, Source.EXPLORATION, True),
+        label(5, Source.EXPLORATION, False),  # was no hit
+        label(6, Source.NEAR_MISS, False),  # was not drawn
+    ]
+    found = write(engine, made, labels).verified(1_500.0)
+    assert found == {"acme": [Sample(30, 1, 1, 1)], "other": [Sample(2, 1, 0, 0)]}
