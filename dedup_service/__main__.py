@@ -57,6 +57,7 @@ from dedup_service.store.exact_cache import ExactCache, InProcessExactCache, NoE
 from dedup_service.store.exact_cache_checked import CheckedExactCache
 from dedup_service.store.exact_cache_redis import RedisExactCache
 from dedup_service.store.expiry import Sweeper
+from dedup_service.store.inflight import InflightMisses
 from dedup_service.store.records import Memory, MemoryDamagedError, MemoryUnavailableError
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
@@ -64,7 +65,6 @@ from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.forms import Forms
 from dedup_service.usecases.gauges import Gauges
 from dedup_service.usecases.image_resolver import ImageResolver
-from dedup_service.usecases.inflight import InflightMisses
 from dedup_service.usecases.known_mismatches import MOST as KNOWN_MISMATCHES
 from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.labelling import Labelling

@@ -18,11 +18,11 @@ from dedup_service.question.neutral import is_neutral
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import ExactCache, ExactKey
+from dedup_service.store.inflight import InflightMiss, InflightMisses
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
 from dedup_service.usecases import metrics
 from dedup_service.usecases.image_resolver import JOIN_PROBABILITY, ImageResolver, ResolvedImage
-from dedup_service.usecases.inflight import InflightMiss, InflightMisses
 from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, NewImage, TicketSealer
 from dedup_service.usecases.query import CacheMode, Query, bound, day_of, within
 from dedup_service.usecases.question_matcher import Match, Matching, QuestionMatcher, same_normal

@@ -18,10 +18,10 @@ from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import ExactCache
+from dedup_service.store.inflight import InflightMisses
 from dedup_service.store.records import Entry, ImageRecord, Memory, MemoryUnavailableError, entry_id
 from dedup_service.store.usage import lifetime_end
 from dedup_service.usecases.image_resolver import ImageResolver
-from dedup_service.usecases.inflight import InflightMisses
 from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, TicketSealer
 from dedup_service.usecases.query import end_of_day

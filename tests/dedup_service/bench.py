@@ -30,6 +30,7 @@ from dedup_service.question.pair_memory import PairMemory
 from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.exact_cache import InProcessExactCache
+from dedup_service.store.inflight import InflightMisses
 from dedup_service.store.points import Layout
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.repository import PointMemory
@@ -38,7 +39,6 @@ from dedup_service.usecases.forget import Forget
 from dedup_service.usecases.forms import Forms
 from dedup_service.usecases.image_features import LocalImageWork
 from dedup_service.usecases.image_resolver import ImageResolver
-from dedup_service.usecases.inflight import InflightMisses
 from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.learn import Allowance, Learn

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dedup_service.usecases.inflight import InflightMiss, InflightMisses
+from dedup_service.store.inflight import InflightMiss, InflightMisses
 from tests.dedup_service.store.test_exact_cache import ENTRY, Clock
 
 FLIGHT = InflightMiss("k1", "acme", "i1", "s1", 0.0, ENTRY, np.zeros(2, np.float32))
