@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 POSTGRES = Path("/usr/lib/postgresql")
 """Where Debian puts PostgreSQL's versions."""
@@ -49,7 +50,7 @@ class ServerProcess:
     def prepare(self) -> None:
         """What has to be done once before the first start. Blocks."""
 
-    async def __aenter__(self) -> ServerProcess:
+    async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.prepare)
         await self.start()
         return self
@@ -57,6 +58,10 @@ class ServerProcess:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.end()
+
+    async def end(self) -> None:
+        """Ends it and deletes what it had on disk."""
         await self.kill()
         await asyncio.to_thread(shutil.rmtree, self.folder, True)
 

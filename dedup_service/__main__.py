@@ -21,6 +21,7 @@ from askonce.access import RELOAD_SECONDS, Guard
 from askonce.fair import FairExecutor
 from askonce.names import is_tenant_id
 from askonce.periodic import PeriodicTask, PeriodicThread
+from askonce.redis_client import Outage, connect
 from askonce.settings import SettingsError, StartError
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from askonce.watch import Watch
@@ -57,7 +58,10 @@ from dedup_service.store.exact_cache import ExactCache, InProcessExactCache, NoE
 from dedup_service.store.exact_cache_checked import CheckedExactCache
 from dedup_service.store.exact_cache_redis import RedisExactCache
 from dedup_service.store.expiry import Sweeper
-from dedup_service.store.inflight import InflightMisses
+from dedup_service.store.inflight import Inflight, InflightMisses
+from dedup_service.store.inflight_redis import RedisInflight
+from dedup_service.store.pending import NoPendingImages, PendingImages
+from dedup_service.store.pending_redis import RedisPendingImages
 from dedup_service.store.records import Memory, MemoryDamagedError, MemoryUnavailableError
 from dedup_service.store.repository import PointMemory
 from dedup_service.store.usage import Touches
@@ -181,7 +185,13 @@ async def serve(chosen: Settings) -> None:
         encoders = f"{images.identity} {question_encoder.identity}"
         exact_cache = await asyncio.to_thread(open_exact_cache, chosen, memory)
         stack.push_async_callback(exact_cache.close)
-        inflight = InflightMisses(time.time)
+        own = InflightMisses(time.time)
+        inflight: Inflight = own
+        elsewhere: PendingImages = NoPendingImages()
+        if chosen.redis:
+            client, outage = connect(chosen.redis), Outage()
+            stack.push_async_callback(client.aclose)
+            inflight, elsewhere = RedisInflight(client, own, outage), RedisPendingImages(client, outage)
         sealer = TicketSealer(await asyncio.to_thread(ticket_key, chosen))
         album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
@@ -189,7 +199,7 @@ async def serve(chosen: Settings) -> None:
         forms = Forms(PointDescriptors(memory.points), memory, image_threads)
         await forms.keeper.start()
         stack.push_async_callback(forms.keeper.stop)
-        resolver = ImageResolver(memory, images, mismatches, forms, image_threads, pictures=album)
+        resolver = ImageResolver(memory, images, mismatches, forms, image_threads, pictures=album, elsewhere=elsewhere)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, PARTED))
         following = PeriodicTask("parted", partial(follow_parted, mismatches, parted, reader), POLICY_SECONDS)
         await following.start()
@@ -322,7 +332,7 @@ def open_memory(chosen: Settings, image_identity: str, image_dimension: int, que
 
 def open_exact_cache(chosen: Settings, memory: Memory) -> ExactCache:
     """The hot tier that the settings name. Replicas must not keep one each: they would serve what another removed."""
-    kind = chosen.hot or ("process" if chosen.store == "edge" else "none")
+    kind = chosen.hot or chosen.redis or ("process" if chosen.store == "edge" else "none")
     if kind == "process":
         return InProcessExactCache(time.time, chosen.exact_keys)
     return NoExactCache() if kind == "none" else CheckedExactCache(RedisExactCache.connect(kind), memory)

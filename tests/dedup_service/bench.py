@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qdrant_client import AsyncQdrantClient
+from redis.asyncio import Redis
 
 from askonce.v1 import content_pb2
 from dedup_service.image.load_encoder import load_image_encoder
@@ -30,7 +31,9 @@ from dedup_service.question.pair_memory import PairMemory
 from dedup_service.store.descriptors import PointDescriptors
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.exact_cache import InProcessExactCache
-from dedup_service.store.inflight import InflightMisses
+from dedup_service.store.inflight import Inflight, InflightMisses
+from dedup_service.store.inflight_redis import RedisInflight
+from dedup_service.store.pending_redis import RedisPendingImages
 from dedup_service.store.points import Layout
 from dedup_service.store.qdrant_server import ServerMemory, ServerPoints
 from dedup_service.store.repository import PointMemory
@@ -151,9 +154,12 @@ def reason(outcome: Outcome) -> str:
 
 
 @asynccontextmanager
-async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> AsyncIterator[Bench]:
+async def bench(
+    folder: Path, *, embedded: bool = False, beside: Bench | None = None, redis: Redis | None = None, **policy: Any
+) -> AsyncIterator[Bench]:
     """Opens everything in a folder and closes it in order. `embedded` takes the durable store in a process of its own;
-    the other one is Qdrant's client on its own memory, which opens at once."""
+    the other one is Qdrant's client on its own memory, which opens at once. A bench `beside` another one is a second
+    replica over its store, and what is on its way they tell each other through `redis`."""
     clock = Clock()
     engine = await asyncio.to_thread(open_database, f"sqlite:///{folder / 'ledger.sqlite'}")
     ledger, reader = Ledger(engine), Reader(engine)
@@ -166,14 +172,18 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
         if embedded
         else ServerMemory(ServerPoints(AsyncQdrantClient(":memory:"), Layout(*layout)), clock)
     )
+    if beside is not None:
+        memory = PointMemory(beside.memory.points, clock)
     await memory.start()
-    pairs, exact_cache, inflight = PairMemory(), InProcessExactCache(clock), InflightMisses(clock)
+    pairs, exact_cache, own = PairMemory(), InProcessExactCache(clock), InflightMisses(clock)
+    inflight: Inflight = own if redis is None else RedisInflight(redis, own)
+    elsewhere = None if redis is None else RedisPendingImages(redis, clock=clock)
     sealer = TicketSealer(b"a key for the tests only")
     touches = Touches(memory)
     with ThreadPoolExecutor(2) as threads:
         mismatches = KnownMismatches(ledger, await asyncio.to_thread(reader.mismatches, 100), clock=clock)
         forms = Forms(PointDescriptors(memory.points), memory, threads, clock=clock)
-        resolver = ImageResolver(memory, images, mismatches, forms, threads, clock=clock)
+        resolver = ImageResolver(memory, images, mismatches, forms, threads, elsewhere=elsewhere, clock=clock)
         parted = PartedQuestions(ledger, await asyncio.to_thread(reader.parted, 100), clock=clock)
         matcher = QuestionMatcher(memory, asked, pairs, parted, threads)
         labelling = Labelling(pairs, ledger, questions, book.shares, clock)
@@ -195,6 +205,7 @@ async def bench(folder: Path, *, embedded: bool = False, **policy: Any) -> Async
             )
         finally:
             await touches.flush()
-            await memory.close()
+            if beside is None:
+                await memory.close()
             await asyncio.to_thread(ledger.close)
             await asyncio.to_thread(engine.dispose)

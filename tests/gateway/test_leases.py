@@ -19,13 +19,13 @@ from gateway.settings import Settings, Timeouts
 from tests.gateway.doubles import Running, running, until
 from tests.gateway.pictures import picture
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.slow
 KEY, OTHER = b"tenants/acme\0one", b"tenants/acme\0two"
 
 
-async def test_one_holder_at_a_time(client: redis.Redis) -> None:
+async def test_one_holder_at_a_time(redis_client: redis.Redis) -> None:
     """While one gateway holds a key no other gets it; afterwards the next one does. Other keys are no concern."""
-    one, other = RedisLeases(client, 60.0), RedisLeases(client, 60.0)
+    one, other = RedisLeases(redis_client, 60.0), RedisLeases(redis_client, 60.0)
     async with one.hold(KEY) as mine:
         assert mine
         async with other.hold(KEY) as theirs, other.hold(OTHER) as another:
@@ -36,11 +36,11 @@ async def test_one_holder_at_a_time(client: redis.Redis) -> None:
         assert mine
 
 
-async def test_a_waiter_is_woken_by_the_news(client: redis.Redis) -> None:
+async def test_a_waiter_is_woken_by_the_news(redis_client: redis.Redis) -> None:
     """A release is told: the waiter need not find out for itself."""
-    one, other = RedisLeases(client, 60.0), RedisLeases(client, 60.0)
+    one, other = RedisLeases(redis_client, 60.0), RedisLeases(redis_client, 60.0)
     listening = asyncio.create_task(other.step())
-    await subscribed(client)
+    await subscribed(redis_client)
     async with one.hold(KEY):
         waiting = asyncio.create_task(other.freed(KEY, 60.0))
         await until(lambda: name_of(KEY) in other.waiting)
@@ -51,17 +51,17 @@ async def test_a_waiter_is_woken_by_the_news(client: redis.Redis) -> None:
     await asyncio.gather(listening, return_exceptions=True)
 
 
-async def subscribed(client: redis.Redis) -> None:
+async def subscribed(redis_client: redis.Redis) -> None:
     """Waits until somebody listens."""
     async with asyncio.timeout(5):
-        while not dict(await client.pubsub_numsub(CHANNEL))[CHANNEL.encode()]:
+        while not dict(await redis_client.pubsub_numsub(CHANNEL))[CHANNEL.encode()]:
             await asyncio.sleep(0.01)
 
 
-async def test_a_dead_holder_delays_by_its_lease_at_most(client: redis.Redis) -> None:
+async def test_a_dead_holder_delays_by_its_lease_at_most(redis_client: redis.Redis) -> None:
     """Nobody releases the lease of a gateway that was killed: it runs out. A living one's is renewed all the while."""
-    one = RedisLeases(client, 0.3)
-    await client.set(name_of(KEY), "a token of somebody dead", px=300)
+    one = RedisLeases(redis_client, 0.3)
+    await redis_client.set(name_of(KEY), "a token of somebody dead", px=300)
     assert await one.held([KEY], 0.0) == KEY
     assert not await one.freed(KEY, 0.0)
     assert await one.freed(KEY, 30.0)
@@ -70,25 +70,25 @@ async def test_a_dead_holder_delays_by_its_lease_at_most(client: redis.Redis) ->
         assert await one.held([KEY], 0.0) == KEY
 
 
-async def test_only_its_own_lease_is_released(client: redis.Redis) -> None:
+async def test_only_its_own_lease_is_released(redis_client: redis.Redis) -> None:
     """A holder whose lease ran out meanwhile leaves the next one's alone."""
-    one = RedisLeases(client, 60.0)
+    one = RedisLeases(redis_client, 60.0)
     async with one.hold(KEY):
-        await client.set(name_of(KEY), "somebody else's token")
-    assert await client.get(name_of(KEY)) == b"somebody else's token"
+        await redis_client.set(name_of(KEY), "somebody else's token")
+    assert await redis_client.get(name_of(KEY)) == b"somebody else's token"
 
 
 async def test_without_redis_every_gateway_is_alone() -> None:
     """A Redis that is away holds nobody up: keys are had, nothing is waited for, and it is left alone for a moment."""
     async with asyncio.timeout(20):
-        client = connect("redis://127.0.0.1:1/0")
-        leases = RedisLeases(client, 60.0)
+        redis_client = connect("redis://127.0.0.1:1/0")
+        leases = RedisLeases(redis_client, 60.0)
         async with leases.hold(KEY) as mine:
             assert mine
         assert leases.alone
         assert await leases.held([KEY], 60.0) is None
         assert await leases.freed(KEY, 60.0)
-        await client.aclose()
+        await redis_client.aclose()
 
 
 async def test_a_gateway_without_others_waits_for_nobody() -> None:
@@ -100,10 +100,10 @@ async def test_a_gateway_without_others_waits_for_nobody() -> None:
         assert other
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def pair(server: RedisServer, client: redis.Redis) -> AsyncIterator[tuple[Running, Running]]:
+@pytest_asyncio.fixture
+async def pair(redis_server: RedisServer) -> AsyncIterator[tuple[Running, Running]]:
     """Two gateways with one memory and one model behind both."""
-    settings = Settings(redis=server.url, timeouts=replace(Timeouts(), lease=2.0, join=60.0))
+    settings = Settings(redis=redis_server.url, timeouts=replace(Timeouts(), lease=2.0, join=60.0))
     async with running(settings) as one, running(settings, beside=one) as other:
         yield one, other
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from redis import asyncio as redis
 
 from askonce import faults
 from benchmarks.servers import RedisServer
@@ -30,21 +29,20 @@ async def test_rate_limit_is_per_tenant() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_rate_holds_for_all_gateways_together(server: RedisServer, client: redis.Redis) -> None:
+async def test_a_rate_holds_for_all_gateways_together(redis_server: RedisServer) -> None:
     """Gateways with one Redis count a tenant's calls together; without it each counts alone, and calls go on."""
-    settings = Settings(rates=Rates(answers="3/hour"), redis=server.url)
+    settings = Settings(rates=Rates(answers="3/hour"), redis=redis_server.url)
     async with running(settings) as one, running(settings, beside=one) as other:
         for system in (one, other, one):
             await system.ask(picture(), parent="tenants/busy")
         for system in (one, other):
             assert (await failure(system.ask(picture(), parent="tenants/busy"))).reason == "RATE_LIMITED"
-        await server.kill()
+        await redis_server.kill()
         try:
             for system in (one, other):
                 assert (await system.ask(picture(), parent="tenants/busy")).answer.text
         finally:
-            await server.start()
+            await redis_server.start()
 
 
 async def test_keys_own_rate_replaces_the_deployments() -> None:
