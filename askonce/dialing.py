@@ -17,7 +17,9 @@ class Dialing:
     """How a peer is reached."""
 
     target: str = ""
-    """A gRPC target such as "127.0.0.1:50052" or "dns:///dedup.internal:50052"; several addresses are used in turn."""
+    """A gRPC target such as "127.0.0.1:50052" or "dns:///dedup.internal:50052"; several addresses are used in turn. The
+    gateway sends what is about one image to one dedup replica: it takes several targets with commas in between, or a
+    name with "dns:///", which it looks up now and then."""
     max_message_bytes: int = 24 * MIB
     """The largest message, both ways; the same number as at the server."""
     ca: Path | None = None
@@ -80,15 +82,18 @@ class _ShowsStreamUnary(_Shows, grpc.aio.StreamUnaryClientInterceptor):
         return await continuation(self._with(details), requests)
 
 
-def dial(settings: Dialing, retried: tuple[str, ...] = (), shows: tuple[tuple[str, str], ...] = ()) -> grpc.aio.Channel:
-    """Opens a channel; it connects when first used. `shows` is metadata that goes with every call, such as a key; it
+def dial(
+    settings: Dialing, retried: tuple[str, ...] = (), shows: tuple[tuple[str, str], ...] = (), authority: str = ""
+) -> grpc.aio.Channel:
+    """Opens a channel; it connects when first used. `authority` is the name that the server's certificate is for, where
+    the target is an address that the name led to. `shows` is metadata that goes with every call, such as a key; it
     costs each call some 0.1 ms, so services add theirs with `telemetry.outgoing` instead.
 
     Raises ValueError for an empty target or half a key pair.
     """
     if not settings.target:
         raise ValueError("target: name the peer to dial")
-    options = [
+    options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.service_config", service_config(retried)),
@@ -98,6 +103,8 @@ def dial(settings: Dialing, retried: tuple[str, ...] = (), shows: tuple[tuple[st
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
+    if authority:
+        options += [("grpc.default_authority", authority), ("grpc.ssl_target_name_override", authority)]
     credentials = channel_credentials(settings)
     interceptors: list[Any] = [kind(shows) for kind in (_ShowsUnaryUnary, _ShowsUnaryStream, _ShowsStreamUnary)]
     added = interceptors if shows else None

@@ -38,6 +38,7 @@ from gateway.leases import Leases, NoLeases
 from gateway.leases_redis import RedisLeases
 from gateway.pdf import PdfPages
 from gateway.rates import Rate
+from gateway.replicas import Replicas
 from gateway.service import NAME, AnswerService
 from gateway.settings import Settings
 
@@ -51,9 +52,9 @@ class Gateway:
         """`decoder` checks images; in this process where none is given."""
         bounds, timeouts = settings.bounds, settings.timeouts
         self.settings = settings
-        self.dedup_channel = dial(settings.dedup, retried=("askonce.v1.DedupService",))
+        self.replicas = Replicas(settings.dedup)
         self.inference_channel = dial(settings.inference)
-        dedup, inference = DedupClient(self.dedup_channel), InferenceClient(self.inference_channel)
+        dedup, inference = DedupClient(self.replicas), InferenceClient(self.inference_channel)
         pinned = Model(settings.model, settings.model_revision) if settings.model else None
         self.hosted = HostedModel(inference, pinned)
         self.inspector = Inspector(settings.images, decoder)
@@ -107,7 +108,8 @@ class Gateway:
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Starts what runs beside the calls; all of it ends, in reverse order, after the last call."""
-        stack.push_async_callback(self.dedup_channel.close)
+        stack.push_async_callback(self.replicas.close)
+        await self.replicas.refresh()
         stack.push_async_callback(self.inference_channel.close)
         stack.push_async_callback(self.fetcher.close)
         stack.push_async_callback(asyncio.to_thread, self.inspector.close)
@@ -115,7 +117,7 @@ class Gateway:
         if self.redis is not None:
             stack.push_async_callback(self.redis.aclose)
         steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
-        steps |= {"leases": self.leases.step}
+        steps |= {"leases": self.leases.step, "replicas": self.replicas.step}
         if self.jobs is not None:
             await self.jobs.load()
             steps |= {"jobs": self.jobs.step, "expiry of jobs": self.jobs.sweep}

@@ -168,7 +168,7 @@ class Answering:
         """One look-up; dedup down or late means to go on without it. Raises the fault of a refused request."""
         started = time.monotonic()
         try:
-            response = await self.dedup.lookup(request, ask.deadline.cap(seconds))
+            response = await self.dedup.lookup(request, ask.deadline.cap(seconds), ask.digest)
         except DedupDown as down:
             if ask.deadline.remaining() <= 0:
                 raise TooLate("DEADLINE_EXCEEDED", "The deadline passed during the look-up. Allow more time.") from down
@@ -384,7 +384,7 @@ class Answering:
         )
         set_duration(request.generate_duration, seconds)
         try:
-            response = await self.dedup.remember(request, self.timeouts.remember)
+            response = await self.dedup.remember(request, self.timeouts.remember, ask.digest)
         except Fault as fault:
             metrics.REMEMBERED.labels(fault.reason).inc()
             telemetry.note(remember=fault.reason)

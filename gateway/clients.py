@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import grpc
 
 from askonce import faults, telemetry
 from askonce.faults import Fault, Unreachable
 from askonce.v1 import dedup_pb2, dedup_pb2_grpc, inference_pb2, inference_pb2_grpc
+from gateway.replicas import REST, Replicas
+
+R = TypeVar("R")
 
 BLAMELESS = frozenset(
     (
@@ -31,72 +35,83 @@ class DedupDown(Exception):  # noqa: N818 - a state, not a fault that a client s
         self.reason = reason
 
 
-class Breaker:
-    """Stops asking a peer that keeps being late: after `failures` in a row one call in `rest` seconds goes through."""
-
-    def __init__(self, failures: int = 5, rest: float = 1.0) -> None:
-        self.failures = failures
-        self.rest = rest
-        self.count = 0
-        self.next = 0.0
-
-    def closed(self) -> bool:
-        """Whether a call may go through now."""
-        if self.count < self.failures:
-            return True
-        now = time.monotonic()
-        if now < self.next:
-            return False
-        self.next = now + self.rest
-        return True
-
-    def succeeded(self) -> None:
-        """Notes a call that was answered."""
-        self.count = 0
-
-    def failed(self) -> None:
-        """Notes a call that was not answered in time."""
-        self.count += 1
-        if self.count == self.failures:
-            self.next = time.monotonic() + self.rest
-
-
 class DedupClient:
-    """The dedup service."""
+    """The dedup service, whichever of its replicas answers."""
 
-    def __init__(self, channel: grpc.aio.Channel, breaker: Breaker | None = None) -> None:
-        self.stub: dedup_pb2_grpc.DedupServiceAsyncStub = dedup_pb2_grpc.DedupServiceStub(channel)
-        self.breaker = breaker or Breaker()
+    def __init__(self, replicas: Replicas) -> None:
+        self.replicas = replicas
 
-    async def lookup(self, request: dedup_pb2.LookupRequest, timeout: float) -> dedup_pb2.LookupResponse:
-        """Looks a request up. Raises DedupDown when dedup can't say, and the fault by which it refuses the request."""
-        if not self.breaker.closed():
-            raise DedupDown("SKIPPED")
+    async def lookup(
+        self, request: dedup_pb2.LookupRequest, timeout: float, key: bytes = b""
+    ) -> dedup_pb2.LookupResponse:
+        """Looks a request up at the replica for the image's digest. Raises DedupDown when dedup can't say, and the
+        fault by which it refuses the request."""
         try:
-            response = await self.stub.Lookup(request, timeout=timeout, metadata=telemetry.outgoing())
+            return await self.call(
+                lambda stub, left: stub.Lookup(request, timeout=left, metadata=telemetry.outgoing()), key, timeout
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() in BLAMELESS:
-                self.breaker.succeeded()
                 raise faults.from_error(error) from error
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                self.breaker.failed()  # only lateness costs anything: a refused connection is known at once
             raise DedupDown(error.code().name) from error
-        self.breaker.succeeded()
-        return response
 
-    async def remember(self, request: dedup_pb2.RememberRequest, timeout: float) -> dedup_pb2.RememberResponse:
+    async def remember(
+        self, request: dedup_pb2.RememberRequest, timeout: float, key: bytes = b""
+    ) -> dedup_pb2.RememberResponse:
         """Stores an answer. Raises Fault."""
         try:
-            return await self.stub.Remember(request, timeout=timeout, metadata=telemetry.outgoing())
+            return await self.call(
+                lambda stub, left: stub.Remember(request, timeout=left, metadata=telemetry.outgoing()), key, timeout
+            )
+        except DedupDown as down:
+            raise unreachable("DEDUP_UNAVAILABLE") from down
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, "DEDUP_UNAVAILABLE") from error
 
     async def learn(self, request: dedup_pb2.LearnRequest, timeout: float) -> dedup_pb2.LearnResponse:
         """Reports evidence. Raises Fault."""
         try:
-            return await self.stub.Learn(request, timeout=timeout, metadata=telemetry.outgoing())
+            return await self.call(
+                lambda stub, left: stub.Learn(request, timeout=left, metadata=telemetry.outgoing()), b"", timeout
+            )
+        except DedupDown as down:
+            raise unreachable("DEDUP_UNAVAILABLE") from down
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, "DEDUP_UNAVAILABLE") from error
+
+    async def call(
+        self, method: Callable[[dedup_pb2_grpc.DedupServiceAsyncStub, float], Awaitable[R]], key: bytes, timeout: float
+    ) -> R:
+        """Calls a replica; when it can't be reached, the next one. Raises DedupDown when none may be asked, and
+        AioRpcError."""
+        until = time.monotonic() + timeout
+        tried: set[str] = set()
+        failed: grpc.aio.AioRpcError | None = None
+        while (left := until - time.monotonic()) > 0:
+            replica = self.replicas.choose(key, tried)
+            if replica is None:
+                break
+            tried.add(replica.name)
+            replica.running += 1
+            try:
+                response = await method(replica.stub, left)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    replica.breaker.failed()  # only lateness costs anything: a refused connection is known at once
+                elif error.code() in BLAMELESS:
+                    replica.breaker.succeeded()
+                if not is_transport(error):
+                    raise
+                failed = error
+                replica.down_until = time.monotonic() + REST
+            else:
+                replica.breaker.succeeded()
+                return response
+            finally:
+                replica.running -= 1
+        if failed is not None:
+            raise failed
+        raise DedupDown("SKIPPED")
 
 
 class InferenceClient:
@@ -137,10 +152,17 @@ class InferenceClient:
             raise fault_of(error, "INFERENCE_UNAVAILABLE") from error
 
 
-def fault_of(error: grpc.aio.AioRpcError, unreachable: str) -> Fault:
-    """The fault that a peer sent; one of the transport's own gets the reason `unreachable` and a hint to retry."""
-    fault = faults.from_error(error)
-    if isinstance(fault, Unreachable) and fault.reason == error.code().name:
-        service = unreachable.removesuffix("_UNAVAILABLE").lower()
-        return Unreachable(unreachable, f"The {service} service does not answer; try again shortly.", retry_after=1.0)
-    return fault
+def is_transport(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a peer could not be reached, rather than said something."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and faults.reason_of(error) == error.code().name
+
+
+def fault_of(error: grpc.aio.AioRpcError, reason: str) -> Fault:
+    """The fault that a peer sent; one of the transport's own gets the reason `reason` and a hint to retry."""
+    return unreachable(reason) if is_transport(error) else faults.from_error(error)
+
+
+def unreachable(reason: str) -> Unreachable:
+    """The fault of a peer that can't be reached."""
+    service = reason.removesuffix("_UNAVAILABLE").lower()
+    return Unreachable(reason, f"The {service} service does not answer; try again shortly.", retry_after=1.0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -13,11 +11,8 @@ from dataclasses import dataclass
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
+from askonce import rendezvous
 from inference_service.engine import BadAskError, EngineBusyError, EngineError, EngineUnavailableError
-
-BOUND = 1.25
-"""How many times the mean load a server may carry before its images go to the next one (consistent hashing with
-bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2016)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +30,11 @@ class Upstream:
     model: str = ""
     """The model that it lists, and behind it what that name stands for where it says so."""
     root: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return self.url
 
 
 class RetryBudget:
@@ -61,11 +61,6 @@ class RetryBudget:
 def is_late(error: BaseException) -> bool:
     """Whether a request failed because of its own deadline."""
     return isinstance(error, EngineError) and error.reason == "DEADLINE_EXCEEDED"
-
-
-def weight(url: str, key: bytes) -> bytes:
-    """How much a server is the one for a key (rendezvous hashing: the highest weight wins)."""
-    return hashlib.blake2b(key + b"\0" + url.encode(), digest_size=8).digest()
 
 
 class Upstreams:
@@ -107,9 +102,7 @@ class Upstreams:
             raise EngineUnavailableError("UPSTREAM_CIRCUIT_OPEN", "no upstream takes requests now", wait or 1.0)
         reachable = [each for each in free if each.reachable] or free
         if key:
-            bound = math.ceil(BOUND * (1 + sum(each.running for each in reachable)) / len(reachable))
-            calm = [each for each in reachable if each.running < bound]
-            return max(calm or reachable, key=lambda each: weight(each.url, key))
+            return rendezvous.choose(reachable, key)
         return min(reachable, key=lambda each: (each.running, each.last_used))
 
     @asynccontextmanager

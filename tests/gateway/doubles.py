@@ -291,12 +291,15 @@ async def serve_double(stack: AsyncExitStack, name: str, add: Callable[[grpc.aio
 
 @asynccontextmanager
 async def running(
-    settings: Settings | None = None, authenticator: Authenticator | None = None, beside: Running | None = None
+    settings: Settings | None = None,
+    authenticator: Authenticator | None = None,
+    beside: Running | None = None,
+    dedup: str = "",
 ) -> AsyncIterator[Running]:
-    """A gateway over gRPC with both its peers, or with those of another gateway."""
+    """A gateway over gRPC with both its peers, with those of another gateway, or with a dedup of the caller's."""
     memory, model = (ExactMemory(), CountingModel()) if beside is None else (beside.memory, beside.model)
     async with AsyncExitStack() as stack:
-        dedup = await serve_double(
+        memories = await serve_double(
             stack, "DedupService", lambda server: dedup_pb2_grpc.add_DedupServiceServicer_to_server(memory, server)
         )
         inference = await serve_double(
@@ -307,7 +310,7 @@ async def running(
         settings = replace(
             settings or Settings(),
             serving=Serving(listen="127.0.0.1:0", grace=0.5),
-            dedup=Dialing(target=dedup.address),
+            dedup=Dialing(target=dedup or memories.address),
             inference=Dialing(target=inference.address),
         )
         gateway = Gateway(settings, authenticator or Everybody(), [])
@@ -321,7 +324,7 @@ async def running(
         )
         stack.push_async_callback(channel.close)
         stub: answer_pb2_grpc.AnswerServiceAsyncStub = answer_pb2_grpc.AnswerServiceStub(channel)
-        yield Running(memory, model, gateway, channel, stub, dedup, inference)
+        yield Running(memory, model, gateway, channel, stub, memories, inference)
 
 
 async def failure(call: Any) -> faults.Fault:
