@@ -47,7 +47,7 @@ def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
                 right.remove(twin)
                 spelt[one] = twin
         order = (
-            _order([spelt.get(token, token) for token in a.tokens], b.tokens, lexicon) if not left + right else "same"
+            order_of([spelt.get(token, token) for token in a.tokens], b.tokens, lexicon) if not left + right else "same"
         )
     same_ask = a.ask == b.ask
     number_of_things = (
@@ -71,7 +71,7 @@ def align(a: Reading, b: Reading, lexicon: Lexicon | None = None) -> Alignment:
     return Alignment(agrees, tuple(left), tuple(right), matched, order, similarity, same_ask)
 
 
-def _order(a: Sequence[str], b: Sequence[str], lexicon: Lexicon) -> Order:
+def order_of(a: Sequence[str], b: Sequence[str], lexicon: Lexicon) -> Order:
     """Tells whether equal tokens in another order still say the same: they do if one movable token changed its place,
     and the rest did not."""
     if list(a) == list(b):

@@ -15,7 +15,7 @@ from rapidfuzz.distance import Indel
 from dedup_service.question.alignment import Alignment
 from dedup_service.question.lexicon import Lexicon
 from dedup_service.question.reading import Reading
-from dedup_service.question.veto import NARROWING, Veto, may_meet
+from dedup_service.question.veto import NARROWING, Veto, may_meet, wants_clash
 
 # Differences with a weight of their own; the first of a kind counts as much as several.
 KINDS = (
@@ -114,7 +114,7 @@ def features(
         min(kinded),
         max(kinded),
         float(bool(one.wants) and one.wants == other.wants),
-        float(_clash(one.wants, other.wants)),
+        float(wants_clash(one.wants, other.wants)),
         float(bool(one.wants) != bool(other.wants)),
         crossed,
         float(meets),
@@ -125,13 +125,6 @@ def features(
         *(min(2, kinds[kind]) for kind in KINDS),
     ]
     return np.array(values, dtype=np.float64)
-
-
-def _clash(one: str, other: str) -> bool:
-    """Tells whether two broad kinds of answer exclude each other. A figure may be money, a count or a code."""
-    if not one or not other or one == other:
-        return False
-    return not {one, other} <= {"money", "number", "count", "code"} or {one, other} == {"money", "count"}
 
 
 def _bigrams(one: str, other: str) -> float:

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Indel
 
 from dedup_service.question.alignment import Alignment, align
+from dedup_service.question.content import same_content
 from dedup_service.question.features import features
 from dedup_service.question.lexicon import shipped
 from dedup_service.question.marks import mark_difference
 from dedup_service.question.normal import normalise
 from dedup_service.question.pair_model import shipped_model
 from dedup_service.question.reading import read
+from dedup_service.question.scope import scope
 from dedup_service.question.veto import Veto, find
 
 KNOTS = 6
@@ -43,6 +45,7 @@ class QuestionEvidence:
     ``model``: the pair model's log-odds from the texts and vectors. ``cosine``: of the two vectors (-1..1; NaN if there
     are none). ``vetoes``: differences that forbid reuse; ``differences``: the others that were found, which the model
     has weighed. ``agrees``: the readings leave nothing over (see `alignment`), and nothing beside them differs.
+    ``same_content``: both ask about the same, as far as the word lists prove it (see `content`).
     ``exchanged``: a word or two, or a mark, of one text for another, and all else equal: these may be synonyms or a
     trap, and no likeness tells. ``exact``: equal in normal form. ``known``: log-odds from earlier verdicts on this
     pair, None if there are none. ``judge``: the judge's probability that both ask the same, None if not asked, unsure
@@ -57,6 +60,7 @@ class QuestionEvidence:
     judge: float | None = None
     same_language: bool = True
     agrees: bool = False
+    same_content: bool = False
     exact: bool = False
     exchanged: bool = False
 
@@ -102,9 +106,13 @@ def gather(
     alignment = align(one, other, lexicon)
     found = find(a, b, one, other, alignment, protected_terms, lexicon)
     likeness = shipped_model().log_odds(features(one, other, alignment, found, cosine, lexicon))
-    marked = mark_difference(a, b) is not None
+    mark = mark_difference(a, b)
+    marked = mark is not None
     # What is told beside a question may be what it is about: "I have spots, what can I do?" Only equal stories agree.
     told = one.beside != other.beside
+    if told and mark is not None:  # The questions themselves may bear none.
+        mark = mark_difference(scope(a).asked, scope(b).asked)
+    exchanged = _exchanged(one.asked, other.asked, alignment)
     return QuestionEvidence(
         cosine=cosine,
         model=likeness,
@@ -114,7 +122,10 @@ def gather(
         judge=judge,
         same_language=one.language == other.language,
         agrees=alignment.agrees and not found and not told and not marked,
-        exchanged=marked or _exchanged(one.asked, other.asked, alignment),
+        same_content=not exchanged
+        and not (mark is not None and mark.grave)
+        and same_content(one, other, found, lexicon),
+        exchanged=marked or exchanged,
     )
 
 
@@ -156,13 +167,15 @@ class Calibration:
 
     def score(self, evidence: QuestionEvidence) -> QuestionScore:
         """Scores the evidence. The reason is one of `VETO_<kind>`, `SAME_TEXT`, `KNOWN_SAME`, `KNOWN_DIFFERENT`,
-        `JUDGED_SAME`, `JUDGED_DIFFERENT`, `SAME_READING`, `OTHER_LANGUAGE`, `ALIKE`, `NOT_ALIKE`."""
+        `JUDGED_SAME`, `JUDGED_DIFFERENT`, `SAME_READING`, `SAME_CONTENT`, `OTHER_LANGUAGE`, `ALIKE`, `NOT_ALIKE`."""
         base = self.similarity_log_odds(evidence)
         total, reason = base, "ALIKE" if base > 0 else "NOT_ALIKE"
         if not evidence.same_language:
             reason = "OTHER_LANGUAGE"
         if evidence.agrees:
             reason = "SAME_READING"
+        elif evidence.same_content:
+            reason = "SAME_CONTENT"
         if evidence.judge is not None:
             judged = self.judge_weight * _bounded(logit(evidence.judge), MOST_JUDGED)
             total += judged
@@ -198,7 +211,7 @@ class Calibration:
         total = max(self.floor, total)
         if not evidence.same_language:
             return min(total, 0.0)  # The model was trained within languages.
-        if evidence.agrees:
+        if evidence.agrees or evidence.same_content:
             total = max(total, 0.0) + self.agreement
         return total
 

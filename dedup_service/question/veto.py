@@ -287,6 +287,13 @@ def may_meet(one: frozenset[str], other: frozenset[str]) -> bool:
     return any("any-number" in kinds and others & _DIGITS for kinds, others in ((one, other), (other, one)))
 
 
+def wants_clash(one: str, other: str) -> bool:
+    """Tells whether two broad kinds of answer exclude each other. A figure may be money, a count or a code."""
+    if not one or not other or one == other:
+        return False
+    return not {one, other} <= {"money", "number", "count", "code"} or {one, other} == {"money", "count"}
+
+
 def _told(reading: Reading) -> str:
     """The words that say what kind of answer is wanted."""
     lexicon = shipped()
