@@ -125,15 +125,16 @@ class FairExecutor(Executor):
             thread.start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Queues a call under the share of the present context. Raises FullError, RuntimeError after the end."""
+        """Queues a call under the share of the present context, which it runs in: logs and traces belong to the same
+        request. Raises FullError, RuntimeError after the end."""
         work: Work[T] = Work()
-        whose = share.get()
+        whose, context = share.get(), contextvars.copy_context()
         with self.changed:
             if self.closing:
                 raise RuntimeError("the threads have ended")
             if len(self.queue) >= self.limit or self.queue.waiting(whose) >= self.each:
                 raise FullError(whose)
-            self.queue.append(whose, (work, lambda: fn(*args, **kwargs)))
+            self.queue.append(whose, (work, lambda: context.run(fn, *args, **kwargs)))
             self.changed.notify()
         return work
 

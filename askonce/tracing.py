@@ -5,12 +5,14 @@ Off unless an endpoint is named. W3C's `traceparent` is taken from callers and h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from askonce.settings import SettingsError
 from askonce.telemetry import Telemetry
+
+T = TypeVar("T")
 
 
 class Tracer:
@@ -48,12 +50,12 @@ def configure(service: str, telemetry: Telemetry) -> Callable[[], None]:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+        from opentelemetry.sdk.trace.sampling import ParentBased
     except ImportError as missing:
         raise SettingsError(f"traces_endpoint needs pip install 'askonce[tracing]' ({missing})") from missing
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"askonce-{service}"}),
-        sampler=ParentBased(TraceIdRatioBased(telemetry.traces_share)),
+        sampler=ParentBased(_requests(telemetry.traces_share)),
     )
     endpoint = telemetry.traces_endpoint.rstrip("/")
     exporter = OTLPSpanExporter(endpoint=endpoint if endpoint.endswith("/v1/traces") else f"{endpoint}/v1/traces")
@@ -63,14 +65,50 @@ def configure(service: str, telemetry: Telemetry) -> Callable[[], None]:
     GrpcAioInstrumentorServer().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
     GrpcAioInstrumentorClient().instrument(tracer_provider=provider)  # type: ignore[no-untyped-call]
     for instrumentor in _stores():
-        instrumentor.instrument(tracer_provider=provider)
+        # Their upper bounds on a vendor's version trail behind it; whether spans come is tested.
+        instrumentor.instrument(tracer_provider=provider, skip_dep_check=True)
     return provider.shutdown
 
 
+def http(app: T, name: Callable[[Mapping[str, Any]], str]) -> T:
+    """An ASGI application whose requests are traced where tracing is on; call it after `configure`. `name` gives a
+    request's span its name from its scope: of few, never a path as a client wrote it."""
+    if Tracer.current is None:
+        return app
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    traced: Any = OpenTelemetryMiddleware(
+        app, default_span_details=lambda scope: (name(scope), {}), exclude_spans=["receive", "send"]
+    )
+    return cast("T", traced)
+
+
+def _requests(share: float) -> Any:
+    """Begins a trace for that share of the requests that arrive; what runs in the background begins none."""
+    from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, TraceIdRatioBased
+    from opentelemetry.trace import SpanKind
+
+    class Requests(Sampler):
+        def __init__(self) -> None:
+            self.arriving = TraceIdRatioBased(share)
+
+        def should_sample(
+            self, parent_context: Any, trace_id: int, name: str, kind: Any = None, *others: Any, **more: Any
+        ) -> SamplingResult:
+            if kind is not SpanKind.SERVER:
+                return SamplingResult(Decision.DROP)
+            return self.arriving.should_sample(parent_context, trace_id, name, kind, *others, **more)
+
+        def get_description(self) -> str:
+            return f"requests, {self.arriving.get_description()}"
+
+    return Requests()
+
+
 def _stores() -> list[Any]:
-    """Instrumentation for whichever of httpx, SQLAlchemy and Redis is installed beside its own package."""
+    """Instrumentation for whichever of httpx, SQLAlchemy and Redis this service has loaded."""
     import importlib
-    from importlib.util import find_spec
+    import sys
 
     found = []
     for package, module, name in (
@@ -78,7 +116,7 @@ def _stores() -> list[Any]:
         ("sqlalchemy", "opentelemetry.instrumentation.sqlalchemy", "SQLAlchemyInstrumentor"),
         ("redis", "opentelemetry.instrumentation.redis", "RedisInstrumentor"),
     ):
-        if find_spec(package) is not None and find_spec(module) is not None:
+        if package in sys.modules:
             found.append(getattr(importlib.import_module(module), name)())
     return found
 

@@ -6,11 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy  # create_engine is looked up when it is called: tracing wraps it
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, event, make_url, text
 
 BUSY_MS = 10_000
 """How long a SQLite connection waits for another's write before it gives up."""
@@ -33,10 +34,12 @@ def open_database(url: str, *, timeout: float = 10.0, upgrade: bool = True) -> E
     if kind == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed.set(drivername="sqlite+pysqlite"), connect_args={"timeout": BUSY_MS / 1000})
+        engine = sqlalchemy.create_engine(
+            parsed.set(drivername="sqlite+pysqlite"), connect_args={"timeout": BUSY_MS / 1000}
+        )
         prepare_sqlite(engine)
     elif kind == "postgresql":
-        engine = create_engine(
+        engine = sqlalchemy.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_size=4,
             max_overflow=4,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,10 +27,7 @@ class AccessLog:
             return
         started, status = time.perf_counter(), 499
         proposed = dict(scope["headers"]).get(telemetry.REQUEST_ID.encode(), b"").decode("latin-1")
-        # Unknown paths share one label: a scanner must not fill the metrics.
-        path = label(scope["path"], self.paths)
-        verb = scope["method"] if scope["method"] in METHODS else "OTHER"
-        method = f"{verb} {path}"
+        method = route_of(scope, self.paths)
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -44,7 +43,7 @@ class AccessLog:
                 line.setdefault("reason", "")
                 telemetry.REQUESTS.labels("gateway", method, str(status), line["reason"]).inc()
                 telemetry.DURATIONS.labels("gateway", method).observe(duration)
-                quiet = path in ("/healthz", "/metrics")
+                quiet = method.endswith((" /healthz", " /metrics"))
                 (self.log.debug if quiet else self.log.info)(
                     "request",
                     request_id=telemetry.request_id(),
@@ -53,6 +52,13 @@ class AccessLog:
                     duration_ms=round(duration * 1000, 3),
                     **line,
                 )
+
+
+def route_of(scope: Mapping[str, Any], paths: frozenset[str]) -> str:
+    """Method and route of a request, such as "GET /v1/models". Unknown ones share one name: a scanner must not fill the
+    metrics."""
+    verb = scope["method"] if scope["method"] in METHODS else "OTHER"
+    return f"{verb} {label(scope['path'], paths)}"
 
 
 def label(path: str, paths: frozenset[str]) -> str:

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from askonce import telemetry
+from askonce import telemetry, tracing
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
@@ -28,7 +28,7 @@ from gateway.answering import Answering
 from gateway.feedback import Feedback
 from gateway.hosted_model import HostedModel
 from gateway.http import openai, plain
-from gateway.http.access_log import AccessLog
+from gateway.http.access_log import AccessLog, route_of
 from gateway.http.browsers import Browsers, check_json
 from gateway.http.errors import error_body, guarded, log_bug, no_route
 from gateway.http.openapi import DOCS, document
@@ -87,7 +87,8 @@ class Routes:
         paths = frozenset(route.path for route in routes)
         application = Starlette(routes=routes, exception_handlers={404: no_route, 405: no_route})
         application.router.redirect_slashes = False
-        return AccessLog(Browsers(application, self.settings), paths)
+        logged = AccessLog(Browsers(application, self.settings), paths)
+        return tracing.http(logged, lambda scope: route_of(scope, paths))
 
     async def page(self, request: Request) -> Response:
         return HTMLResponse(PAGE, headers=PAGE_HEADERS)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from askonce import telemetry
 from askonce.fair import FairExecutor, FullError, share
 
 
@@ -79,3 +80,14 @@ def test_dropped_work_says_so() -> None:
     gate.set()
     assert second.cancelled()
     assert first.result(10)
+
+
+async def test_work_runs_in_the_callers_context() -> None:
+    """What a request sets, such as its id, is read by the work that it hands to a thread."""
+    executor = FairExecutor(1, "context")
+    try:
+        with telemetry.request("abc"):
+            found = await asyncio.get_running_loop().run_in_executor(executor, telemetry.request_id)
+    finally:
+        await asyncio.to_thread(executor.shutdown)
+    assert found == "abc"

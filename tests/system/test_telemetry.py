@@ -4,6 +4,7 @@ name."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import threading
@@ -29,6 +30,7 @@ SERVICES = ("gateway", "dedup", "inference")
 QUESTION = "What is the total?"
 RECEIPT = ROOT / "examples" / "pages" / "receipt-grocer.jpg"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 class Collector:
@@ -64,13 +66,24 @@ class Collector:
 class Watched:
     """A running system that is traced and measured."""
 
-    def __init__(self, client: Client, collector: Collector, addresses: dict[str, str]) -> None:
+    def __init__(self, client: Client, collector: Collector, addresses: dict[str, str], edge: str) -> None:
         self.client = client
+        self.edge = edge
         self.collector = collector
         self.addresses = addresses
         self.request = answer_pb2.AnswerRequest(
             image=content_pb2.Image(content=RECEIPT.read_bytes()), question=content_pb2.Question(text=QUESTION)
         )
+
+    def complete(self, headers: dict[str, str]) -> None:
+        """Asks over HTTP."""
+        url = f"data:image/jpeg;base64,{base64.b64encode(self.request.image.content).decode()}"
+        parts = [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": {"url": url}}]
+        body = json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
+        address = f"http://{self.edge}/v1/chat/completions"
+        request = urllib.request.Request(address, body, {"content-type": "application/json", **headers})
+        with urllib.request.urlopen(request, timeout=90) as reply:
+            assert reply.status == 200
 
     def scrape(self) -> dict[str, Metric]:
         """The metric families of all services, by name, with those of the gateway's samples first."""
@@ -89,23 +102,25 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
     collector = Collector()
     thread = threading.Thread(target=collector.server.serve_forever, daemon=True)
     thread.start()
-    environ = {"ASKONCE_DEDUP_METRICS_TENANTS": "default,acme"}
+    environ = {"ASKONCE_DEDUP_METRICS_TENANTS": "default,acme", "ASKONCE_GATEWAY_EDGE_LISTEN": "127.0.0.1:0"}
     for service in ("GATEWAY", "DEDUP", "INFERENCE"):
         environ[f"ASKONCE_{service}_TELEMETRY_TRACES_ENDPOINT"] = collector.address
         environ[f"ASKONCE_{service}_TELEMETRY_TRACES_SHARE"] = "0"
         environ[f"ASKONCE_{service}_TELEMETRY_METRICS_LISTEN"] = "127.0.0.1:0"
     try:
         async with started(home, environ) as client:
-            yield Watched(client, collector, {name: served(home / "logs" / f"{name}.log") for name in SERVICES})
+            addresses = {name: said(home, name, "metrics_served") for name in SERVICES}
+            yield Watched(client, collector, addresses, said(home, "gateway", "serving_http"))
     finally:
         collector.server.shutdown()
         collector.server.server_close()
 
 
-def served(log: Path) -> str:
-    """Where a service says that its metrics are."""
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    return str(next(line["address"] for line in lines if line["event"] == "metrics_served"))
+def said(home: Path, service: str, event: str) -> str:
+    """The address that a service gave with an event of its start."""
+    text = (home / "logs" / f"{service}.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return str(next(line["address"] for line in lines if line["event"] == event))
 
 
 @pytest.mark.slow
@@ -114,10 +129,14 @@ def served(log: Path) -> str:
 async def test_one_request_is_one_trace(watched: Watched) -> None:
     """The caller's trace id is kept, and each service's part of it arrives at the collector, the stores' among them;
     what nobody asked to trace is not traced."""
-    asked = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
-    await watched.client.stub.Answer(watched.request, timeout=90, metadata=asked)
+    asked = (("traceparent", PARENT),)
+    answered = await watched.client.stub.Answer(watched.request, timeout=90, metadata=asked)
+    feedback = answer_pb2.SubmitFeedbackRequest(decision=answered.provenance.decision, verdict=answer_pb2.VERDICT_RIGHT)
+    await watched.client.stub.SubmitFeedback(feedback, timeout=30, metadata=asked)
+    await asyncio.to_thread(watched.complete, {"traceparent": PARENT})
     await watched.client.stub.Answer(watched.request, timeout=90)
     wanted = {
+        ("askonce-gateway", "POST /v1/chat/completions"),
         ("askonce-gateway", "/askonce.v1.AnswerService/Answer"),
         ("askonce-dedup", "/askonce.v1.DedupService/Lookup"),
         ("askonce-dedup", "qdrant-edge page"),
@@ -128,6 +147,7 @@ async def test_one_request_is_one_trace(watched: Watched) -> None:
         while not wanted <= {(service, name) for service, _, name in watched.collector.spans}:
             await asyncio.sleep(0.2)
     assert {trace for _, trace, _ in watched.collector.spans} == {TRACE}
+    assert any(name.startswith("SELECT") for service, _, name in watched.collector.spans if service == "askonce-dedup")
 
 
 @pytest.mark.slow
