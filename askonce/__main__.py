@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from askonce.private import UMASK
+
 TOOLS = "askonce[dedup]"
 TOOLS_MODULE = "dedup_service.console.__main__"
 
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tools = importlib.import_module(TOOLS_MODULE)  # by name: the client knows no server
     except ModuleNotFoundError:
         return without_tools(arguments)
+    os.umask(UMASK)
     tools.main(arguments)
     return 0
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,11 +20,11 @@ from typing import Any
 
 from askonce.faults import Forbidden, Unauthenticated
 from askonce.names import ALL, HINT, PREFIX, is_tenant_id
+from askonce.secret_file import SecretFile, stamp_of
 from askonce.settings import SettingsError
 
 SERVICE_KEY = "askonce-service-key"
 """The metadata key by which one service of a deployment shows the others that it belongs to it."""
-MIN_SECRET = 16
 RELOAD_SECONDS = 1.0
 """How often a file of keys is looked at for changes."""
 LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
@@ -127,7 +125,7 @@ class Access:
 
     service_key: Path = Path("var/service.key")
     """The secret that the services of a deployment share. Made, for its owner alone, by whichever service starts first;
-    the second line, if any, is the one before, still accepted while keys are changed."""
+    further lines are secrets that are still accepted while it is changed. Read again when it changes."""
     keys: Path | None = None
     """A TOML file: one table a key under `[[keys]]` with `sha256` (of the key, hexadecimal) or `certificate` (a common
     name, with mTLS), `tenant` ("-" for all), and optionally `roles`, `name`, `rate` and `expires` (a date and time)."""
@@ -138,20 +136,22 @@ class Access:
 class Keyring:
     """The keys of a file, read again when it changes. `find` may be called while `refresh` runs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parse: Callable[[str], dict[str, Identity]] | None = None) -> None:
+        """`parse` reads the file's text; `parse_keys` unless given. Raises SettingsError."""
         self.path = path
-        self.stamp = (0, 0)
+        self.parse = parse or parse_keys
+        self.stamp = (0, 0, 0)
         self.keys: dict[str, Identity] = {}
         self.read()
 
     def read(self) -> None:
         """Reads the file. Raises SettingsError."""
         try:
-            found = self.path.stat()
-            self.keys = parse_keys(self.path.read_text(encoding="utf-8"))
-            self.stamp = (found.st_mtime_ns, found.st_size)
-        except OSError as error:
-            raise SettingsError(f"keys: can't read {self.path}: {error.strerror}") from error
+            stamp = stamp_of(self.path)
+            self.keys = self.parse(self.path.read_text(encoding="utf-8"))
+            self.stamp = stamp
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"keys: can't read {self.path}: {error}") from error
 
     def find(self, digest: str) -> Identity | None:
         """The identity behind the SHA-256 of a key (hexadecimal), or behind "cn:" and a certificate's name."""
@@ -163,8 +163,7 @@ class Keyring:
 
         Raises SettingsError or OSError when it can't be read; the keys then stay as they are.
         """
-        found = self.path.stat()
-        if (found.st_mtime_ns, found.st_size) != self.stamp:
+        if stamp_of(self.path) != self.stamp:
             self.read()
 
 
@@ -174,14 +173,15 @@ class Guard:
     def __init__(self, access: Access, *, keyring: Keyring | None = None) -> None:
         """Makes the service key when there is none. Raises SettingsError."""
         self.open = access.open
-        self.service_keys = () if access.open else read_or_make(access.service_key)
+        self.service_key = None if access.open else SecretFile(access.service_key)
         self.keyring = keyring or (Keyring(access.keys) if access.keys else None)
 
     def identify(self, metadata: Iterable[tuple[str, str | bytes]], common_name: str = "") -> Identity:
         """Who calls, by the call's metadata or certificate. Raises Unauthenticated."""
         shown = {key: value for key, value in metadata if isinstance(value, str)}
+        accepted = self.service_key.accepted if self.service_key is not None else ()
         if (secret := shown.get(SERVICE_KEY, "")) and any(
-            hmac.compare_digest(secret.encode(), key) for key in self.service_keys
+            hmac.compare_digest(secret.encode(), key) for key in accepted
         ):
             return Identity(SERVICE, roles=frozenset(Role))
         key = shown.get("x-api-key", "")
@@ -200,6 +200,16 @@ class Guard:
         raise Unauthenticated(
             "CREDENTIALS_MISSING", "Show the deployment's service key, or a key with a role (see docs/security.md)."
         )
+
+    def refresh(self) -> None:
+        """Reads the files of keys again that changed; call it every second or so, off the event loop.
+
+        Raises SettingsError or OSError when one can't be read; its keys then stay as they are.
+        """
+        if self.service_key is not None:
+            self.service_key.refresh()
+        if self.keyring is not None:
+            self.keyring.refresh()
 
     def allow(self, identity: Identity, method: str) -> None:
         """Makes sure that `identity` may call "Service/Method". Raises Forbidden (ROLE_MISSING)."""
@@ -259,37 +269,11 @@ def _parse_key(table: Mapping[str, Any], number: int) -> tuple[str, Identity]:
     return f"cn:{common}" if common else digest, identity
 
 
-def read_or_make(path: Path) -> tuple[bytes, ...]:
-    """The service keys in a file, the one to show first; makes the file, for its owner alone, when there is none.
-
-    Raises SettingsError.
-    """
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(f".{os.getpid()}.{secrets.token_hex(4)}.draft")
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(32) + "\n")
-            try:
-                os.link(draft, path)  # of several services that start at once, the first one's key counts
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        keys = tuple(line.strip().encode() for line in path.read_text(encoding="ascii").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"service_key: can't use {path}: {error}") from error
-    if not keys or any(len(key) < MIN_SECRET for key in keys):
-        raise SettingsError(f"service_key: {path} needs a secret of at least {MIN_SECRET} characters on each line")
-    return keys
-
-
 def is_loopback(listen: str) -> bool:
     """Whether an address to listen on can be reached from this machine only."""
     return listen.startswith(LOOPBACK)
 
 
-def credential(path: Path | None) -> tuple[tuple[str, str], ...]:
-    """The metadata by which a service shows the deployment's secret; empty without one. Raises SettingsError."""
-    return ((SERVICE_KEY, read_or_make(path)[0].decode()),) if path is not None else ()
+def shows(secrets: SecretFile) -> tuple[tuple[str, str], ...]:
+    """The metadata by which a service shows the deployment's secret."""
+    return ((SERVICE_KEY, secrets.first.decode("ascii", "replace")),)

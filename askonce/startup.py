@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any, TypeVar
 
 from askonce import settings, telemetry, tracing
+from askonce.private import UMASK
 from askonce.settings import StartError
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ def command(
         if chosen.check_config:
             print(f"{program}: the settings are fine")
             return
+        os.umask(UMASK)
         with_telemetry: Any = found
         telemetry.configure(section, with_telemetry.telemetry)
         end_tracing = tracing.configure(section, with_telemetry.telemetry)

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from askonce import private
 from askonce.access import SERVICE_KEY
 from compose.health import serving
 
@@ -141,8 +142,8 @@ class System:
         """Takes the folder for this process. Raises StartError when another one has it, and touches nothing then."""
         if self.owner is not None:
             return
-        self.home.mkdir(parents=True, exist_ok=True)
-        file = (self.home / "owner.lock").open("a+b")
+        private.folder(self.home)
+        file = open(self.home / "owner.lock", "a+b", opener=private.opener)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -158,7 +159,7 @@ class System:
     def prepare(self, port_file: Path) -> None:
         """Makes the folders and removes what a previous run left behind."""
         for folder in (port_file.parent, self.home / "logs"):
-            folder.mkdir(parents=True, exist_ok=True)
+            private.folder(folder)
         port_file.unlink(missing_ok=True)
 
     def environment(self, name: str, port_file: Path) -> dict[str, str]:
@@ -190,7 +191,7 @@ class System:
         assert process.stdout is not None
         colour, end = (COLOURS[name], "\033[0m") if sys.stderr.isatty() else ("", "")
         rest = b""
-        with (self.home / "logs" / f"{name}.log").open("ab", buffering=0) as log:
+        with open(self.home / "logs" / f"{name}.log", "ab", buffering=0, opener=private.opener) as log:  # noqa: ASYNC230
             # In chunks: under load a child writes thousands of lines a second, and one that waits for us stands still.
             while chunk := await process.stdout.read(2**16):
                 with contextlib.suppress(OSError):  # a full disk: a child that can't write its lines would stand still

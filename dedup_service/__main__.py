@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -16,12 +14,13 @@ import structlog
 from google.longrunning import operations_pb2_grpc
 from sqlalchemy.exc import SQLAlchemyError
 
-from askonce import serving, startup, telemetry
+from askonce import private, serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
 from askonce.fair import FairExecutor
 from askonce.names import is_tenant_id
 from askonce.periodic import PeriodicTask, PeriodicThread
 from askonce.redis_client import Outage, connect
+from askonce.secret_file import SecretFile, checked
 from askonce.settings import SettingsError, StartError
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from askonce.watch import Watch
@@ -74,7 +73,7 @@ from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import Lookup
-from dedup_service.usecases.miss_ticket import TicketSealer
+from dedup_service.usecases.miss_ticket import FixedKeys, TicketKeys, TicketSealer
 from dedup_service.usecases.parted_questions import MOST as PARTED
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.question_matcher import QuestionMatcher
@@ -119,7 +118,7 @@ async def serve(chosen: Settings) -> None:
         question_threads = FairExecutor(chosen.workers, "questions")
         for threads in (image_threads, question_threads):
             stack.push_async_callback(asyncio.to_thread, threads.shutdown)
-        chosen.data.mkdir(parents=True, exist_ok=True)
+        private.folder(chosen.data)
         telemetry.start_metrics(chosen.telemetry.metrics_listen)
         images, sentences, engine = await asyncio.gather(
             asyncio.to_thread(ChildImageWork, chosen.image_encoder, chosen.workers),
@@ -192,7 +191,12 @@ async def serve(chosen: Settings) -> None:
             client, outage = connect(chosen.redis), Outage()
             stack.push_async_callback(client.aclose)
             inflight, elsewhere = RedisInflight(client, own, outage), RedisPendingImages(client, outage)
-        sealer = TicketSealer(await asyncio.to_thread(ticket_key, chosen))
+        sealing = await asyncio.to_thread(ticket_keys, chosen)
+        if isinstance(sealing, SecretFile):
+            rotation = PeriodicThread("ticket keys", sealing.refresh, RELOAD_SECONDS)
+            rotation.start()
+            stack.push_async_callback(asyncio.to_thread, rotation.stop)
+        sealer = TicketSealer(sealing)
         album = Album(Thumbnails(engine))
         stack.push_async_callback(asyncio.to_thread, album.close)
         mismatches = KnownMismatches(ledger, await asyncio.to_thread(reader.mismatches, KNOWN_MISMATCHES))
@@ -241,10 +245,9 @@ async def serve(chosen: Settings) -> None:
         operations = partial(operations_pb2_grpc.add_OperationsServicer_to_server, Operations(reports))
         registrations.append(serving.Registration("google.longrunning.Operations", operations))
         guard = await asyncio.to_thread(Guard, chosen.access)
-        if guard.keyring is not None:
-            keys = PeriodicThread("keys", guard.keyring.refresh, RELOAD_SECONDS)
-            keys.start()
-            stack.push_async_callback(asyncio.to_thread, keys.stop)
+        keys = PeriodicThread("keys", guard.refresh, RELOAD_SECONDS)
+        keys.start()
+        stack.push_async_callback(asyncio.to_thread, keys.stop)
         separate = [each for each in registrations if chosen.admin_listen and each.name != DEDUP]
         shared = [each for each in registrations if each not in separate]
         server = serving.Server("dedup", chosen.serving, shared, guard=guard)
@@ -343,15 +346,12 @@ def default_policy(path: Path | None) -> Policy | None:
     return policy_from_json(path.read_text(encoding="utf-8")) if path else None
 
 
-def ticket_key(chosen: Settings) -> bytes:
-    """The secret that seals tickets; made once and kept, readable by its owner only, when none is set."""
+def ticket_keys(chosen: Settings) -> TicketKeys:
+    """The secrets that seal tickets; one is made and kept, readable by its owner only, where none is named. Raises
+    SettingsError."""
     if chosen.ticket_key:
-        return chosen.ticket_key.encode()
-    path = chosen.data / "ticket.key"
-    if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()
+        return FixedKeys(checked(chosen.ticket_key.encode().split(), "ticket_key"))
+    return SecretFile(chosen.ticket_key_file or chosen.data / "ticket.key")
 
 
 def versions() -> tuple[str, ...]:

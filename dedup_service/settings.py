@@ -37,7 +37,11 @@ class Settings:
     """The hot tier: "process", "none", or the address of a Redis or Valkey of its own. Empty: in `redis` where that is
     named, else "process" with the embedded store and "none" with a shared one."""
     ticket_key: str = ""
-    """The secret that seals tickets, at least 16 characters; the same for all replicas. Empty: made once, in `data`."""
+    """The secret that seals tickets, at least 16 characters; the same for all replicas. Further ones, after a space,
+    still open tickets while the secret is changed. Empty: `ticket_key_file`."""
+    ticket_key_file: Path | None = None
+    """A file with that secret, one a line, the newest first; read again when it changes. Unset: `ticket.key` in `data`.
+    Made where it is missing."""
     ticket_ttl: float = 3_600.0
     """Seconds for which a ticket is valid."""
     workers: int = 2

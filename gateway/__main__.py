@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import grpc
 
 from askonce import serving, startup, telemetry
-from askonce.access import credential, is_loopback
+from askonce.access import RELOAD_SECONDS, is_loopback, shows
 from askonce.dialing import dial
+from askonce.periodic import PeriodicThread
 from askonce.redis_client import Outage, connect
+from askonce.secret_file import SecretFile
 from askonce.serving import Registration, Server
 from askonce.settings import SettingsError
 from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
-from gateway.auth import Authenticator, Everybody, from_settings
+from gateway.auth import Authenticator, Everybody, KeyFiles, from_settings
 from gateway.background import Background, for_ever
 from gateway.clients import DedupClient, InferenceClient
 from gateway.feedback import Feedback
@@ -99,8 +102,11 @@ class Gateway:
             self.http = HttpServer(settings.edge, routes.application(), settings.serving.grace)
 
     def look(self, details: grpc.HandlerCallDetails) -> None:
-        """Turns callers away whom nobody knows, before their message is read. Raises Unauthenticated."""
-        self.admission.knows({key: str(value) for key, value in details.invocation_metadata or ()})
+        """Turns callers away whom nobody knows, before their message is read. Raises Unauthenticated and
+        Forbidden."""
+        service, _, name = details.method.rpartition("/")
+        shown = {key: str(value) for key, value in details.invocation_metadata or ()}
+        self.admission.knows(shown, f"{service.rpartition('.')[2]}/{name}")
 
     async def answer_later(self, request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.AnswerResponse:
         """Answers a job."""
@@ -147,15 +153,43 @@ def run(settings: Settings) -> None:
     """Serves with these settings. Raises SettingsError, StartError and OSError."""
     authenticator = from_settings(settings.auth)
     refuse_open(settings, authenticator)
-    telemetry.Credential.metadata = credential(settings.service_key)
+    keys = Keys(settings.service_key, authenticator)
     terms = settings.screening.terms
     forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
     metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
+    refreshing = PeriodicThread("keys", keys.refresh, RELOAD_SECONDS)
+    refreshing.start()
     try:
         asyncio.run(serve(settings, authenticator, forbidden))
     finally:
+        refreshing.stop()
         if metrics is not None:
             metrics[1].shutdown()
+
+
+class Keys:
+    """The files of keys of a running gateway: what it shows to the other services, and whom it lets in."""
+
+    def __init__(self, service_key: Path | None, authenticator: Authenticator) -> None:
+        """Makes the service key where there is none. Raises SettingsError."""
+        self.service_key = SecretFile(service_key) if service_key is not None else None
+        self.authenticator = authenticator
+        self.show()
+
+    def show(self) -> None:
+        """Shows the other services the secret that is in force."""
+        if self.service_key is not None:
+            telemetry.Credential.metadata = shows(self.service_key)
+
+    def refresh(self) -> None:
+        """Reads the files again that changed. Raises SettingsError or OSError when one can't be read."""
+        try:
+            if self.service_key is not None:
+                self.service_key.refresh()
+        finally:
+            self.show()
+            if isinstance(self.authenticator, KeyFiles):
+                self.authenticator.refresh()
 
 
 def refuse_open(settings: Settings, authenticator: Authenticator) -> None:

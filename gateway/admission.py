@@ -7,11 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from askonce import telemetry
-from askonce.faults import Exhausted, Fault
+from askonce.access import METHODS, Role
+from askonce.faults import Exhausted, Fault, Forbidden
 from askonce.names import tenant_id
+from askonce.v1 import answer_pb2
 from gateway import metrics
 from gateway.auth import Authenticator
 from gateway.rates import Rate
+
+ANSWER, FEEDBACK = "AnswerService/Answer", "AnswerService/SubmitFeedback"
+STORING = METHODS[FEEDBACK]
+"""Roles of which one is enough to have answers stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,19 @@ class Visit:
     caller: str
     tenant: str
     """The tenant of the request, "tenants/{tenant}"."""
+    stores: bool = True
+    """Whether a fresh answer of this caller may be stored."""
+
+    def bounded(self, asked: answer_pb2.AnswerRequest) -> answer_pb2.AnswerRequest:
+        """The request as this caller may make it: who may not have answers stored asks without."""
+        if not self.stores and asked.cache_mode != answer_pb2.CACHE_MODE_ONLY_IF_CACHED:
+            if asked.cache_mode in (answer_pb2.CACHE_MODE_BYPASS, answer_pb2.CACHE_MODE_REFRESH):
+                raise Forbidden(
+                    "ROLE_MISSING", "cache_mode: storing an answer unread needs the role writer.", field="cache_mode",
+                    metadata={"roles": Role.WRITER},
+                )  # fmt: skip
+            asked.cache_mode = answer_pb2.CACHE_MODE_NO_STORE
+        return asked
 
 
 class Admission:
@@ -34,33 +53,35 @@ class Admission:
         self.inside = 0
         self.interval = metrics.Interval()
 
-    def knows(self, credentials: Mapping[str, str]) -> None:
-        """Makes sure that a caller would be let in, before its upload is read. Raises Unauthenticated."""
+    def knows(self, credentials: Mapping[str, str], method: str = ANSWER) -> None:
+        """Makes sure that a caller would be let in, before its upload is read. Raises Unauthenticated and Forbidden."""
         try:
-            self.authenticator.authenticate(credentials)
+            self.authenticator.authenticate(credentials).may(method)
         except Fault as fault:
             metrics.REFUSED.labels(fault.reason).inc()
             raise
 
     @asynccontextmanager
     async def visit(
-        self, credentials: Mapping[str, str], parent: str, *, feedback: bool = False, poll: bool = False
+        self, credentials: Mapping[str, str], parent: str, method: str = ANSWER, *, poll: bool = False
     ) -> AsyncIterator[Visit]:
-        """Lets a caller in for the length of one request; looking after a job (`poll`) counts towards no rate.
+        """Lets a caller of "Service/Method" in for the length of one request; looking after a job (`poll`) counts
+        towards no rate.
 
-        Raises Unauthenticated, Forbidden for somebody else's tenant, InvalidInput for a malformed one, and Exhausted
-        when the tenant asks too often or the gateway is full.
+        Raises Unauthenticated, Forbidden without the method's role or for somebody else's tenant, InvalidInput for a
+        malformed one, and Exhausted when the tenant asks too often or the gateway is full.
         """
         self.interval.tick()
         try:
             caller = self.authenticator.authenticate(credentials)
+            caller.may(method)
             if parent:
                 tenant_id(parent)
             tenant = caller.tenant_for(parent)
             telemetry.note(tenant=tenant, caller=caller.name)
             if self.inside >= self.limit:
                 raise Exhausted("GATEWAY_BUSY", "The gateway is full; try again shortly.", retry_after=0.5)
-            if feedback:
+            if method == FEEDBACK:
                 await self.feedback.take(tenant)
             elif not poll:
                 await self.answers.take(tenant, caller.rate)
@@ -70,7 +91,7 @@ class Admission:
         self.inside += 1
         metrics.WAITING.set(self.inside)
         try:
-            yield Visit(caller.name, tenant)
+            yield Visit(caller.name, tenant, bool(caller.roles & STORING))
         finally:
             self.inside -= 1
             metrics.WAITING.set(self.inside)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
 
+from askonce.access import METHODS, USUAL, Identity, Role, parse_keys
 from askonce.faults import Forbidden, InvalidInput, Unauthenticated
 from askonce.names import HINT, PREFIX, is_tenant_id, tenant_name
+from askonce.secret_file import stamp_of
 from askonce.settings import SettingsError
+from gateway import rates
 from gateway.settings import Auth
 
 TENANT_KEY = "askonce-tenant"
 MIN_SECRET = 32
+PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,16 @@ class Caller:
     """Whether the caller may use no other tenant."""
     rate: str = ""
     """A limit of its own, such as "10/minute"; empty for the deployment's."""
+    roles: frozenset[Role] = USUAL
+    expires: float = float("inf")
+    """When the key stops being valid, in seconds since the epoch."""
+
+    def may(self, method: str) -> None:
+        """Makes sure that this caller may call "Service/Method". Raises Forbidden (ROLE_MISSING)."""
+        wanted = METHODS.get(method, frozenset()) - {Role.SERVICE}
+        if not wanted & self.roles:
+            names = ", ".join(sorted(wanted)) or "none"
+            raise Forbidden("ROLE_MISSING", f"{method} needs one of these roles: {names}.", metadata={"roles": names})
 
     def tenant_for(self, parent: str) -> str:
         """The tenant of a request that names `parent`, or names none. Raises Forbidden."""
@@ -87,7 +101,7 @@ class Registered:
             raise Unauthenticated("CREDENTIALS_MISSING", 'Send an API key or a token as "authorization: Bearer …".')
         # Keys are long and random, so a plain hash hides them and a look-up by hash leaks nothing about them.
         caller = self.keys.get(hashlib.sha256(shown.encode()).hexdigest())
-        if caller is not None:
+        if caller is not None and caller.expires > time.time():
             return caller
         if self.tokens is not None and shown.count(".") == 2:
             return self.tokens.verify(shown)
@@ -97,61 +111,100 @@ class Registered:
 class Tokens:
     """Verifies signed tokens (JWT)."""
 
-    def __init__(self, key: str, auth: Auth) -> None:
-        if "-----BEGIN" not in key and len(key.encode()) < MIN_SECRET:
+    def __init__(self, text: str, auth: Auth) -> None:
+        """`text` holds the keys that are accepted, PEM blocks or lines. Raises SettingsError."""
+        pems = tuple(found.group() for found in PEM.finditer(text))
+        self.keys = pems or tuple(line.strip() for line in text.splitlines() if line.strip())
+        if not pems and (not self.keys or any(len(key.encode()) < MIN_SECRET for key in self.keys)):
             raise SettingsError(f"jwt_key: a shared secret needs at least {MIN_SECRET} bytes")
-        self.key = key
         self.auth = auth
 
     def verify(self, token: str) -> Caller:
         """The caller that a token names. Raises Unauthenticated."""
         auth = self.auth
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self.key,
-                algorithms=list(auth.jwt_algorithms),
-                audience=auth.jwt_audience or None,
-                issuer=auth.jwt_issuer or None,
-                leeway=10,
-                options={"require": ["exp"]},
-            )
-        except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("TOKEN_EXPIRED", "The token has expired; get a new one.") from error
-        except jwt.PyJWTError as error:
-            raise Unauthenticated("TOKEN_INVALID", "The token is not valid here; get a new one.") from error
+        claims = self.claims(token)
         slug = str(claims.get(auth.jwt_tenant_claim, "")).removeprefix(PREFIX)
         if not is_tenant_id(slug):
             message = f'The token names no tenant in its claim "{auth.jwt_tenant_claim}".'
             raise Unauthenticated("TOKEN_INVALID", message)
         name = "".join(char for char in str(claims.get("sub", "token")) if char.isprintable())[:64]
-        return Caller(name or "token", tenant_name(slug), bound=True)
+        return Caller(name or "token", tenant_name(slug), bound=True, roles=roles_of(claims.get(auth.jwt_roles_claim)))
+
+    def claims(self, token: str) -> dict[str, Any]:
+        """What a token says, if one of the keys signed it. Raises Unauthenticated."""
+        auth, refused = self.auth, None
+        for key in self.keys:
+            try:
+                found: dict[str, Any] = jwt.decode(
+                    token,
+                    key,
+                    algorithms=list(auth.jwt_algorithms),
+                    audience=auth.jwt_audience or None,
+                    issuer=auth.jwt_issuer or None,
+                    leeway=10,
+                    options={"require": ["exp"]},
+                )
+            except jwt.ExpiredSignatureError as error:
+                raise Unauthenticated("TOKEN_EXPIRED", "The token has expired; get a new one.") from error
+            except jwt.PyJWTError as error:
+                refused = error
+            else:
+                return found
+        raise Unauthenticated("TOKEN_INVALID", "The token is not valid here; get a new one.") from refused
+
+
+def roles_of(claim: object) -> frozenset[Role]:
+    """The roles that a claim names, as a list or as words; the usual ones where there is no claim."""
+    if claim is None:
+        return USUAL
+    named = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else []
+    return frozenset(role for role in Role if role.value in named and role is not Role.SERVICE)
+
+
+class KeyFiles(Registered):
+    """`Registered` by the files that the settings name, which are read again when they change."""
+
+    def __init__(self, auth: Auth) -> None:
+        """Raises SettingsError."""
+        super().__init__({})
+        self.auth = auth
+        self.stamps: list[tuple[int, int, int]] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads the files again when one changed; call it every second or so, off the event loop.
+
+        Raises SettingsError when one can't be read or is not as it must be; all keys then stay as they are.
+        """
+        auth = self.auth
+        try:
+            stamps = [stamp_of(path) for path in (auth.api_keys, auth.jwt_key) if path is not None]
+            if stamps == self.stamps:
+                return
+            keys = read_keys(auth.api_keys.read_text(encoding="utf-8")) if auth.api_keys else {}
+            tokens = Tokens(auth.jwt_key.read_text(encoding="utf-8"), auth) if auth.jwt_key else None
+        except (OSError, UnicodeDecodeError) as error:
+            name = getattr(error, "filename", None) or "a file of keys"
+            raise SettingsError(f"auth: can't read {name}") from error
+        self.keys, self.tokens, self.stamps = keys, tokens, stamps
 
 
 def read_keys(text: str) -> dict[str, Caller]:
     """Callers by the SHA-256 of their keys, from TOML. Raises SettingsError."""
-    try:
-        tables = tomllib.loads(text).get("keys", [])
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"api_keys: {error}") from error
-    return dict(read_key(table, number) for number, table in enumerate(as_tables(tables)))
+    return {digest: caller_of(digest, identity) for digest, identity in parse_keys(text).items()}
 
 
-def as_tables(value: Any) -> Iterable[Mapping[str, Any]]:
-    """The tables of `[[keys]]`. Raises SettingsError for anything else."""
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise SettingsError("api_keys: write one [[keys]] table a key")
-    return value
-
-
-def read_key(table: Mapping[str, Any], number: int) -> tuple[str, Caller]:
-    """One key: its digest and its caller. Raises SettingsError."""
-    digest, tenant = str(table.get("sha256", "")).lower(), str(table.get("tenant", ""))
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise SettingsError(f"api_keys: key {number + 1} needs sha256 with 64 hexadecimal digits")
-    name = str(table.get("name", f"key-{digest[:8]}"))
-    slug = checked(tenant.removeprefix(PREFIX), f"api_keys: tenant of key {number + 1}")
-    return digest, Caller(name, tenant_name(slug), bound=True, rate=str(table.get("rate", "")))
+def caller_of(digest: str, identity: Identity) -> Caller:
+    """The caller behind a key. Raises SettingsError for what a client's key can't be."""
+    if digest.startswith("cn:"):
+        raise SettingsError(f"keys: {identity.name}: the gateway knows callers by sha256, not by certificate")
+    if not identity.tenant:
+        raise SettingsError(f"keys: {identity.name}: a client's key belongs to one tenant, not to all")
+    rates.read(identity.rate)
+    return Caller(
+        identity.name, tenant_name(identity.tenant), bound=True,
+        rate=identity.rate, roles=identity.roles, expires=identity.expires,
+    )  # fmt: skip
 
 
 def checked(slug: str, what: str) -> str:
@@ -165,9 +218,4 @@ def from_settings(auth: Auth) -> Authenticator:
     """The authenticator that the settings ask for. Reads files. Raises SettingsError."""
     if auth.api_keys is None and auth.jwt_key is None:
         return Everybody(auth.default_tenant)
-    try:
-        keys = read_keys(auth.api_keys.read_text(encoding="utf-8")) if auth.api_keys else {}
-        tokens = Tokens(auth.jwt_key.read_text(encoding="utf-8").strip(), auth) if auth.jwt_key else None
-    except OSError as error:
-        raise SettingsError(f"auth: can't read {error.filename}") from error
-    return Registered(keys, tokens)
+    return KeyFiles(auth)

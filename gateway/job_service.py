@@ -13,6 +13,7 @@ from gateway.jobs import Jobs, tenant_of
 from gateway.service import Context, credentials
 
 NAME = "askonce.v1.JobService"
+CREATE, GET, LIST, CANCEL = (f"JobService/{name}" for name in ("CreateJob", "GetJob", "ListJobs", "CancelJob"))
 
 
 class JobService(job_pb2_grpc.JobServiceServicer):
@@ -41,7 +42,7 @@ class JobService(job_pb2_grpc.JobServiceServicer):
         if asked.parent and request.parent and asked.parent != request.parent:
             message = "request.parent: leave it empty; the job's parent holds for both."
             raise InvalidInput("TENANT_INVALID", message, field="request.parent")
-        async with self.admission.visit(credentials(context), request.parent or asked.parent) as visit:
+        async with self.admission.visit(credentials(context), request.parent or asked.parent, CREATE) as visit:
             jobs = self.jobs
             await self.answering.check(asked)
             asked.parent = visit.tenant
@@ -50,13 +51,13 @@ class JobService(job_pb2_grpc.JobServiceServicer):
             return job_pb2.CreateJobResponse(job=job)
 
     async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
-        async with self.admission.visit(credentials(context), tenant_of(request.name), poll=True):
+        async with self.admission.visit(credentials(context), tenant_of(request.name), GET, poll=True):
             return self.jobs.get(request.name)
 
     async def ListJobs(self, request: job_pb2.ListJobsRequest, context: Context) -> job_pb2.ListJobsResponse:
-        async with self.admission.visit(credentials(context), request.parent, poll=True) as visit:
+        async with self.admission.visit(credentials(context), request.parent, LIST, poll=True) as visit:
             return self.jobs.list(visit.tenant, request.page_size, request.page_token)
 
     async def CancelJob(self, request: job_pb2.CancelJobRequest, context: Context) -> job_pb2.CancelJobResponse:
-        async with self.admission.visit(credentials(context), tenant_of(request.name), poll=True):
+        async with self.admission.visit(credentials(context), tenant_of(request.name), CANCEL, poll=True):
             return job_pb2.CancelJobResponse(job=await self.jobs.cancel(request.name))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError, Message
 
+from askonce import private
 from askonce.v1 import answer_pb2, job_pb2
 
 JOB, REQUEST = ".job", ".request"
@@ -23,7 +24,9 @@ class JobStore:
         return self.folder / tenant / f"{job}{suffix}"
 
     def load(self) -> list[job_pb2.Job]:
-        """Every job in the folder. Files that can't be read are left alone and out."""
+        """Every job in the folder, which is made where it is missing. Files that can't be read are left alone and out.
+        Raises OSError."""
+        private.folder(self.folder)
         found = []
         for path in sorted(self.folder.glob(f"*/*{JOB}")):
             try:

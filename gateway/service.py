@@ -9,7 +9,7 @@ import grpc
 
 from askonce import telemetry
 from askonce.v1 import answer_pb2, answer_pb2_grpc
-from gateway.admission import Admission
+from gateway.admission import FEEDBACK, Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
 
@@ -32,20 +32,22 @@ class AnswerService(answer_pb2_grpc.AnswerServiceServicer):
 
     async def Answer(self, request: answer_pb2.AnswerRequest, context: Context) -> answer_pb2.AnswerResponse:
         async with self.admission.visit(credentials(context), request.parent) as visit:
-            return await self.answering.answer(request, visit.tenant, context.time_remaining())
+            return await self.answering.answer(visit.bounded(request), visit.tenant, context.time_remaining())
 
     async def StreamAnswer(
         self, request: answer_pb2.StreamAnswerRequest, context: Context
     ) -> AsyncIterator[answer_pb2.StreamAnswerResponse]:
         async with self.admission.visit(credentials(context), request.request.parent) as visit:
-            async for event in self.answering.stream(request.request, visit.tenant, context.time_remaining()):
+            async for event in self.answering.stream(
+                visit.bounded(request.request), visit.tenant, context.time_remaining()
+            ):
                 yield event
 
     async def SubmitFeedback(
         self, request: answer_pb2.SubmitFeedbackRequest, context: Context
     ) -> answer_pb2.SubmitFeedbackResponse:
         parent = self.feedback.tenant_of(request)
-        async with self.admission.visit(credentials(context), parent, feedback=True) as visit:
+        async with self.admission.visit(credentials(context), parent, FEEDBACK) as visit:
             telemetry.note(decision=request.decision, verdict=answer_pb2.Verdict.Name(request.verdict))
             return await self.feedback.submit(request, visit.tenant, context.time_remaining())
 

@@ -133,9 +133,10 @@ class Auth:
 
     api_keys: Path | None = None
     """A TOML file: one table a key under `[[keys]]` with `sha256` (of the key, hexadecimal), `tenant`, and optionally
-    `name` and `rate`."""
+    `name`, `rate`, `roles` and `expires`. Read again when it changes."""
     jwt_key: Path | None = None
-    """The key that tokens are verified with: a PEM public key, or a shared secret of at least 32 bytes."""
+    """A file with the keys that tokens are verified with: PEM public keys, or shared secrets of at least 32 bytes, one
+    a line. A token may be signed by any of them. Read again when it changes."""
     jwt_algorithms: tuple[str, ...] = ("RS256", "ES256")
     """Accepted signature algorithms; a shared secret needs "HS256"."""
     jwt_audience: str = ""
@@ -144,6 +145,8 @@ class Auth:
     """The issuer that a token must name; empty accepts any."""
     jwt_tenant_claim: str = "tenant"
     """The claim that holds the tenant."""
+    jwt_roles_claim: str = "askonce_roles"
+    """The claim that holds roles, a list or words; a token without it may do what a key without roles may."""
     open: bool = False
     """Whether everybody may ask, from other machines too, where neither keys nor tokens are named."""
     default_tenant: str = "default"

@@ -41,10 +41,9 @@ async def serve(settings: Settings, engine: Engine) -> None:
     server = Server("inference", settings.serving, [Registration(NAME, service.add)], guard=guard)
 
     async def prepare(stack: AsyncExitStack) -> None:
-        if guard.keyring is not None:
-            keys = PeriodicThread("keys", guard.keyring.refresh, RELOAD_SECONDS)
-            keys.start()
-            stack.push_async_callback(asyncio.to_thread, keys.stop)
+        keys = PeriodicThread("keys", guard.refresh, RELOAD_SECONDS)
+        keys.start()
+        stack.push_async_callback(asyncio.to_thread, keys.stop)
         stack.push_async_callback(engine.stop)
         await engine.start()
 

@@ -11,7 +11,7 @@ import hmac
 import json
 import struct
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -85,14 +85,41 @@ class MissTicket:
     fingerprint: bytes = b""
 
 
-class TicketSealer:
-    """Seals and opens tickets under one key, which all replicas share."""
+class TicketKeys(Protocol):
+    """The secrets that all replicas share."""
 
-    def __init__(self, key: bytes) -> None:
-        """`key` is the secret, at least 16 bytes. Raises ValueError when it is shorter."""
-        if len(key) < 16:
+    @property
+    def first(self) -> bytes:
+        """The one that seals."""
+        ...
+
+    @property
+    def accepted(self) -> tuple[bytes, ...]:
+        """Those that open: the first one, and others while keys are changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedKeys:
+    """Secrets that stay as they are, of at least 16 bytes each; the first one seals. Raises ValueError."""
+
+    accepted: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if not self.accepted or any(len(key) < 16 for key in self.accepted):
             raise ValueError("ticket key: at least 16 bytes are needed")
-        self.key = key
+
+    @property
+    def first(self) -> bytes:
+        """See `TicketKeys`."""
+        return self.accepted[0]
+
+
+class TicketSealer:
+    """Seals and opens tickets."""
+
+    def __init__(self, keys: TicketKeys) -> None:
+        self.keys = keys
 
     def seal(self, ticket: MissTicket) -> bytes:
         """The ticket as opaque bytes."""
@@ -104,12 +131,13 @@ class TicketSealer:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         sizes = struct.pack("<4I", len(text), *(len(blob) for blob in packed))
         body = b"".join((MAGIC, sizes, text, *packed))
-        return body + hmac.digest(self.key, body, "sha256")
+        return body + hmac.digest(self.keys.first, body, "sha256")
 
     def open(self, sealed: bytes, tenant: str, now: float) -> MissTicket:
         """The ticket inside. Raises TicketError when it is forged or damaged, expired, or another tenant's."""
         body, seal = sealed[:-SEAL], sealed[-SEAL:]
-        if not hmac.compare_digest(hmac.digest(self.key, body, "sha256"), seal) or not body.startswith(MAGIC):
+        genuine = any(hmac.compare_digest(hmac.digest(key, body, "sha256"), seal) for key in self.keys.accepted)
+        if not genuine or not body.startswith(MAGIC):
             raise TicketError("TICKET_FORGED", "This ticket was not issued here, or it was changed on the way.")
         ticket = unpack(body)
         if ticket.tenant != tenant:

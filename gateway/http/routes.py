@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from askonce import telemetry, tracing
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate
 from askonce.v1 import answer_pb2
-from gateway.admission import Admission
+from gateway.admission import FEEDBACK, Admission
 from gateway.answering import Answering
 from gateway.feedback import Feedback
 from gateway.hosted_model import HostedModel
@@ -141,7 +141,7 @@ class Routes:
 
     async def queue(self, request: Request, asked: answer_pb2.AnswerRequest, jobs: Jobs) -> Response:
         """Queues what the model has no time for, as the client prefers (RFC 7240); the reply says where to look."""
-        async with self.admission.visit(request.headers, "", poll=True) as visit:
+        async with self.admission.visit(request.headers, "", "JobService/CreateJob", poll=True) as visit:
             asked.parent = visit.tenant
             job = await jobs.create(visit.tenant, asked, "")
         place = f"/v1/jobs/{job.name.rpartition('/')[2]}"
@@ -152,7 +152,7 @@ class Routes:
         """GET /v1/jobs/{job}: how far it is, with the completion once it is done."""
         if self.jobs is None:
             raise Absent("JOB_UNKNOWN", "This deployment keeps no jobs.")
-        async with self.admission.visit(request.headers, "", poll=True) as visit:
+        async with self.admission.visit(request.headers, "", "JobService/GetJob", poll=True) as visit:
             job = self.jobs.get(f"{visit.tenant}/jobs/{request.path_params['job']}")
         return JSONResponse(openai.queued(job, self.settings.bill_hits))
 
@@ -173,7 +173,7 @@ class Routes:
         """POST /v1/feedback {decision, verdict, correct_text, comment}."""
         asked = await self.read(request, plain.read_feedback)
         parent = self.feedback.tenant_of(asked)
-        async with self.admission.visit(request.headers, parent, feedback=True) as visit:
+        async with self.admission.visit(request.headers, parent, FEEDBACK) as visit:
             response = await self.feedback.submit(asked, visit.tenant, None)
         return JSONResponse({"removed_count": response.removed_count})
 
@@ -215,7 +215,7 @@ class Routes:
     async def answer(self, request: Request, asked: answer_pb2.AnswerRequest) -> answer_pb2.AnswerResponse:
         """Answers as a whole; gives up when the client goes away."""
         async with self.admission.visit(request.headers, asked.parent) as visit:
-            work = asyncio.create_task(self.answering.answer(asked, visit.tenant, None))
+            work = asyncio.create_task(self.answering.answer(visit.bounded(asked), visit.tenant, None))
             gone = asyncio.create_task(disconnected(request))
             try:
                 await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -252,7 +252,7 @@ class Routes:
         begun = False
         try:
             async with self.admission.visit(request.headers, asked.request.parent) as visit:
-                async for event in self.answering.stream(asked.request, visit.tenant, None):
+                async for event in self.answering.stream(visit.bounded(asked.request), visit.tenant, None):
                     for chunk in chunks.of(event):
                         yield sse(chunk)
                         begun = True

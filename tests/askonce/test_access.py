@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -116,31 +115,26 @@ def test_a_certificate_is_a_key_too(guard: Guard) -> None:
         guard.identify([], "other.example.com")
 
 
-def test_the_service_key_is_made_once_for_its_owner(tmp_path: Path) -> None:
-    """Services that start together agree on one key, which only its owner can read; it opens everything."""
-    path = tmp_path / "run" / "service.key"
-    found: list[tuple[bytes, ...]] = []
-    threads = [threading.Thread(target=lambda: found.append(access.read_or_make(path))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(found)) == 1
-    assert path.stat().st_mode & 0o777 == 0o600
-    guard = Guard(Access(path))
-    shown = access.credential(path)
-    assert guard.identify(shown).roles == frozenset(Role)
-    assert [each.name for each in path.parent.iterdir()] == ["service.key"]
-
-
-def test_keys_are_rotated_with_an_overlap(tmp_path: Path) -> None:
-    """A second line is the key before: still accepted, no longer shown."""
+def test_the_service_key_is_changed_while_services_run(tmp_path: Path) -> None:
+    """Whoever shows a listed secret belongs to the deployment; a guard that reads its files again knows the new one,
+    and no more the one that was taken out."""
     path = tmp_path / "service.key"
-    path.write_text("new-key-of-enough-length\nold-key-of-enough-length\n", encoding="ascii")
+    path.write_text("old-key-of-enough-length\n", encoding="ascii")
     guard = Guard(Access(path))
-    assert access.credential(path) == ((access.SERVICE_KEY, "new-key-of-enough-length"),)
-    for key in ("new-key-of-enough-length", "old-key-of-enough-length"):
-        assert guard.identify([(access.SERVICE_KEY, key)]).name == "service"
+
+    def known(key: str) -> bool:
+        try:
+            return guard.identify([(access.SERVICE_KEY, key)]).roles == frozenset(Role)
+        except Unauthenticated:
+            return False
+
+    assert [known("new-key-of-enough-length"), known("old-key-of-enough-length")] == [False, True]
+    path.write_text("new-key-of-enough-length\nold-key-of-enough-length\n", encoding="ascii")
+    guard.refresh()
+    assert [known("new-key-of-enough-length"), known("old-key-of-enough-length")] == [True, True]
+    path.write_text("new-key-of-enough-length\n", encoding="ascii")
+    guard.refresh()
+    assert [known("new-key-of-enough-length"), known("old-key-of-enough-length")] == [True, False]
 
 
 def test_a_file_of_keys_is_read_again(tmp_path: Path) -> None:

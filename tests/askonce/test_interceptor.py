@@ -13,8 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from askonce import faults, serving
-from askonce.access import SERVICE_KEY, Access, Guard, credential
+from askonce.access import SERVICE_KEY, Access, Guard, shows
 from askonce.dialing import Dialing, dial
+from askonce.secret_file import SecretFile
 from askonce.v1 import store_pb2, store_pb2_grpc
 
 NAME = "askonce.v1.StoreService"
@@ -51,7 +52,7 @@ async def served(tmp_path: Path, **changes: Any) -> AsyncIterator[tuple[Store, g
         NAME, lambda server: store_pb2_grpc.add_StoreServiceServicer_to_server(store, server)
     )
     guard = await asyncio.to_thread(Guard, Access(tmp_path / "service.key"))
-    SHOWN[tmp_path] = await asyncio.to_thread(credential, tmp_path / "service.key")
+    SHOWN[tmp_path] = shows(await asyncio.to_thread(SecretFile, tmp_path / "service.key"))
     server = serving.Server("dedup", serving.Serving(**changes), [registration], guard=guard)
     await server.start()
     channel = dial(Dialing(target=server.address, max_message_bytes=64 * 2**20))

@@ -46,7 +46,7 @@ from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.learn import Allowance, Learn
 from dedup_service.usecases.lookup import ContentWanted, Found, Lookup, Missed, Outcome
-from dedup_service.usecases.miss_ticket import TicketSealer
+from dedup_service.usecases.miss_ticket import FixedKeys, TicketSealer
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
 from dedup_service.usecases.question_matcher import QuestionMatcher
@@ -178,7 +178,7 @@ async def bench(
     pairs, exact_cache, own = PairMemory(), InProcessExactCache(clock), InflightMisses(clock)
     inflight: Inflight = own if redis is None else RedisInflight(redis, own)
     elsewhere = None if redis is None else RedisPendingImages(redis, clock=clock)
-    sealer = TicketSealer(b"a key for the tests only")
+    sealer = TicketSealer(FixedKeys((b"a key for the tests only",)))
     touches = Touches(memory)
     with ThreadPoolExecutor(2) as threads:
         mismatches = KnownMismatches(ledger, await asyncio.to_thread(reader.mismatches, 100), clock=clock)

@@ -14,7 +14,8 @@ import pytest
 from askonce import faults
 from askonce.faults import Fault
 from askonce.settings import SettingsError
-from gateway.auth import Everybody, Registered, Tokens, from_settings, read_keys
+from askonce.v1 import answer_pb2
+from gateway.auth import Everybody, KeyFiles, Registered, Tokens, from_settings, read_keys
 from gateway.settings import Auth
 from tests.gateway.doubles import request_for, running
 from tests.gateway.pictures import picture
@@ -154,3 +155,90 @@ def test_a_tokens_name_is_fit_for_a_log(sub: str, name: str) -> None:
     """What a token calls its bearer is cut and has no control characters."""
     shown = {"authorization": "Bearer " + token(sub=sub)}
     assert Registered({}, TOKENS).authenticate(shown).name == name
+
+
+def test_files_are_read_again(tmp_path: Path) -> None:
+    """A key that is added counts without a restart, one that is taken out no more; so do the keys of tokens, of which
+    two overlap. A file that can't be read as meant changes nothing."""
+    keys, secrets = tmp_path / "keys.toml", tmp_path / "jwt.key"
+    keys.write_text(FILE)
+    secrets.write_text(SECRET)
+    files = KeyFiles(Auth(api_keys=keys, jwt_key=secrets, jwt_algorithms=("HS256",), jwt_audience="askonce"))
+    other = "sk-" + "o" * 40
+    newer = token(secret="n" * 40)
+    assert files.authenticate({"x-api-key": KEY}).tenant == "tenants/acme"
+    assert reason(files, **{"x-api-key": other}) == "CREDENTIALS_UNKNOWN"
+    assert reason(files, authorization=f"Bearer {newer}") == "TOKEN_INVALID"
+
+    keys.write_text(f"[[keys]]\nsha256 = '{hashlib.sha256(other.encode()).hexdigest()}'\ntenant = 'other'\n")
+    secrets.write_text("n" * 40 + "\n" + SECRET + "\n")
+    files.refresh()
+    assert files.authenticate({"x-api-key": other}).tenant == "tenants/other"
+    assert reason(files, **{"x-api-key": KEY}) == "CREDENTIALS_UNKNOWN"
+    for shown in (newer, token()):
+        assert files.authenticate({"authorization": f"Bearer {shown}"}).tenant == "tenants/acme"
+
+    keys.write_text("[[keys]]\nsha256 = 3\n")
+    with pytest.raises(SettingsError):
+        files.refresh()
+    assert files.authenticate({"x-api-key": other}).tenant == "tenants/other"
+
+
+@pytest.mark.parametrize("line", ['rate = "often"', 'roles = ["king"]', 'expires = "soon"', 'tenant = "-"',
+                                  'certificate = "cn"\nsha256 = ""'])  # fmt: skip
+def test_what_a_key_can_not_be_is_said_at_once(line: str) -> None:
+    """A rate, a role, a date or a tenant that means nothing stops the start, not each call."""
+    text = FILE.replace('tenant = "acme"\n', "") if line.startswith("tenant") else FILE
+    text = "\n".join(each for each in text.splitlines() if not (each.startswith("sha256") and "sha256" in line))
+    with pytest.raises(SettingsError):
+        read_keys(f"{text}\n{line}\n")
+
+
+def test_an_expired_key_is_unknown() -> None:
+    """A key is valid until its time."""
+    assert reason(Registered(read_keys(FILE + "expires = 2020-01-01T00:00:00Z\n")), **{"x-api-key": KEY}) == (
+        "CREDENTIALS_UNKNOWN"
+    )
+    later = Registered(read_keys(FILE + "expires = 2999-01-01T00:00:00Z\n"))
+    assert later.authenticate({"x-api-key": KEY}).name == "acme backend"
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [(None, {"reader", "writer"}), ("reader", {"reader"}), (["writer", "king"], {"writer"}), ("service", set()),
+     (7, set())],
+)  # fmt: skip
+def test_a_token_says_its_roles(claim: Any, expected: set[str]) -> None:
+    """The claim's roles count; without it a token may what a key without roles may, and nobody becomes a service."""
+    shown = {"authorization": "Bearer " + token(askonce_roles=claim)}
+    assert Registered({}, TOKENS).authenticate(shown).roles == expected
+
+
+async def test_a_reader_asks_and_leaves_nothing_behind() -> None:
+    """A key that may only read is answered, from memory too; its answers are not stored, and feedback, jobs and modes
+    that write are refused."""
+    async with running(authenticator=Registered(read_keys(FILE + 'roles = ["reader"]\n'))) as system:
+        metadata = (("x-api-key", KEY),)
+        for _ in range(2):
+            answer = await system.stub.Answer(request_for(picture(), "x"), timeout=5, metadata=metadata)
+            assert answer.answer.text
+        assert len(system.model.requests) == 2
+        assert not system.memory.remembered
+        refused: list[Any] = [
+            system.stub.SubmitFeedback(
+                answer_pb2.SubmitFeedbackRequest(
+                    decision="tenants/acme/decisions/1", verdict=answer_pb2.VERDICT_WRONG
+                ),
+                timeout=5, metadata=metadata,
+            ),
+            *(
+                system.stub.Answer(request_for(picture(), "x", cache_mode=mode), timeout=5, metadata=metadata)
+                for mode in (answer_pb2.CACHE_MODE_REFRESH, answer_pb2.CACHE_MODE_BYPASS)
+            ),
+        ]  # fmt: skip
+        for call in refused:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert (caught.value.code(), faults.reason_of(caught.value)) == (
+                grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING",
+            )  # fmt: skip

@@ -50,7 +50,8 @@ async def started(home: Path, environ: dict[str, str] | None = None, **options: 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def reader(tmp_path_factory: Any) -> AsyncIterator[Client]:
     """The embedded default: the reader as the model."""
-    async with started(tmp_path_factory.mktemp("reader")) as client:
+    home = tmp_path_factory.mktemp("reader")
+    async with started(home, {"ASKONCE_GATEWAY_JOBS_FOLDER": str(home / "jobs")}) as client:
         yield client
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import stat
+
 import grpc
 import pytest
 
 from askonce import faults
-from askonce.v1 import answer_pb2, content_pb2
+from askonce.v1 import answer_pb2, content_pb2, job_pb2, job_pb2_grpc
 from tests.system.conftest import Client, encode, receipt
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -134,3 +136,26 @@ async def test_stream_of_the_model_and_of_memory(reader: Client) -> None:
         events = [event async for event in call]
         assert "".join(event.text for event in events) == events[-1].summary.answer.text
         assert events[-1].summary.answer.text
+
+
+async def test_nobody_else_can_read_what_customers_sent(reader: Client) -> None:
+    """Every file and folder that a running system makes is its owner's alone: stores, ledger, jobs, keys and logs."""
+    await settled(reader, RECEIPT, "What is the total?")
+    jobs: job_pb2_grpc.JobServiceAsyncStub = job_pb2_grpc.JobServiceStub(reader.channel)
+    asked = answer_pb2.AnswerRequest(
+        image=content_pb2.Image(content=RECEIPT), question=content_pb2.Question(text="What is the date?")
+    )
+    await jobs.CreateJob(job_pb2.CreateJobRequest(request=asked), timeout=20)
+    found = {path.relative_to(reader.system.home).as_posix(): path.stat() for path in reader.system.home.rglob("*")}
+    for part in (
+        "dedup/ledger.sqlite",
+        "dedup/ticket.key",
+        "service.key",
+        "logs/dedup.log",
+        "jobs/default",
+        "dedup/edge",
+    ):
+        assert part in found
+    open_to_others = [name for name, each in found.items() if each.st_mode & 0o077 and not stat.S_ISSOCK(each.st_mode)]
+    assert open_to_others == []
+    assert reader.system.home.stat().st_mode & 0o077 == 0

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from askonce.access import credential
+from askonce.access import shows
 from askonce.dialing import Dialing, dial
+from askonce.secret_file import SecretFile
 from askonce.v1 import dedup_pb2_grpc
 from dedup_service.console.__main__ import askonce
 from dedup_service.console.doctor import OWN_TENANT, Probe, receipt
@@ -146,7 +147,7 @@ def test_export_import_purge_and_feedback(target: str, tmp_path: Path) -> None:
     is gone at once."""
 
     async def store() -> None:
-        channel = dial(Dialing(target=target), shows=credential(Path(os.environ["ASKONCE_KEY_FILE"])))
+        channel = dial(Dialing(target=target), shows=shows(SecretFile(Path(os.environ["ASKONCE_KEY_FILE"]))))
         probe = Probe(dedup_pb2_grpc.DedupServiceStub(channel), 20.0)
         number = str(secrets.randbelow(900_000))
         await probe.run(receipt(number, "10.00"), receipt(number, "99.00"))

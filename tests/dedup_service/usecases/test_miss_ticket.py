@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup_service.usecases.miss_ticket import MissTicket, NearMiss, NewImage, TicketError, TicketSealer
+from dedup_service.usecases.miss_ticket import (
+    FixedKeys,
+    MissTicket,
+    NearMiss,
+    NewImage,
+    TicketError,
+    TicketSealer,
+)
 
 KEY = b"0123456789abcdef"
 TICKET = MissTicket(
@@ -35,6 +42,10 @@ TICKET = MissTicket(
 )
 
 
+def sealer(*keys: bytes) -> TicketSealer:
+    return TicketSealer(FixedKeys(keys))
+
+
 def plain(ticket: MissTicket) -> dict[str, object]:
     fields = {field.name: getattr(ticket, field.name) for field in dataclasses.fields(ticket)}
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
@@ -42,7 +53,7 @@ def plain(ticket: MissTicket) -> dict[str, object]:
 
 def test_a_ticket_comes_back_whole() -> None:
     """Sealing and opening loses nothing, Chinese text and vectors included."""
-    opened = TicketSealer(KEY).open(TicketSealer(KEY).seal(TICKET), "acme", 1_500.0)
+    opened = sealer(KEY).open(sealer(KEY).seal(TICKET), "acme", 1_500.0)
     assert plain(opened) == plain(TICKET)
 
 
@@ -57,7 +68,7 @@ def test_a_ticket_comes_back_whole() -> None:
 def test_a_ticket_that_must_not_be_used_is_refused(key: bytes, tenant: str, now: float, reason: str) -> None:
     """Another key, another tenant and an expired ticket each have their own reason."""
     with pytest.raises(TicketError) as caught:
-        TicketSealer(KEY).open(TicketSealer(key).seal(TICKET), tenant, now)
+        sealer(KEY).open(sealer(key).seal(TICKET), tenant, now)
     assert caught.value.reason == reason
 
 
@@ -65,20 +76,33 @@ def test_a_ticket_that_must_not_be_used_is_refused(key: bytes, tenant: str, now:
 def test_rubbish_is_forged(rubbish: bytes) -> None:
     """Whatever bytes arrive, they are refused and nothing else happens."""
     with pytest.raises(TicketError, match="not issued here"):
-        TicketSealer(KEY).open(rubbish, "acme", 0.0)
+        sealer(KEY).open(rubbish, "acme", 0.0)
 
 
 @given(st.integers(min_value=0), st.integers(1, 255))
 def test_no_bit_can_be_changed(position: int, flip: int) -> None:
     """A change of any byte breaks the seal."""
-    sealed = bytearray(TicketSealer(KEY).seal(TICKET))
+    sealed = bytearray(sealer(KEY).seal(TICKET))
     sealed[position % len(sealed)] ^= flip
     with pytest.raises(TicketError) as caught:
-        TicketSealer(KEY).open(bytes(sealed), "acme", 1_500.0)
+        sealer(KEY).open(bytes(sealed), "acme", 1_500.0)
     assert caught.value.reason == "TICKET_FORGED"
 
 
 def test_a_short_key_is_refused() -> None:
     """A secret that could be guessed stops the start."""
     with pytest.raises(ValueError, match="16 bytes"):
-        TicketSealer(b"short")
+        FixedKeys((KEY, b"short"))
+
+
+def test_keys_are_changed_with_an_overlap() -> None:
+    """A ticket sealed under the key before is opened while that key is listed, and never after; new ones bear the new
+    key."""
+    new = b"fedcba9876543210"
+    before, between, after = sealer(KEY), sealer(new, KEY), sealer(new)
+    old, fresh = before.seal(TICKET), between.seal(TICKET)
+    assert plain(between.open(old, "acme", 1_500.0)) == plain(after.open(fresh, "acme", 1_500.0)) == plain(TICKET)
+    for opener, ticket in ((after, old), (before, fresh)):
+        with pytest.raises(TicketError) as caught:
+            opener.open(ticket, "acme", 1_500.0)
+        assert caught.value.reason == "TICKET_FORGED"
