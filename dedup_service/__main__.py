@@ -48,6 +48,7 @@ from dedup_service.policy.policy import to_json as policy_to_json
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.policy.threshold_learner import Learner
 from dedup_service.question.asked_encoder import AskedEncoder
+from dedup_service.question.embeddings_server import SCHEME, EmbeddingsServer, load_embeddings_server
 from dedup_service.question.encoder import UnknownEncoderError
 from dedup_service.question.pair_memory import PairMemory
 from dedup_service.settings import Settings
@@ -122,7 +123,7 @@ async def serve(chosen: Settings) -> None:
         telemetry.start_metrics(chosen.telemetry.metrics_listen)
         images, sentences, engine = await asyncio.gather(
             asyncio.to_thread(ChildImageWork, chosen.image_encoder, chosen.workers),
-            asyncio.to_thread(ChildQuestionEncoder, chosen.question_encoder),
+            asyncio.to_thread(open_question_encoder, chosen),
             asyncio.to_thread(open_database, ledger_url(chosen)),
         )
         stack.callback(engine.dispose)
@@ -295,6 +296,13 @@ async def follow_parted(mismatches: KnownMismatches, parted: PartedQuestions, re
     mismatches.take(await asyncio.to_thread(partial(reader.mismatches, KNOWN_MISMATCHES, since=since)))
     for pair in await asyncio.to_thread(partial(reader.parted, PARTED, since=since)):
         parted.hold(pair)
+
+
+def open_question_encoder(chosen: Settings) -> ChildQuestionEncoder | EmbeddingsServer:
+    """The encoder that the settings name: in a child, or behind a server."""
+    if chosen.question_encoder.startswith(f"{SCHEME}:"):
+        return load_embeddings_server(chosen.question_encoder, chosen.embeddings_api_key)
+    return ChildQuestionEncoder(chosen.question_encoder)
 
 
 async def wait_for(task: asyncio.Task[None]) -> None:

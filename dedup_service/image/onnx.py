@@ -90,7 +90,7 @@ def load_onnx(spec: str) -> OnnxEncoder:
     try:
         import onnxruntime
     except ImportError as error:
-        raise EncoderUnavailable("ENCODER_NOT_INSTALLED", "onnx needs the extra askonce[reader]") from error
+        raise EncoderUnavailable("ENCODER_NOT_INSTALLED", "onnx needs the extra askonce[onnx]") from error
     given = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(given.keys() - set(OPTIONS)):
         raise EncoderUnavailable("ENCODER_UNKNOWN", f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}")

