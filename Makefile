@@ -41,15 +41,18 @@ serve: $(VENV)/.embedded ## starts the system and keeps it running for your own 
 	@echo "gRPC on 127.0.0.1:50051; HTTP and the web page on http://127.0.0.1:8080"
 	@ASKONCE_GATEWAY_EDGE_LISTEN=127.0.0.1:8080 $(BIN)/python -m compose.local --gateway 127.0.0.1:50051 --dedup 127.0.0.1:50052
 
-test: $(VENV)/.dev servers ## all tests
-	@$(BIN)/python -m pytest
+# Tests wait for the disk whenever a store brings something to it: where memory serves as one, with room, they use that.
+TESTERS ?= 2
+SCRATCH ?= $(shell [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 4000000 ] 2>/dev/null && echo /dev/shm || echo /tmp)
+test: $(VENV)/.dev servers ## all tests, in TESTERS processes
+	@TMPDIR=$(SCRATCH) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
 fast: $(VENV)/.dev ## the fast ring: under a minute
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not system" --ignore tests/inference_service/glm
 
 check: $(VENV)/.dev ## style, types, architecture, protos
 	@ruff check . && ruff format --check .
-	@mypy
+	@mypy -n 2
 	@lint-imports
 	@.ci/protos
 

@@ -40,7 +40,7 @@ def test_a_stream_tells_which_page_is_copied(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_originals_are_found_in_a_small_crowd() -> None:
     """Among drawn siblings and those put together of them."""
-    alone, drawn, many = run("receipt", [1, 10, 40], 10, len(COPIES))
+    alone, drawn, many = run("receipt", [1, 8, 20], 8, len(COPIES))
     assert alone.forms == 0
     assert drawn.forms == many.forms == 1
     assert [one.hits for one in (alone, drawn, many)] == [len(COPIES)] * 3

@@ -20,7 +20,7 @@ from gateway.settings import Edge, Settings
 from tests.gateway.doubles import Running, running
 from tests.gateway.pictures import picture
 
-TRIES = int(os.environ.get("ASKONCE_FUZZ_TRIES", "1500"))
+TRIES = int(os.environ.get("ASKONCE_FUZZ_TRIES", "450"))
 """Requests of each kind; the long study takes 10,000."""
 SEED = int(os.environ.get("ASKONCE_FUZZ_SEED", "20261125"))
 PIECES = ["", "x", "总额？", "\ud800", "\x00", "\u202e", "ﷺ" * 30, "a" * 5_000, "tenants/../x", "tenants/acme",
@@ -140,7 +140,7 @@ async def test_any_bytes_over_grpc() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_any_json_over_http() -> None:
-    """No request of thousands gets a 500; each refusal names a listed reason."""
+    """No request gets a 500; each refusal names a listed reason."""
     chance = random.Random(SEED)
     settings = replace(Settings(), edge=Edge(listen="127.0.0.1:0"))
     async with running(settings) as system, httpx.AsyncClient(timeout=30) as client:

@@ -9,6 +9,7 @@ points' ids, folded into one number, and the checksum of every file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import mmap
 import os
@@ -30,6 +31,8 @@ QUARANTINE = ".quarantine-"
 MOST_SUMMED = 512 << 20
 """Most bytes that are read for checksums at an orderly end, about a second; of larger collections only sizes are
 kept."""
+BLOCK = 64 << 10
+"""Bytes that are summed at once, from a multiple of it on: a sum must not depend on where a file has holes."""
 _COUNTS = struct.Struct("!QQI")
 
 
@@ -58,6 +61,8 @@ class Manifest:
     files: dict[str, list[int]] = field(default_factory=dict)
     """Size and CRC-32 of each file of the generation by its path; -1 where no checksum was taken. Only after an orderly
     end."""
+    block: int = BLOCK
+    """How the files were summed; of sums that were made otherwise none is compared."""
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -74,7 +79,10 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise DamageError(f"{folder / MANIFEST} has another checksum than it should")
         known = {name: raw[name] for name in Manifest.__dataclass_fields__ if name in raw}
         manifest = Manifest(**known)
-        return replace(manifest, generation=int(manifest.generation), built=int(manifest.built))
+        files = manifest.files
+        if raw.get("block") != BLOCK:
+            files = {name: [size, -1] for name, (size, _) in files.items()}
+        return replace(manifest, generation=int(manifest.generation), built=int(manifest.built), files=files)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise DamageError(f"{folder / MANIFEST} is no manifest") from error
 
@@ -157,23 +165,25 @@ def survey_files(folder: Path) -> dict[str, list[int]]:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file's data; holes are skipped, so that a sparse file costs what it holds."""
+    """CRC-32 of a file's blocks that hold anything but zeros, and of their places. A copy has the same, whether it has
+    holes where the file has zeros or not; a sparse file costs what it holds."""
     total = 0
     with path.open("rb", buffering=0) as file:
         end, at = os.fstat(file.fileno()).st_size, 0
         while at < end:
             try:
-                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
-                stop = os.lseek(file.fileno(), at, os.SEEK_HOLE)
-            except OSError:  # nothing but a hole is left, or the file system knows none
-                if at:
+                data = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole is left
                     break
-                stop = end
-            os.lseek(file.fileno(), at, os.SEEK_SET)
-            while at < stop and (part := file.read(min(1 << 20, stop - at))):
-                if part.strip(b"\0"):  # blocks of zeros are holes on another file system
-                    total = zlib.crc32(part, zlib.crc32(at.to_bytes(8), total))
-                at += len(part)
+                data = at  # the file system knows no holes
+            at = data - data % BLOCK
+            part = os.pread(file.fileno(), BLOCK, at)
+            if not part:  # cut off meanwhile
+                break
+            if part.strip(b"\0"):
+                total = zlib.crc32(part, zlib.crc32(at.to_bytes(8), total))
+            at += len(part)
     return total
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -19,12 +22,16 @@ def traffic(noise: float, reuse: float, seed: int, size: int = 4_000) -> Recorde
     """Hits, half of them very same requests, every one verified: any comparison errs with `noise`, and the other half
     with `reuse` on top."""
     rng = np.random.default_rng(seed)
-    recorded = record([REPEAT] * size + [KNOWN] * size, Policy())
     wrong = rng.random(2 * size) < noise
     wrong[size:] |= rng.random(size) < reuse
-    recorded.verified[:] = np.where(wrong, WRONG, RIGHT)
-    recorded.label[:] = recorded.verified
-    return recorded
+    verified = np.where(wrong, WRONG, RIGHT).astype(np.int8)
+    return replace(unlabelled(size), verified=verified, label=verified.copy())
+
+
+@cache
+def unlabelled(size: int) -> Recorded:
+    """So many hits of either kind before anyone looked at them."""
+    return record([REPEAT] * size + [KNOWN] * size, Policy())
 
 
 @pytest.mark.parametrize(("noise", "reuse"), [(0.05, 0.0), (0.05, 0.02), (0.0, 0.02), (0.0, 0.0)])

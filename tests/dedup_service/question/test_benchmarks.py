@@ -18,6 +18,8 @@ from dedup_service.question.pair_memory import PairMemory
 from dedup_service.question.score import Calibration, gather
 from dedup_service.question.veto import differences, vetoes
 
+PAIRS = int(os.environ.get("ASKONCE_TEST_PAIRS", "1500"))
+"""Pairs taken of each set; `python -m benchmarks.questions` takes all of them."""
 OWN = tomllib.loads(intents.OWN.read_text("utf-8"))
 
 
@@ -131,13 +133,18 @@ def test_the_report_has_the_promised_fields(tmp_path: Path, monkeypatch: pytest.
     assert report["ms_median"] > 0.0
 
 
+def some(pairs: list[Pair]) -> list[Pair]:
+    """At most `PAIRS` of them, evenly spread."""
+    return pairs[:: max(1, len(pairs) // PAIRS)]
+
+
 def test_own_families_are_told_apart() -> None:
     """Differences are found in at least 60 % of the different pairs of the own set; vetoes stop at most 3 % of the same
     ones; cold, at most 1 % of the different ones are served."""
     calibration = Calibration.prior()
     stopped = {True: [0, 0], False: [0, 0]}
     wrong = 0
-    for pair in expand(phrasings_of(intents.OWN)):
+    for pair in some(expand(phrasings_of(intents.OWN))):
         found = vetoes(pair.a, pair.b) if pair.same else differences(pair.a, pair.b)
         stopped[pair.same][bool(found)] += 1
         if not pair.same:
@@ -151,8 +158,8 @@ def test_own_families_are_told_apart() -> None:
 def test_intents_learn_without_a_judge() -> None:
     """In a replay on one language, paraphrases are served more often as requests go by, and hardly any wrongly."""
     rng = random.Random(7)
-    world = intents.build(intents.OWN, 40, ("en",), rng)
-    blocks = intents.replay(world, 1500, 0.0, {}, PairMemory(), rng)
+    world = intents.build(intents.OWN, 20, ("en",), rng)
+    blocks = intents.replay(world, 800, 0.0, {}, PairMemory(), rng)
     first, last = intents.report(blocks[1], 0), intents.report(blocks[-1], 0)
     assert last["served_share"] > first["served_share"] + 0.2
     assert sum(block.wrong for block in blocks) <= 0.02 * sum(block.served for block in blocks)
@@ -170,7 +177,7 @@ def test_cold_wrong_answers_on_development_sets(name: str) -> None:
     if not folder or not file.exists():
         pytest.skip("ASKONCE_DATA names no folder with development data")
     calibration = Calibration.prior()
-    different = [pair for pair in read_pairs(file) if not pair.same]
+    different = some([pair for pair in read_pairs(file) if not pair.same])
     wrong = sum(
         calibration.score(gather(pair.a, pair.b, math.nan)).probability >= calibration.serve_at for pair in different
     )

@@ -683,6 +683,10 @@ async def built(points: EdgePoints) -> None:
     pytest.fail("the build did not end")
 
 
+COUNT = shard.BUILD_PAGE + 60
+"""Points that a build is handed in more than one page."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_changes_during_a_build_are_in_its_result(tmp_path: Path, clock: Clock, kind: Kind) -> None:
@@ -690,7 +694,7 @@ async def test_changes_during_a_build_are_in_its_result(tmp_path: Path, clock: C
     generation as it was in the old one; after a restart too."""
     memory = edge_memory(tmp_path, clock)
     await memory.start()
-    images = [await store(memory, an_image(number), seed=number) for number in range(600)]
+    images = [await store(memory, an_image(number), seed=number) for number in range(COUNT)]
     for image in images:
         await put(memory, an_entry(image))
     folder = tmp_path / "edge" / LAYOUT.name(kind)
@@ -708,15 +712,15 @@ async def test_changes_during_a_build_are_in_its_result(tmp_path: Path, clock: C
     await built(memory.points)
     assert (folder / "000002").exists()
     for _ in range(2):
-        assert (await memory.holdings()).images == 600
-        assert (await memory.holdings()).entries == 600
+        assert (await memory.holdings()).images == COUNT
+        assert (await memory.holdings()).entries == COUNT
         assert await memory.image("acme", images[0].id) is None
         touched = await memory.entry("acme", an_entry(images[1]).id)
         assert touched is not None
         assert touched.hits == 5
         changed = await memory.image_by_digest("acme", "during")
         assert changed is not None
-        for number in (1, 300, 599, 9000):
+        for number in (1, COUNT // 2, COUNT - 1, 9000):
             (near,) = await memory.images_near("acme", direction(number, IMAGE_SIZE)[None], 1)
             assert near.record.id == an_image(number).id
             assert len(await memory.entries_of("acme", near.record.id)) == 1

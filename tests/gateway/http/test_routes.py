@@ -105,8 +105,8 @@ async def test_stranger_uploads_nothing() -> None:
         assert system.gateway.http is not None
 
         async def endless() -> AsyncIterator[bytes]:
-            for _ in range(1_000):
-                yield bytes(10_000)
+            for _ in range(100):
+                yield bytes(100_000)
                 await asyncio.sleep(0.01)
 
         async with httpx.AsyncClient(trust_env=False) as client:

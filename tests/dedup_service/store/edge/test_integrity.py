@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+import random
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from dedup_service.store.edge import worker
@@ -30,80 +29,9 @@ from dedup_service.store.edge.integrity import (
 )
 from dedup_service.store.edge.shard import Collection
 from dedup_service.store.edge.worker import EdgeStore, Options, ReadOnlyError
-from dedup_service.store.points import Kind, Layout, Point
+from dedup_service.store.points import Kind
 from dedup_service.store.records import entry_id
-
-LAYOUT = Layout("dct", 8, "sentence", 8)
-COUNT = 60
-
-
-def points(count: int = COUNT, start: int = 0, kind: Kind = Kind.ENTRIES) -> list[Point]:
-    """Points of one tenant."""
-    vector = np.ones(LAYOUT.dimension(kind), np.float32)
-    made = []
-    for number in range(start, start + count):
-        payload = {"tenant": "acme", "image": "i", "space": "s", "model": "m", "tags": [], "digests": [f"d{number}"]}
-        made.append(Point(entry_id("acme", "i", "s", str(number)), vector, payload))
-    return made
-
-
-def filled(folder: Path) -> EdgeStore:
-    """A store with something in every place."""
-    store = EdgeStore(folder, LAYOUT, Options())
-    for kind in Kind:
-        store.call("put", (kind, points(kind=kind)))
-    for point in points():
-        store.call("put_fingerprint", (point.id, b"f" * 200, 1.0))
-    return store
-
-
-def crash(store: EdgeStore) -> None:
-    """Ends a store as kill -9 does: nothing is flushed, no manifest closed."""
-    store.closing.set()
-    store.syncing.join()
-    store.owner.close()
-    for collection in store.collections.values():
-        collection.counter.close()
-        collection.shard.close()
-    store.fingerprints.close()
-
-
-def entries(folder: Path) -> Path:
-    """The folder of the entries' collection."""
-    return folder / LAYOUT.name(Kind.ENTRIES)
-
-
-def largest(folder: Path, pattern: str) -> Path:
-    """The file with most data."""
-    return max((path for path in folder.rglob(pattern) if path.is_file()), key=lambda path: path.stat().st_blocks)
-
-
-def flip(path: Path, every: int = 97) -> None:
-    """Flips bits all over a file."""
-    content = bytearray(path.read_bytes())
-    for at in range(0, len(content), every):
-        content[at] ^= 0x55
-    path.write_bytes(content)
-
-
-def halve(path: Path) -> None:
-    """Cuts a file in the middle."""
-    os.truncate(path, path.stat().st_size // 2)
-
-
-DAMAGES: dict[str, Callable[[Path], Any]] = {
-    "the manifest is gone": lambda at: (entries(at) / "current.json").unlink(),
-    "the manifest is no JSON": lambda at: (entries(at) / "current.json").write_text("{"),
-    "a number in the manifest was changed": lambda at: (entries(at) / "current.json").write_text(
-        (entries(at) / "current.json").read_text().replace('"generation": 1', '"generation": 2')
-    ),
-    "the generation is gone": lambda at: shutil.rmtree(entries(at) / "000001"),
-    "the segments are gone": lambda at: shutil.rmtree(entries(at) / "000001" / "segments"),
-    "the collection is half restored": lambda at: [path.unlink() for path in entries(at).rglob("*.dat")],
-    "the points' storage is halved": lambda at: halve(largest(entries(at), "page_0.dat")),
-    "the fingerprints are gone": lambda at: next(at.glob("fingerprints-*.sqlite")).unlink(),
-    "the fingerprints are no database": lambda at: next(at.glob("fingerprints-*.sqlite")).write_bytes(b"x" * 9_000),
-}
+from tests.dedup_service.store.edge.stores import COUNT, DAMAGES, LAYOUT, crash, entries, filled, flip, largest, points
 
 
 def whole(folder: Path) -> dict[str, int]:
@@ -116,25 +44,23 @@ def whole(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_refused_and_nothing_is_touched(tmp_path: Path, name: str) -> None:
+def test_damage_is_refused_and_nothing_is_touched(closed: Path, name: str) -> None:
     """A start with damaged data says what is wrong, and leaves every file as it was."""
-    filled(tmp_path).close()
-    DAMAGES[name](tmp_path)
+    DAMAGES[name](closed)
     part = "fingerprints" if "fingerprints" in name else "entries"
-    before = {key: check for key, check in whole(tmp_path).items() if key.startswith(part)}
+    before = {key: check for key, check in whole(closed).items() if key.startswith(part)}
     with pytest.raises(DamageError) as refused:
-        EdgeStore(tmp_path, LAYOUT, Options())
+        EdgeStore(closed, LAYOUT, Options())
     assert str(refused.value)
-    after = {key: check for key, check in whole(tmp_path).items() if key.startswith(part)}
+    after = {key: check for key, check in whole(closed).items() if key.startswith(part)}
     assert after == before
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_can_be_set_aside(tmp_path: Path, name: str) -> None:
+def test_damage_can_be_set_aside(closed: Path, name: str) -> None:
     """Where the settings say so the start goes on without it: set aside, named, and everything else still there."""
-    filled(tmp_path).close()
-    DAMAGES[name](tmp_path)
-    store = EdgeStore(tmp_path, LAYOUT, Options(aside=True))
+    DAMAGES[name](closed)
+    store = EdgeStore(closed, LAYOUT, Options(aside=True))
     try:
         assert len(store.findings) == 1
         kept = {kind: store.call("count", (kind, ())) for kind in Kind}
@@ -142,11 +68,11 @@ def test_damage_can_be_set_aside(tmp_path: Path, name: str) -> None:
         assert kept[Kind.ENTRIES] == (COUNT if "fingerprints" in name else 0)
         store.call("put", (Kind.ENTRIES, points(1, 1_000)))
         gone = name == "the fingerprints are gone"
-        assert bool(quarantined(tmp_path)) is not gone
+        assert bool(quarantined(closed)) is not gone
         assert any("set aside" in problem for problem in store.problems())
     finally:
         store.close()
-    EdgeStore(tmp_path, LAYOUT, Options()).close()
+    EdgeStore(closed, LAYOUT, Options()).close()
 
 
 def test_what_a_log_lost_after_a_crash_is_noticed(tmp_path: Path) -> None:
@@ -190,34 +116,31 @@ def test_points_that_went_missing_behind_our_back_are_counted(tmp_path: Path) ->
     assert (refused.value.expected, refused.value.found) == (COUNT + 99, COUNT)
 
 
-def test_an_older_version_s_manifest_is_taken(tmp_path: Path) -> None:
+def test_an_older_version_s_manifest_is_taken(closed: Path) -> None:
     """A store without counts and checksums opens, and has them from then on."""
-    filled(tmp_path).close()
-    (entries(tmp_path) / "current.json").write_text(json.dumps({"generation": 1, "built": 0}))
-    (entries(tmp_path) / COUNTER).unlink()
-    EdgeStore(tmp_path, LAYOUT, Options()).close()
-    manifest = read_manifest(entries(tmp_path))
+    (entries(closed) / "current.json").write_text(json.dumps({"generation": 1, "built": 0}))
+    (entries(closed) / COUNTER).unlink()
+    EdgeStore(closed, LAYOUT, Options()).close()
+    manifest = read_manifest(entries(closed))
     assert manifest is not None
     assert (manifest.points, manifest.closed) == (COUNT, True)
 
 
-def test_unfinished_and_superseded_generations_go(tmp_path: Path) -> None:
+def test_unfinished_and_superseded_generations_go(closed: Path) -> None:
     """A start deletes what was never in use and what was replaced, once the present one is whole; nothing newer."""
-    filled(tmp_path).close()
     for name in ("000000", "000002", "000003"):
-        (entries(tmp_path) / name).mkdir()
-    (entries(tmp_path) / "000002" / UNFINISHED).touch()
-    store = EdgeStore(tmp_path, LAYOUT, Options())
-    assert sorted(path.name for path in entries(tmp_path).iterdir() if path.is_dir()) == ["000001", "000003"]
+        (entries(closed) / name).mkdir()
+    (entries(closed) / "000002" / UNFINISHED).touch()
+    store = EdgeStore(closed, LAYOUT, Options())
+    assert sorted(path.name for path in entries(closed).iterdir() if path.is_dir()) == ["000001", "000003"]
     store.close()
 
 
-def test_an_orderly_end_leaves_checksums(tmp_path: Path) -> None:
+def test_an_orderly_end_leaves_checksums(closed: Path) -> None:
     """The closed manifest names every file; a flipped bit anywhere is found by comparing them."""
-    filled(tmp_path).close()
-    manifest = read_manifest(entries(tmp_path))
+    manifest = read_manifest(entries(closed))
     assert manifest is not None
-    generation = entries(tmp_path) / "000001"
+    generation = entries(closed) / "000001"
     assert compare_files(generation, manifest.files) == []
     page = largest(generation, "page_0.dat")
     content = bytearray(page.read_bytes())
@@ -240,7 +163,34 @@ def test_manifests_come_back(tmp_path: Path) -> None:
         file.write(b"a")
         file.seek(3_000_001)
         file.write(b"z")
-    assert survey_files(tmp_path)["dense"] == survey_files(tmp_path)["sparse"] or checksum(dense) != 0
+    assert survey_files(tmp_path)["dense"] == survey_files(tmp_path)["sparse"]
+    assert checksum(dense) != 0
+
+
+def test_checksums_do_not_depend_on_holes(tmp_path: Path) -> None:
+    """A file, its copy with holes wherever there are zeros, and its copy without any are the same."""
+    chance = random.Random(5)
+    for number in range(12):
+        size = chance.randrange(1, 900_000)
+        content = bytearray(size)
+        for _ in range(chance.randrange(6)):
+            at = chance.randrange(size)
+            content[at : at + 5_000] = chance.randbytes(min(5_000, size - at))
+        kinds = {each: tmp_path / f"{number}.{each}" for each in ("never", "always")}
+        plain = tmp_path / f"{number}.auto"
+        plain.write_bytes(content)
+        for sparse, copy in kinds.items():
+            subprocess.run(["cp", f"--sparse={sparse}", str(plain), str(copy)], check=True)
+        assert {checksum(plain)} == {checksum(copy) for copy in kinds.values()}
+
+
+def test_sums_of_an_earlier_kind_are_not_compared(tmp_path: Path) -> None:
+    """A manifest that does not say how its files were summed keeps their sizes alone."""
+    raw = {"generation": 1, "built": 0, "closed": True, "points": 0, "files": {"x": [9, 123]}}
+    (tmp_path / "current.json").write_text(json.dumps(raw))
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert manifest.files == {"x": [9, -1]}
 
 
 @pytest.fixture

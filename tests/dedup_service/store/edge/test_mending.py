@@ -13,12 +13,11 @@ from dedup_service.store.edge.integrity import checksum
 from dedup_service.store.edge.mending import survey
 from dedup_service.store.edge.worker import EdgeStore, Options
 from dedup_service.store.points import Kind
-from tests.dedup_service.store.edge.test_integrity import COUNT, DAMAGES, LAYOUT, entries, filled, largest
+from tests.dedup_service.store.edge.stores import COUNT, DAMAGES, LAYOUT, entries, filled, largest
 
 
-def test_a_whole_store_is_sound(tmp_path: Path) -> None:
+def test_a_whole_store_is_sound(closed: Path, tmp_path: Path) -> None:
     """Everything is counted, nothing found."""
-    filled(tmp_path / "edge").close()
     assert survey(tmp_path).sound
     found = survey(tmp_path)  # looking twice finds the same
     assert found.sound
@@ -27,14 +26,13 @@ def test_a_whole_store_is_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_found_and_mended(tmp_path: Path, name: str) -> None:
+def test_damage_is_found_and_mended(closed: Path, tmp_path: Path, name: str) -> None:
     """Verifying names the damage and changes nothing; after a repair the store opens, all as it was beside it."""
-    filled(tmp_path / "edge").close()
-    DAMAGES[name](tmp_path / "edge")
+    DAMAGES[name](closed)
     assert not survey(tmp_path).sound
     repaired = survey(tmp_path, repair=True)
     assert all(finding.done for finding in repaired.findings if finding.problems)
-    store = EdgeStore(tmp_path / "edge", LAYOUT, Options())
+    store = EdgeStore(closed, LAYOUT, Options())
     try:
         kept = store.call("count", (Kind.ENTRIES, ()))
         assert kept in (0, COUNT)  # the engine's log may give back what its segments lost
@@ -44,10 +42,9 @@ def test_damage_is_found_and_mended(tmp_path: Path, name: str) -> None:
         store.close()
 
 
-def test_a_flipped_bit_in_a_closed_store_is_found(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_closed_store_is_found(closed: Path, tmp_path: Path) -> None:
     """A start reads no more than it needs; verifying reads everything, and a repair keeps the old files."""
-    filled(tmp_path / "edge").close()
-    page = largest(entries(tmp_path / "edge"), "page_0.dat")
+    page = largest(entries(closed), "page_0.dat")
     content = bytearray(page.read_bytes())
     content[next(at for at, byte in enumerate(content) if byte)] ^= 1
     page.write_bytes(content)
@@ -57,8 +54,8 @@ def test_a_flipped_bit_in_a_closed_store_is_found(tmp_path: Path) -> None:
     assert told.exit_code == 1
     assert not json.loads(told.stdout)["sound"]
     assert runner.invoke(askonce, ["store", "repair", "--data", str(tmp_path)]).exit_code == 0
-    (aside,) = (tmp_path / "edge").glob("entries-*.quarantine-*")
-    kept = aside / page.relative_to(entries(tmp_path / "edge"))
+    (aside,) = (closed).glob("entries-*.quarantine-*")
+    kept = aside / page.relative_to(entries(closed))
     assert checksum(kept) == before
     assert runner.invoke(askonce, ["store", "verify", "--data", str(tmp_path)]).exit_code == 0
 
