@@ -296,6 +296,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
     "UNAVAILABLE": _table("""
         ABANDONED | The request that generated this answer was given up: retry.
             生成该答案的请求已放弃，请重试。
+        DECODER_UNAVAILABLE | The image decoder is starting again: retry after the stated delay.
+            图像解码器正在重启，请按提示的时间重试。
         DEDUP_UNAVAILABLE | The dedup service does not answer: retry.
             去重服务无响应，请重试。
         ENGINE_STOPPED | The engine is stopping: retry elsewhere.

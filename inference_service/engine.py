@@ -98,6 +98,8 @@ class Ask:
     """Whether nobody waits: such work runs only when nothing else does."""
     more_images: tuple[ImageFile, ...] = ()
     """Images after the first, in order; only for an engine whose `max_images` is above 1."""
+    scope: str = ""
+    """Who shares caches with this request, a tenant as a rule; empty for everybody."""
 
     @property
     def images(self) -> tuple[ImageFile, ...]:

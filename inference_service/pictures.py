@@ -7,6 +7,7 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
+from askonce.image_header import HeaderError, kind_of, read_header
 from askonce.picture import FORMATS, flatten
 from inference_service.engine import BadAskError
 
@@ -17,10 +18,11 @@ LONGEST_RATIO = 200
 def upright(content: bytes, max_pixels: int) -> Image.Image:
     """Decodes a file the way that the whole product does (`askonce.picture`).
 
-    Raises BadAskError for a file that is no JPEG, PNG or WebP, is damaged, holds more than `max_pixels` pixels, or is
-    more than 200 times as long as wide.
+    Raises BadAskError for a file that is no JPEG, PNG or WebP, is damaged, holds more than `max_pixels` pixels, is more
+    than 200 times as long as wide, or whose header announces more work than can be afforded.
     """
     try:
+        check_header(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a large image is judged by our own limit below
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
@@ -39,3 +41,14 @@ def upright(content: bytes, max_pixels: int) -> Image.Image:
         raise BadAskError("IMAGE_UNREADABLE", "the image is no readable JPEG, PNG or WebP file") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise BadAskError("IMAGE_UNREADABLE", "the image file is damaged") from error
+
+
+def check_header(content: bytes) -> None:
+    """Refuses a file before a decoder sees it. What is cut is left to the decoder. Raises BadAskError."""
+    if kind_of(content) is None:
+        return
+    try:
+        read_header(content)
+    except HeaderError as error:
+        if error.what:
+            raise BadAskError(error.reason, f"{error}; save the image anew") from error

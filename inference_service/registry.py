@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from askonce.settings import SettingsError, load
 from inference_service.engine import Engine
+from inference_service.picture_work import ChildPictureWork
 
 
 def build(spec: str, environ: Mapping[str, str] | None = None) -> Engine:
@@ -43,14 +44,16 @@ def transformers(model: str, environ: Mapping[str, str] | None) -> Engine:
     """GLM in this process."""
     from inference_service.glm.engine import GlmEngine, GlmSettings
 
-    return GlmEngine(load(GlmSettings, "transformers", named(environ, "ASKONCE_TRANSFORMERS_MODEL", model)))
+    settings = load(GlmSettings, "transformers", named(environ, "ASKONCE_TRANSFORMERS_MODEL", model))
+    return GlmEngine(settings, work=ChildPictureWork(settings.preprocess_threads))
 
 
 def openai(base_url: str, environ: Mapping[str, str] | None) -> Engine:
     """An OpenAI-compatible endpoint."""
     from inference_service.openai.engine import OpenAIEngine, OpenAISettings
 
-    return OpenAIEngine(load(OpenAISettings, "openai", named(environ, "ASKONCE_OPENAI_BASE_URL", base_url)))
+    settings = load(OpenAISettings, "openai", named(environ, "ASKONCE_OPENAI_BASE_URL", base_url))
+    return OpenAIEngine(settings, work=ChildPictureWork(settings.decoders))
 
 
 def named(environ: Mapping[str, str] | None, variable: str, value: str) -> dict[str, str]:

@@ -75,6 +75,7 @@ def from_generate(
         sampling=supported(from_params(request.params, info.max_tokens_limit), info),
         deadline=deadline,
         background=request.priority == inference_pb2.PRIORITY_BACKGROUND,
+        scope=from_scope(request),
     )
 
 

@@ -38,6 +38,7 @@ from inference_service.glm.scheduler import Scheduler
 from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings, Quantisation
 from inference_service.judge_prompt import Calibration, Put, Reading, Script, bias_of, empty_puts, judgement, puts
+from inference_service.picture_work import PictureWork, PictureWorkHere
 
 __all__ = ["GlmEngine", "GlmSettings", "Quantisation"]
 
@@ -48,10 +49,17 @@ STOP_TIMEOUT_S = 30.0
 
 
 class GlmEngine:
-    """Answers with a GLM-4.6V-Flash held in memory. `loader` is where the model comes from."""
+    """Answers with a GLM-4.6V-Flash held in memory. `loader` is where the model comes from, `work` where images are
+    decoded: in this process unless given."""
 
-    def __init__(self, settings: GlmSettings, loader: Callable[[GlmSettings], Loaded] = load) -> None:
+    def __init__(
+        self,
+        settings: GlmSettings,
+        loader: Callable[[GlmSettings], Loaded] = load,
+        work: PictureWork | None = None,
+    ) -> None:
         self.settings, self.loader = settings, loader
+        self.work = work or PictureWorkHere()
         self.capacity = 2 * settings.max_batch_rows  # one batch decodes while the next is being prepared
         self.in_flight = 0
         self.started = False
@@ -69,7 +77,12 @@ class GlmEngine:
         vocabulary = vocabulary_of(loaded.processor.tokenizer, loaded.model.config, loaded.model.generation_config)
         self.vocabulary, self.network, self.revision = vocabulary, network, loaded.revision
         self.prompter = Prompter(
-            loaded.processor, vocabulary, self.settings, network.rope, lambda key: self.scheduler.runner.grids_of(key)
+            loaded.processor,
+            vocabulary,
+            self.settings,
+            network.rope,
+            lambda key: self.scheduler.runner.grids_of(key),
+            self.work,
         )
         self.grammars = await asyncio.to_thread(grammars_of, loaded, vocabulary)
         self.judge = Judge(self.prompter)
@@ -108,6 +121,7 @@ class GlmEngine:
         self.scheduler.stop()
         await asyncio.to_thread(self.scheduler.thread.join, STOP_TIMEOUT_S)
         self.pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.work.close)
         await asyncio.sleep(0)  # lets the last deliveries arrive
         if not self.scheduler.thread.is_alive():
             await asyncio.to_thread(self.scheduler.runner.free)

@@ -13,6 +13,7 @@ import numpy as np
 from inference_service.engine import Ask, BadAskError, Role, Sampling
 from inference_service.glm.detokenizer import Marks, Spelling
 from inference_service.glm.settings import GlmSettings
+from inference_service.picture_work import PictureWork
 from inference_service.pictures import upright
 from inference_service.sanitising import LANGUAGES, sanitised
 
@@ -109,9 +110,10 @@ class Prompter:
         settings: GlmSettings,
         rope: Callable[[Sequence[int], Sequence[tuple[int, int]], Sequence[Grid]], np.ndarray],
         grids_of: Callable[[ImageKey], tuple[Grid, ...] | None],
+        work: PictureWork,
     ) -> None:
         self.processor, self.vocabulary, self.settings = processor, vocabulary, settings
-        self.rope, self.grids_of = rope, grids_of
+        self.rope, self.grids_of, self.work = rope, grids_of, work
         self.lock = Lock()  # a fast tokenizer must not be used by two threads at once
 
     def prompt(self, ask: Ask) -> Prompt:
@@ -144,7 +146,7 @@ class Prompter:
 
     def patches(self, content: bytes, max_pixels: int) -> tuple[Any, Grid]:
         """The image's patches and its grid (time, height, width) in patches."""
-        picture = upright(content, self.settings.max_source_pixels)
+        picture = self.work.run(upright, content, self.settings.max_source_pixels)
         try:
             made = self.processor.image_processor(images=[picture], size=self.edges(max_pixels), return_tensors="pt")
         except ValueError as error:

@@ -55,6 +55,7 @@ from inference_service.openai.messages import (
 from inference_service.openai.picture import Picture, picture_of
 from inference_service.openai.settings import OpenAISettings
 from inference_service.openai.upstreams import RetryBudget, Upstream, Upstreams
+from inference_service.picture_work import PictureWork, PictureWorkHere
 
 __all__ = ["OpenAIEngine", "OpenAISettings"]
 
@@ -74,11 +75,18 @@ TRIAL_KEEPS_S = 30.0
 
 
 class OpenAIEngine:
-    """The engine port in front of OpenAI-compatible servers. `transport` replaces the network in tests."""
+    """The engine port in front of OpenAI-compatible servers. `transport` replaces the network in tests; `work` is where
+    images are decoded: in this process unless given."""
 
-    def __init__(self, settings: OpenAISettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        settings: OpenAISettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        work: PictureWork | None = None,
+    ) -> None:
         urls = tuple(dict.fromkeys(url.strip().rstrip("/") for url in settings.base_url.split(",") if url.strip()))
         self.settings, self.urls, self.transport = settings, urls, transport
+        self.work = work or PictureWorkHere()
         self.capacity = max(1, settings.concurrency * len(urls))
         self.upstreams = Upstreams(urls, settings.breaker_threshold, settings.breaker_ttl_s)
         self.budget = RetryBudget(settings.retry_share)
@@ -127,6 +135,7 @@ class OpenAIEngine:
         if self.client is not None:
             await self.client.aclose()
             self.client = None
+            await asyncio.to_thread(self.work.close)
 
     async def watch(self) -> None:
         """Asks every server now and then whether it is there, and one in trouble whether that is over."""
@@ -211,7 +220,9 @@ class OpenAIEngine:
         """The images and the request's body; runs in a thread."""
         settings = self.settings
         budget = min(ask.sampling.max_pixels or settings.max_pixels_limit, settings.max_pixels_limit)
-        pictures = [picture_of(image.content, budget, settings.max_source_pixels) for image in ask.images]
+        pictures = [
+            self.work.run(picture_of, image.content, budget, settings.max_source_pixels) for image in ask.images
+        ]
         return pictures, chat_body(ask, [picture.data_uri() for picture in pictures], self.model, settings)
 
     def check(self, ask: Ask) -> None:

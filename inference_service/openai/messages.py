@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -78,6 +79,8 @@ def chat_body(ask: Ask, image_uris: Sequence[str], model: str, settings: OpenAIS
         body["stop"] = list(sampling.stop)
     if settings.template_kwargs:
         body["chat_template_kwargs"] = {"enable_thinking": sampling.thinking}
+    if settings.cache_salt and ask.scope:
+        body["cache_salt"] = hashlib.sha256(b"askonce\0" + ask.scope.encode()).hexdigest()
     plain_sampling = Sampling()
     for name in VENDOR_PARAMS + PENALTIES:
         if (value := getattr(sampling, name)) != getattr(plain_sampling, name):

@@ -44,6 +44,11 @@ class OpenAISettings:
     """How often each server is asked whether it is there, and one in trouble whether the trouble is over."""
     template_kwargs: bool = True
     """Whether to send `chat_template_kwargs` to switch thinking; vLLM and SGLang take it, some endpoints refuse it."""
+    cache_salt: bool = True
+    """Whether to send `cache_salt`, another one for each tenant, so that no tenant can tell by the time of an answer
+    what another has asked; vLLM and SGLang keep prefixes of different salts apart, some endpoints refuse it."""
+    decoders: int = 2
+    """Child processes that decode images."""
     max_images: int = 16
     """The most images that the servers take in one request."""
     vendor_params: bool = True

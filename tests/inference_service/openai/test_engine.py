@@ -101,6 +101,22 @@ async def test_the_request_is_in_the_openai_form() -> None:
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
 
 
+async def test_tenants_prefixes_are_kept_apart_upstream() -> None:
+    """Requests of one scope share a salt, those of another have another, and none names a tenant; without a scope, or
+    with the setting off, none is sent."""
+    async with serving("well") as fakes, opened(fakes) as engine:
+        for scope in ("tenants/acme", "tenants/acme", "tenants/globex", ""):
+            await complete(engine, replace(asking(), scope=scope))
+        acme, again, globex, shared = (body.get("cache_salt") for body in fakes[0].bodies)
+    assert acme == again
+    assert len({acme, globex, shared}) == 3
+    assert shared is None
+    assert "acme" not in str(acme)
+    async with serving("well") as fakes, opened(fakes, cache_salt=False) as engine:
+        await complete(engine, replace(asking(), scope="tenants/acme"))
+        assert "cache_salt" not in fakes[0].bodies[0]
+
+
 async def test_several_images_stand_where_they_came() -> None:
     """Each turn has its images before its text; where no turn says how many it has, all stand with the first."""
     files = [ImageFile(photo(40 + number, 40), bytes([number]) * 32) for number in range(3)]
