@@ -161,6 +161,7 @@ def test_the_balancer_reaches_what_the_gateway_opens() -> None:
     opened = {given["ASKONCE_GATEWAY_SERVING_LISTEN"], given["ASKONCE_GATEWAY_EDGE_LISTEN"]}
     assert {f"0.0.0.0:{port}" for port in re.findall(r"gateway:(\d+)", text)} == opened
     assert {f"0.0.0.0:{port}" for port in re.findall(r"bind :(\d+)", text)} == opened
+    assert re.search(r"http-check send .*uri /healthz .*hdr Host localhost", text), "other hosts are refused"
     if shutil.which("haproxy") is not None:
         checked = subprocess.run(
             ["haproxy", "-c", "-f", str(COMPOSE / "haproxy.cfg")], capture_output=True, check=False
