@@ -34,6 +34,10 @@ PRIOR_MOST = 0.1
 reliable where scores are in doubt."""
 TRUST = 1.0
 """What the calibrated risk is worth against labels: as much as one wrong label where it predicts one."""
+LEAST_LENT = 0.1
+"""Labels of other strata make a stratum cheaper by this factor at the most: they tell of one of its sides at a time."""
+RISKLESS = "exact"
+"""The half of a stratum's name that stands for no risk on its side."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,44 @@ def learn(labelled: Labelled, policy: Policy, *, version: int, time: float) -> T
     noise = noise_of(labelled, policy.confidence)
     left = (1 - policy.confidence) / (2 if noise > 0 else 1)
     confidence = 1 - left / max(1, tested)
+    seen = {name: rows for name, rows in masks.items() if name and len(rows)}
+    counts = {name: counted(labelled, rows, prior(policy).max_risk, noise) for name, rows in seen.items()}
     bounds = {
-        name: learn_stratum(labelled.risk[rows], labelled.wrong[rows], labelled.unsure[rows], policy, confidence, noise)
-        for name, rows in masks.items()
-        if name and len(rows)
+        name: learn_stratum(
+            labelled.risk[rows],
+            labelled.wrong[rows],
+            labelled.unsure[rows],
+            policy,
+            confidence,
+            noise,
+            lent(name, counts),
+        )
+        for name, rows in seen.items()
     }
     return Thresholds(version, time, policy.error_budget, policy.confidence, bounds)
+
+
+def counted(labelled: Labelled, rows: NDArray[np.int64], most: float, noise: float) -> tuple[float, float]:
+    """Wrong labels beyond the noise among `rows` of a risk up to `most`, and how many the calibrated risks predict."""
+    decided = rows[(labelled.risk[rows] <= most) & ~labelled.unsure[rows]]
+    wrong = float(np.count_nonzero(labelled.wrong[decided]))
+    return max(0.0, wrong - noise * len(decided)), float(np.sum(labelled.risk[decided]))
+
+
+def lent(stratum: str, counts: Mapping[str, tuple[float, float]]) -> float:
+    """What the labels of other strata say about the price of this one, before its own are looked at (empirical Bayes).
+
+    A risk is the sum of the image's and the question's. What is known about a side comes from all strata that share it,
+    this one left out, so that no label counts twice; the dearer of the two sides counts. 1 where nothing is known.
+    """
+    sides = []
+    for at, half in enumerate(stratum.split("/")):
+        if half == RISKLESS:
+            continue
+        others = [count for name, count in counts.items() if name != stratum and name.split("/")[at] == half]
+        wrong, predicted = sum(count[0] for count in others), sum(count[1] for count in others)
+        sides.append((wrong + TRUST) / (predicted + TRUST))
+    return max(LEAST_LENT, *sides) if sides else 1.0
 
 
 def noise_of(labelled: Labelled, confidence: float) -> float:
@@ -181,9 +217,11 @@ def learn_stratum(
     policy: Policy,
     confidence: float,
     noise: float = 0.0,
+    expected: float = 1.0,
 ) -> Bound:
     """One stratum's threshold: learnt when a test passes; closed when what the prior serves is shown to be worse than
-    any prior may be; else the prior, with its price and the number of labels still needed.
+    any prior may be; else the prior, with its price and the number of labels still needed. `expected` is the price that
+    other strata lead to expect: the mean of a gamma prior of shape `TRUST`, which the stratum's own labels outweigh.
 
     With a share r of wrong reuses and `noise` of the right ones seen as wrong, r + (1 - r) noise is seen; so r keeps
     the budget b where what is seen keeps b + (1 - b) noise.
@@ -195,7 +233,7 @@ def learn_stratum(
     inside = risks <= strict.max_risk
     decided = inside & ~unsure
     labels, errors = int(np.count_nonzero(decided)), int(np.count_nonzero(wrong & decided))
-    price = (max(0.0, errors - noise * labels) + TRUST) / (float(np.sum(risks[decided])) + TRUST)
+    price = (max(0.0, errors - noise * labels) + TRUST) / (float(np.sum(risks[decided])) + TRUST / expected)
     if result.max_risk is not None:
         found = Bound(Rule.LEARNT, result.max_risk + SLACK, result.labels, result.wrong, result.upper)
         return replace(found, price=price, noise=noise)

@@ -113,6 +113,31 @@ def test_labels_correct_the_price() -> None:
     assert dear.bound("never/seen", Policy()).cost(0.02) == 0.02
 
 
+def test_strata_that_share_a_side_lend_their_price() -> None:
+    """A stratum with few labels of its own costs what the strata with its image side and those with its question side
+    were found to cost, the dearer of the two; its own labels outweigh that. Sides that bear no risk say nothing."""
+    right = ([0.02] * 200, [False] * 200)
+    few = ("copy/known", [0.02] * 5, [False] * 5)
+
+    def price(*others: tuple[str, list[float], list[bool]]) -> float:
+        return learn(labelled(few, *others), Policy(), version=1, time=0.0).bounds["copy/known"].price
+
+    alone = price()
+    assert price(("exact/known", *right)) == pytest.approx(alone), "of copies nothing is known"
+    assert price(("exact/known", *right), ("copy/exact", *right)) == pytest.approx(1 / (0.1 + 5), rel=0.01)
+    assert price(("exact/known", *right), ("copy/exact", [0.02] * 200, [True] * 9 + [False] * 191)) > 1.5
+    assert price(("exact/judged", *right)) == pytest.approx(alone), "shares no side"
+    many = learn(
+        labelled(
+            ("copy/known", [0.02] * 100, [True] * 10 + [False] * 90), ("exact/known", *right), ("copy/exact", *right)
+        ),
+        Policy(),
+        version=1,
+        time=0.0,
+    )
+    assert many.bounds["copy/known"].price > 1.5, "its own labels outweigh the others'"
+
+
 def test_risks_shown_to_be_too_low_are_corrected_before_they_are_believed() -> None:
     """A kind of evidence twice as wrong as predicted may be estimated at half the risk; one that does better than
     predicted may not be estimated higher, for nothing of that kind was looked at."""
