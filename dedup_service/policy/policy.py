@@ -78,8 +78,8 @@ class Policy:
     cross_language: bool = False
     """Whether an answer to a question in one language may serve a question in another."""
     neutral_answers: bool = True
-    """Whether an answer that needs no language by its form (an amount, a date in figures, a code) may serve a question
-    in another language all the same."""
+    """Whether an answer that needs no language by its form (an amount, a date in figures, a code, a name copied
+    from the page) may serve a question in another language all the same."""
     max_pixels: int = 4_816_896
     """Pixels of an image that the model may look at, 12,544 to 4,816,896 (6,144 tokens of 28 by 28 pixels)."""
     hot_ttl: float = 7_200.0

@@ -30,6 +30,31 @@ def test_figures_and_codes_are_neutral(answer: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
+        "KEDAI BUKU WARISAN",
+        "NO 27, LORONG KENANGA 4/2, 81100 JOHOR BAHRU",
+        "Northwind Paper Co., Ltd.",
+        "Acme Hardware Sdn. Bhd.",
+        "苏州晨光文具有限公司",
+        "北京云山（上海）科技有限责任公司",
+    ],
+)
+def test_names_and_addresses_as_they_are_printed_are_neutral(answer: str) -> None:
+    """Capitals throughout with a word that no dictionary knows, or a legal form: a model that speaks writes neither."""
+    assert is_neutral(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "NO PARKING",
+        "CREDIT CARD",
+        "NOT VISIBLE ON THE PAGE",
+        "YES",
+        "The seller is Acme Hardware Sdn Bhd",
+        "Limited",
+        "卖方是苏州晨光文具有限公司",
+        "有限公司",
+        "晨光文具店",
         "yes",
         "是",
         "3 May 2019",
