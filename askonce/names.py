@@ -20,6 +20,10 @@ POLICY = "/policy"
 HINT = '1 to 63 of a-z, 0-9 and "-", not first or last'
 
 
+PROBE_TENANT = "askonce-doctor"
+"""The tenant of the doctor's probes, which no figure over all tenants counts."""
+
+
 def is_tenant_id(text: str) -> bool:
     """Whether `text` can be the id of a tenant."""
     return TENANT_ID.fullmatch(text) is not None

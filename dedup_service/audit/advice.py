@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+
 from askonce.names import child_name
 from dedup_service.audit.report import Advice, Report
 from dedup_service.policy.risk import labels_needed
 
 SURE = frozenset({"LABELLED_WRONG", "CLIENT_SAID_WRONG", "ENTRY_WRONG_ELSEWHERE", "VETO_NOW"})
 """Signs that need no second look."""
+FLOOR = 0.999
+"""Least probability of one image that keeps look-alikes apart which labels showed to be confused."""
+JUDGE_ADVICE = {
+    "BACKGROUND": " The judge settles such pairs once for all images, if the engine can judge (`askonce doctor` says).",
+    "INLINE": " The judge, asked before the answer instead of after it, saves the first call too.",
+}
+DAY = 86_400.0
 
 
 def advise(report: Report) -> tuple[Advice, ...]:
@@ -39,21 +48,23 @@ def safety(report: Report) -> list[Advice]:
             )
         )
     contradictory = len(report.intents_contradictory)
+    terms = report.policy["protected_terms"]
     if contradictory:
         found.append(
             Advice(
                 f"Look at {contradictory} contradictory {'intent' if contradictory == 1 else 'intents'}",
-                "Questions served for each other that also got different answers. A protected term keeps them apart.",
-                f'{policy_set(report)} protected_terms="税前,税后"',
+                "Questions served for each other that also got different answers. A word that must be equal on both "
+                "sides keeps them apart: a protected term" + (", beside those that are set." if terms else "."),
+                f"{policy_set(report)} protected_terms={shlex.quote(','.join([*terms, 'TERM']))}",
             )
         )
     served = sum(1 for cluster in report.lookalikes if cluster.contradictions)
-    if served:
+    if served and report.policy["image_floor"] < FLOOR:
         found.append(
             Advice(
                 f"Check {served} look-alike {'group' if served == 1 else 'groups'} across which answers were served",
                 "The same images were told apart in other requests. A higher image floor keeps them apart for good.",
-                f"{policy_set(report)} image_floor=0.999",
+                f"{policy_set(report)} image_floor={FLOOR}",
             )
         )
     return found
@@ -62,6 +73,12 @@ def safety(report: Report) -> list[Advice]:
 def tightening(report: Report) -> Advice:
     """What to do about a broken bound: another mode, or none of it until it is understood."""
     what = f"Up to {report.accuracy.upper:.2%} of the hits are wrong, and {report.budget:.2%} is allowed."
+    if report.mode == "SHADOW":
+        return Advice(
+            "Find out what is wrong before you serve",
+            f"{what} Nothing is served while the mode is SHADOW: look at the most suspicious reuses first.",
+            "askonce audit label --suspicious",
+        )
     if report.mode == "VERIFIED":
         return Advice(
             "Look before you serve on",
@@ -123,7 +140,7 @@ def knowledge(report: Report) -> list[Advice]:
         for change in report.drift
         if change.drifted
     )
-    if not report.texts_kept and report.hits:
+    if not report.texts_kept and report.hits and not report.policy["keep_question_text"]:
         found.append(
             Advice(
                 "Keep question texts, if you may",
@@ -156,23 +173,33 @@ def gains(report: Report) -> list[Advice]:
         found.append(
             Advice(
                 f"Win back about {calls:,.0f} model calls",
-                "These misses had a right answer in store; see “Most promising misses” for what held them back. The "
-                "judge settles such pairs once for all images.",
-                f"{policy_set(report)} judge=BACKGROUND",
+                "These misses had a right answer in store; see “Most promising misses” for what held them back."
+                + JUDGE_ADVICE.get(next_judge(report), ""),
+                f"{policy_set(report)} judge={next_judge(report)}" if next_judge(report) else "",
             )
         )
     return found
 
 
+def next_judge(report: Report) -> str:
+    """The mode of the judge that is worth a trial; empty when it is in force, or when the engine can't judge: a judge
+    that was asked would have left verdicts."""
+    mode = report.policy["judge"]
+    if mode == "OFF":
+        return "BACKGROUND"
+    return "INLINE" if mode == "BACKGROUND" and report.judge_verdicts else ""
+
+
 def housekeeping(report: Report) -> list[Advice]:
     """What keeps the store small."""
     unused = report.never_hit
-    if unused is not None and unused.entries >= 100 and unused.never > 0.8 * unused.entries:
+    shorter = report.policy["archive_ttl"] / 2
+    if unused is not None and unused.entries >= 100 and unused.never > 0.8 * unused.entries and shorter >= DAY:
         return [
             Advice(
                 "Keep answers for a shorter time",
                 f"{unused.never:,} of {unused.entries:,} stored answers were never served.",
-                f"{policy_set(report)} archive_ttl=259200",
+                f"{policy_set(report)} archive_ttl={shorter / DAY:g}d",
             )
         ]
     return []

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Engine
 
+from askonce.reasons import explain
 from dedup_service.audit.making import image_of
 from dedup_service.audit.report import Piece
 from dedup_service.audit.sampling import next_to_label, note_of
@@ -22,7 +23,7 @@ from dedup_service.audit.suspicion import suspicious
 from dedup_service.audit.traffic import AuditError, read_traffic
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader, Span
-from dedup_service.ledger.records import Label, Source
+from dedup_service.ledger.records import Decision, Label, Source
 from dedup_service.ledger.thumbnails import Thumbnails
 
 VERDICTS: dict[str, bool | None] = {"same": True, "different": False, "unsure": None}
@@ -57,6 +58,25 @@ class Task:
     pictures: tuple[str, str]
     """Data URIs of both images; empty where no thumbnail is kept."""
     box: tuple[float, float, float, float] | None
+    evidence: tuple[tuple[str, str], ...] = ()
+    """What the decision rested on: pairs of a name and a value in words."""
+
+
+def evidence_of(decision: Decision) -> tuple[tuple[str, str], ...]:
+    """What a decision rested on, as the page shows it."""
+    rows = [
+        ("reason 原因", f"{decision.reason}: {explain(decision.reason)} {explain(decision.reason, 'zh')}"),
+        ("image 图片", side_of(decision.image_tier, decision.image_score, decision.image_reason)),
+        ("question 问题", side_of(decision.question_tier, decision.question_score, decision.question_reason)),
+        ("risk 风险", "" if decision.risk is None else f"{decision.risk:.4f}, {decision.stratum}"),
+        *(("veto 否决", f"{kind}: “{left}” / “{right}”") for kind, left, right in decision.vetoes),
+    ]
+    return tuple((name, value) for name, value in rows if value)
+
+
+def side_of(tier: str, score: float | None, reason: str) -> str:
+    """One side's tier, probability and reason."""
+    return " ".join(part for part in (tier, "" if score is None else f"{score:.4f}", reason) if part)
 
 
 class Session:
@@ -126,7 +146,7 @@ def open_session(engine: Engine, span: Span, count: int, *, suspicious: bool = F
             Task(
                 decision.id, decision.tenant, decision.question_text, decision.nearest_question_text, left, right,
                 decision.nearest_answer_text, said[0] if said else "", notes[decision.id], (both[0], both[1]),
-                decision.image_box,
+                decision.image_box, evidence_of(decision),
             )
         )  # fmt: skip
     # A random order, so that stopping early leaves a random part of every cell behind.

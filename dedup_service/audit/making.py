@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import tempfile
 import time as clock
@@ -31,6 +32,7 @@ from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.ledger.thumbnails import Thumbnails
 from dedup_service.policy.noise import blame
 from dedup_service.policy.policy import Mode, Policy
+from dedup_service.policy.policy import to_json as to_policy_json
 from dedup_service.policy.preview import serves, wrong_rate
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, WRONG
 from dedup_service.policy.risk import Interval
@@ -209,6 +211,8 @@ def compute(engine: Engine, reader: Reader, traffic: Traffic, wanted: Wanted, pr
         sweep=sweep,
         sweep_policy=leading,
         mode=str(policy.mode),
+        judge_verdicts=reader.judge_verdicts(leading),
+        policy=json.loads(to_policy_json(policy)),
         current_threshold=policy.question_threshold,
         suggested=suggested,
         calibration=bins,

@@ -170,6 +170,10 @@ class Report:
     """Whose policy and thresholds the sweep was made with."""
     mode: str
     """That policy's mode."""
+    judge_verdicts: int
+    """Pairs of questions on which the judge said something."""
+    policy: dict[str, Any]
+    """That policy's fields with their values."""
     current_threshold: float
     suggested: tuple[Suggested, ...]
     calibration: tuple[CalibrationBin, ...]

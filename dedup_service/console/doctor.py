@@ -14,14 +14,14 @@ import grpc
 import numpy as np
 
 from askonce import telemetry
-from askonce.names import policy_name, tenant_name
+from askonce.names import PROBE_TENANT, policy_name, tenant_name
 from askonce.reasons import explain
 from askonce.v1 import content_pb2, dedup_pb2, dedup_pb2_grpc, policy_pb2, policy_pb2_grpc
 from dedup_service.console.calling import Peer, with_peer
 from dedup_service.console.printing import as_json, print_json, print_table, say
 from dedup_service.console.values import TENANT_OPTION
 
-OWN_TENANT = "askonce-doctor"
+OWN_TENANT = PROBE_TENANT
 """Where probes are stored: no real tenant's traffic meets them."""
 QUESTION = "What is the total amount on this receipt?"
 GIB = 2**30

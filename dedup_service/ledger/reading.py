@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, RowMapping, Select, func, select
 
-from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, KNOWN_MISMATCHES, LABELS, PARTED
+from askonce.names import PROBE_TENANT
+from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, KNOWN_MISMATCHES, LABELS, PAIRS, PARTED
 from dedup_service.ledger.records import Decision, Feedback, KnownMismatch, Label, PartedPair, Source
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.reuse import is_repeat
@@ -39,7 +40,7 @@ class Span:
     until: float = float("inf")
     """Seconds since the epoch, not included."""
     tenant: str | None = None
-    """One tenant, or None for all."""
+    """One tenant, or None for all but the doctor's own."""
 
 
 class Reader:
@@ -162,6 +163,12 @@ class Reader:
             population = max(by.total(), round(by.total() / propensity))
             found.setdefault(tenant, []).append(Sample(population, by[True], by[False], by[None]))
         return found
+
+    def judge_verdicts(self, tenant: str) -> int:
+        """Pieces of evidence that the judge gave on a tenant's pairs of questions."""
+        query = select(func.count()).where(PAIRS.c.tenant == tenant, PAIRS.c.source == "judge")
+        with self.engine.connect() as connection:
+            return int(connection.execute(query.select_from(PAIRS)).scalar_one())
 
     def labelled(self, tenant: str, since: float, *, cross_language: bool) -> Labelled:
         """A tenant's labelled candidates that are not exact repeats, those whose stored question is in another language
@@ -320,8 +327,8 @@ def within(query: Select[Any], span: Span, table: Any = DECISIONS) -> Select[Any
     if span.until != float("inf"):
         query = query.where(table.c.time < span.until)
     if span.tenant is not None:
-        query = query.where(table.c.tenant == span.tenant)
-    return query
+        return query.where(table.c.tenant == span.tenant)
+    return query.where(table.c.tenant != PROBE_TENANT)
 
 
 def decision_of(row: Any) -> Decision:

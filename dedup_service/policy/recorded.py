@@ -25,6 +25,8 @@ FORBIDDEN = (
     "IMAGE_BELOW_FLOOR",
     "QUESTION_BELOW_FLOOR",
     "MODE_OFF",
+    "BYPASS",
+    "REFRESH",
 )
 """Reasons of a miss that a change of thresholds can't turn into a hit: the evidence forbids it, the request did, or
 there is no evidence."""

@@ -268,7 +268,9 @@ class Lookup:
         reason = findings.reuse.reason if query.mode.reads else query.mode.value
         if matching.problem and findings.match is None and resolved.side.verdict == "SAME":
             reason = matching.problem
-        findings = replace(findings, reuse=replace(findings.reuse, hit=False, reason=reason))
+        # Whoever did not ask memory was no would-be hit of it.
+        withheld = findings.reuse.would_hit and query.mode.reads
+        findings = replace(findings, reuse=replace(findings.reuse, hit=False, would_hit=withheld, reason=reason))
         judge = worth_judging(query, resolved, findings.match, policy)
         inline = judge is not None and policy.judge is JudgeMode.INLINE and query.judge_available
         flight, joinable = await self.share(query, resolved, matching, policy)
@@ -366,6 +368,7 @@ class Lookup:
             new_image=new_image,
             near_misses=tuple(NearMiss(match.entry.id, same(resolved), match.prior) for match in matching.matches),
             tags=query.tags,
+            reads=query.mode.reads,
             flight=flight,
             readable=matching.readable,
             question_vector=matching.vector,

@@ -76,6 +76,8 @@ class MissTicket:
     """Set when the image's record is still to be written."""
     near_misses: tuple[NearMiss, ...] = ()
     tags: tuple[str, ...] = ()
+    reads: bool = True
+    """Whether memory was asked. Whoever passed it by is no random sample of what SHADOW mode withholds."""
     flight: str = ""
     """The key under which requests of the same meaning wait, hexadecimal."""
     readable: bool = True

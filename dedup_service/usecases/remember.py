@@ -231,7 +231,7 @@ class Remember:
         self, ticket: MissTicket, answer: FreshAnswer, policy: Policy, near_misses: Sequence[tuple[NearMiss, Entry]]
     ) -> None:
         """The comparisons; blocking."""
-        source = Source.SHADOW if policy.mode is Mode.SHADOW else Source.NEAR_MISS
+        source = Source.SHADOW if policy.mode is Mode.SHADOW and ticket.reads else Source.NEAR_MISS
         for position, (near_miss, entry) in enumerate(near_misses):
             verdict = self.labelling.compare(answer.text, entry.answer_text)
             if position == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from dedup_service.audit.advice import advise
 from dedup_service.audit.curves import Share
 from dedup_service.audit.making import Wanted, make_report
 from dedup_service.audit.report import Report
+from dedup_service.policy.policy import Policy, to_json
 from dedup_service.policy.risk import Interval
 from tests.dedup_service.audit.conftest import END, FORTNIGHT
 
@@ -61,3 +64,31 @@ def test_nothing_to_do(report: Report) -> None:
     )  # fmt: skip
     assert titles(well) == ["Nothing"]
     assert "traffic" in titles(replace(report, requests=0))[0]
+
+
+def test_what_is_followed_is_not_advised_again(report: Report) -> None:
+    """Advice goes when its command would change nothing: the floor, the judge's mode, texts that are kept."""
+    shown = replace(report.promising[0], signs=("LABELLED_RIGHT",)) if report.promising else None
+    told = replace(report, promising=(shown,) if shown else (), texts_kept=False)
+
+    def commands(**policy: object) -> str:
+        return "\n".join(advice.command for advice in advise(replace(told, policy={**told.policy, **policy})))
+
+    assert "judge=BACKGROUND" in commands(judge="OFF")
+    assert "judge=" not in commands(judge="BACKGROUND")
+    assert "judge=INLINE" in "\n".join(advice.command for advice in advise(replace(told, judge_verdicts=5)))
+    assert "keep_question_text" in commands(keep_question_text=False)
+    assert "keep_question_text" not in commands(keep_question_text=True)
+    assert "image_floor" not in commands(image_floor=0.999)
+    assert "mode=SHADOW" not in "\n".join(
+        advice.command for advice in advise(replace(told, verdict="BOUND_BROKEN", mode="SHADOW"))
+    )
+
+
+def test_no_advice_is_the_default(report: Report) -> None:
+    """Under a default policy no command sets a field to what it is."""
+    defaults = Policy()
+    for verdict in ("BOUND_BROKEN", "BOUND_HOLDS", "TOO_FEW_LABELS"):
+        for advice in advise(replace(report, verdict=verdict, policy=json.loads(to_json(defaults)))):
+            for name, value in re.findall(r"\b([a-z_]+)=(\S+)", advice.command):
+                assert str(getattr(defaults, name)) != value, advice

@@ -269,6 +269,27 @@ async def test_a_foreign_ticket_stores_nothing(dedup: Bench) -> None:
     assert (await dedup.memory.holdings()).entries == 0
 
 
+@pytest.mark.parametrize("mode", [CacheMode.BYPASS, CacheMode.REFRESH])
+async def test_who_passes_memory_by_is_no_hit_and_no_shadow(dedup: Bench, mode: CacheMode) -> None:
+    """A request that did not ask memory is no would-be hit, and the comparison with its answer is no random sample."""
+    await dedup.set_policy(mode=Mode.SHADOW)
+    await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    passed = await dedup.ask(receipt(), QUESTION, mode=mode)
+    asked = await dedup.ask(receipt(), QUESTION)
+    for missed in (passed, asked):
+        await dedup.store(missed, "RM 138.90")
+    assert isinstance(passed, Missed)
+    assert isinstance(asked, Missed)
+    await asyncio.to_thread(dedup.ledger.flush, 5.0)
+    found = [await asyncio.to_thread(dedup.reader.decision, each.findings.decision) for each in (passed, asked)]
+    assert [each is not None and each.would_hit for each in found] == [False, True]
+    sources = [
+        [label.source for label in await asyncio.to_thread(dedup.reader.labels, each.findings.decision)]
+        for each in (passed, asked)
+    ]
+    assert sources == [["NEAR_MISS"], ["SHADOW"]]
+
+
 async def test_an_expired_answer_is_not_served(dedup: Bench) -> None:
     """After the archive's time to live the answer is gone, whichever tier is asked."""
     await dedup.teach(receipt(), QUESTION, "RM 138.90")
