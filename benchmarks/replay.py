@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -135,9 +137,9 @@ def read_lines(stream: Path, limit: int | None) -> list[Line]:
     ]
 
 
-async def replay(lines: Sequence[Line], home: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Plays the stream and gathers the figures."""
-    environ = {
+def environment(options: argparse.Namespace) -> dict[str, str]:
+    """What the services are told."""
+    return {
         "ASKONCE_INFERENCE_STREAM": str(options.stream.resolve()),
         "ASKONCE_INFERENCE_JUDGE": str(options.judge),
         "ASKONCE_DEDUP_LEARN_INTERVAL": "2",
@@ -146,18 +148,31 @@ async def replay(lines: Sequence[Line], home: Path, options: argparse.Namespace)
         "ASKONCE_GATEWAY_TIMEOUTS_SEARCH": "60",
         "ASKONCE_GATEWAY_TIMEOUTS_REMEMBER": "30",
     }
-    async with (
-        System(home, environ, modules={"inference": "benchmarks.oracle"}) as system,
-        grpc.aio.insecure_channel(system.gateway) as gateway,
-        dial(Dialing(system.addresses["dedup"]), shows=system.shows) as dedup,
-        dial(Dialing(system.addresses["inference"]), shows=system.shows) as inference,
-    ):
+
+
+async def replay(lines: Sequence[Line], home: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Plays the stream through one replica of each service."""
+    async with System(home, environment(options), modules={"inference": "benchmarks.oracle"}) as system:
+        return await replay_through(system, f"sqlite:///{home / 'dedup' / 'ledger.sqlite'}", lines, options)
+
+
+async def replay_through(
+    system: System, ledger: str, lines: Sequence[Line], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Plays the stream through running services, each request through a gateway drawn at random, and gathers the
+    figures."""
+    async with AsyncExitStack() as stack:
+        gateways = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(address)) for address in system.all("gateway")
+        ]
+        dedup = await stack.enter_async_context(dial(Dialing(system.all("dedup")[0]), shows=system.shows))
+        inference = await stack.enter_async_context(dial(Dialing(system.all("inference")[0]), shows=system.shows))
         policies: policy_pb2_grpc.PolicyServiceAsyncStub = policy_pb2_grpc.PolicyServiceStub(dedup)
         oracle: inference_pb2_grpc.InferenceServiceAsyncStub = inference_pb2_grpc.InferenceServiceStub(inference)
         tenants = list(dict.fromkeys(line.tenant for line in lines))
         for tenant in tenants:
             await set_policy(policies, tenant, options)
-        player = Player(answer_pb2_grpc.AnswerServiceStub(gateway), options.concurrency)
+        player = Player([answer_pb2_grpc.AnswerServiceStub(gateway) for gateway in gateways], options.concurrency)
         half = len(lines) // 2
         started = time.time()
         with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -168,7 +183,7 @@ async def replay(lines: Sequence[Line], home: Path, options: argparse.Namespace)
         await asyncio.sleep(2.0)  # verifications and labels under way
         end = await counts(oracle)
         estimates = [await estimate(policies, tenant) for tenant in tenants]
-    reader = Reader(open_database(f"sqlite:///{home / 'dedup' / 'ledger.sqlite'}"))
+    reader = Reader(open_database(ledger))
     served = [*first, *last]
     figures = summary(lines, served, end)
     generations = [count["answers"] + count["verifications"] for count in (middle, end)]
@@ -220,8 +235,9 @@ async def estimate(stub: policy_pb2_grpc.PolicyServiceAsyncStub, tenant: str) ->
 class Player:
     """Sends requests in order, a few at once."""
 
-    def __init__(self, stub: answer_pb2_grpc.AnswerServiceAsyncStub, concurrency: int) -> None:
-        self.stub = stub
+    def __init__(self, stubs: Sequence[answer_pb2_grpc.AnswerServiceAsyncStub], concurrency: int) -> None:
+        self.stubs = stubs
+        self.chance = random.Random(7)
         self.places = asyncio.Semaphore(concurrency)
 
     async def play(self, lines: Sequence[Line], first: int, done: Any) -> list[Served]:
@@ -243,7 +259,7 @@ class Player:
             )
             before = time.perf_counter()
             identifier = ((telemetry.REQUEST_ID, f"line-{number}"),)
-            response = await self.stub.Answer(request, timeout=120, metadata=identifier)
+            response = await self.chance.choice(self.stubs).Answer(request, timeout=120, metadata=identifier)
             seconds = time.perf_counter() - before
         except grpc.aio.AioRpcError as error:
             return Served(False, False, True, faults.reason_of(error), "", False, False, 0.0, time.time())

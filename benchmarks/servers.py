@@ -10,12 +10,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psycopg
 
 POSTGRES = Path("/usr/lib/postgresql")
 """Where Debian puts PostgreSQL's versions."""
@@ -77,10 +80,14 @@ class ServerProcess:
             start_new_session=True,
         )
         until = time.monotonic() + UPON
-        while not await listens(self.port):
+        while not await self.ready():
             if self.process.returncode is not None or time.monotonic() > until:
                 raise TimeoutError(f"{self.name} does not start")
             await asyncio.sleep(0.02)
+
+    async def ready(self) -> bool:
+        """Whether it takes requests."""
+        return await listens(self.port)
 
     async def kill(self) -> None:
         """Ends it with all its processes, without a warning (SIGKILL)."""
@@ -151,6 +158,15 @@ class PostgresServer(ServerProcess):
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         return [*self.user, str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *flags]
 
+    async def ready(self) -> bool:
+        """See `ServerProcess`. After a kill it mends its files first, and listens meanwhile."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(self.url, connect_timeout=2)
+        except psycopg.OperationalError:
+            return False
+        await connection.close()
+        return True
+
     async def kill(self) -> None:
         """See `ServerProcess`. Its children are in sessions of their own and end when they miss it."""
         await super().kill()
@@ -184,6 +200,21 @@ class QdrantServer(ServerProcess):
 
     def command(self) -> Sequence[str]:
         return [str(self.program)]
+
+
+class QdrantDouble(ServerProcess):
+    """The stand-in of `benchmarks.qdrant_double`: a kill empties it."""
+
+    name = "qdrant"
+
+    @property
+    def url(self) -> str:
+        """The address as settings take it."""
+        return f"http://{self.address}"
+
+    def command(self) -> Sequence[str]:
+        self.environ = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        return [sys.executable, "-m", "benchmarks.qdrant_double", self.address]
 
 
 def free_port() -> int:

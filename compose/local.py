@@ -68,7 +68,7 @@ class System:
     `home` holds the stores, logs and port files; a second start on the same folder finds what the first one stored.
     Variables in `environ` go to all children and win over this process's own. With `echo`, output goes to stderr behind
     the service's name; the files `home`/logs/<service>.log get it always. `modules` replaces the module of a service:
-    some benchmarks bring a model of their own.
+    some benchmarks bring a model of their own. A name with a number, such as "dedup-2", is one replica of several.
     """
 
     def __init__(
@@ -108,10 +108,10 @@ class System:
         """Starts all services and waits until each says that it serves. Raises StartError; then nothing runs."""
         await asyncio.to_thread(self.own)
         try:
-            below = [name for name in self.names if name != "gateway"]
+            gateways = [name for name in self.names if service_of(name) == "gateway"]
+            below = [name for name in self.names if name not in gateways]
             await asyncio.gather(*(self.launch(name, timeout) for name in below))
-            if "gateway" in self.names:
-                await self.launch("gateway", timeout)
+            await asyncio.gather(*(self.launch(name, timeout) for name in gateways))
         except BaseException:
             await self.stop(grace=2.0)
             raise
@@ -125,7 +125,7 @@ class System:
             "-m",
             "compose.child",
             str(os.getpid()),
-            self.modules[name],
+            self.modules[service_of(name)],
             env=self.environment(name, port_file),
             cwd=ROOT,
             stdin=asyncio.subprocess.DEVNULL,
@@ -164,7 +164,8 @@ class System:
 
     def environment(self, name: str, port_file: Path) -> dict[str, str]:
         """The variables of one child."""
-        prefix = f"ASKONCE_{name.upper()}"
+        service = service_of(name)
+        prefix = f"ASKONCE_{service.upper()}"
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         listen = self.addresses.get(name) or self.listen.get(name) or "127.0.0.1:0"
         chosen = {
@@ -176,20 +177,24 @@ class System:
         }
         if self.echo:  # for people to read
             chosen.setdefault(f"{prefix}_TELEMETRY_LOG_FORMAT", "console")
-        key = f"{prefix}_SERVICE_KEY" if name == "gateway" else f"{prefix}_ACCESS_SERVICE_KEY"
+        key = f"{prefix}_SERVICE_KEY" if service == "gateway" else f"{prefix}_ACCESS_SERVICE_KEY"
         chosen[key] = str(self.home / "service.key")
-        if name == "dedup":
-            chosen["ASKONCE_DEDUP_DATA"] = str(self.home / "dedup")
-        if name == "gateway":
-            chosen["ASKONCE_GATEWAY_DEDUP_TARGET"] = self.addresses.get("dedup", "127.0.0.1:1")
-            chosen["ASKONCE_GATEWAY_INFERENCE_TARGET"] = self.addresses.get("inference", "127.0.0.1:1")
+        if service == "dedup":
+            chosen["ASKONCE_DEDUP_DATA"] = str(self.home / name)
+        if service == "gateway":
+            chosen["ASKONCE_GATEWAY_DEDUP_TARGET"] = ",".join(self.all("dedup")) or "127.0.0.1:1"
+            chosen["ASKONCE_GATEWAY_INFERENCE_TARGET"] = ",".join(self.all("inference")) or "127.0.0.1:1"
         # A service refuses variables of its own section that it does not know; others are none of its business.
         return {**chosen, **self.environ}
+
+    def all(self, service: str) -> list[str]:
+        """The addresses of a service's replicas."""
+        return [address for name, address in self.addresses.items() if service_of(name) == service]
 
     async def copy(self, name: str, process: Process, tail: deque[str]) -> None:
         """Copies a child's output to its log file and, with `echo`, to stderr."""
         assert process.stdout is not None
-        colour, end = (COLOURS[name], "\033[0m") if sys.stderr.isatty() else ("", "")
+        colour, end = (COLOURS[service_of(name)], "\033[0m") if sys.stderr.isatty() else ("", "")
         rest = b""
         with open(self.home / "logs" / f"{name}.log", "ab", buffering=0, opener=private.opener) as log:  # noqa: ASYNC230
             # In chunks: under load a child writes thousands of lines a second, and one that waits for us stands still.
@@ -213,7 +218,7 @@ class System:
                 raise StartError(f"{child.name} ended with status {child.process.returncode}: {self.last_words(child)}")
             if not address and port_file.exists():  # noqa: ASYNC240
                 address = port_file.read_text(encoding="utf-8").strip()  # noqa: ASYNC240
-            if address and await serving(address, SERVICES[child.name]):
+            if address and await serving(address, SERVICES[service_of(child.name)]):
                 return address
             await asyncio.sleep(0.05)
         raise StartError(f"{child.name} is not ready in time: {self.last_words(child)}")
@@ -251,8 +256,8 @@ class System:
 
     async def stop(self, grace: float = 15.0) -> None:
         """Drains all services, the gateway first. Safe to call twice."""
-        if "gateway" in self.children:
-            await self.terminate("gateway", grace)
+        gateways = [name for name in self.children if service_of(name) == "gateway"]
+        await asyncio.gather(*(self.terminate(name, grace) for name in gateways))
         await asyncio.gather(*(self.terminate(name, grace) for name in list(self.children)))
         if self.owner is not None:
             self.owner.close()
@@ -293,6 +298,11 @@ class System:
     def gateway(self) -> str:
         """Where clients connect, "host:port"."""
         return self.addresses["gateway"]
+
+
+def service_of(name: str) -> str:
+    """The service that a name such as "dedup-2" is a replica of."""
+    return name.partition("-")[0]
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -29,7 +29,7 @@ from gateway.hosted_model import HostedModel
 from gateway.image_sources import ImageSources, named_in, placed
 from gateway.judge import Judge
 from gateway.keys import generation_key, is_private, request_key, tenant_key
-from gateway.leases import Leases
+from gateway.leases import Held, Leases
 from gateway.provenance import LookupResult, Outcome, coalesced, set_duration, trace
 from gateway.settings import Settings
 from gateway.single_flight import Flight, SingleFlight
@@ -308,14 +308,15 @@ class Answering:
             if settled:
                 return
         while True:
-            async with self.leases.hold(key) as mine:
-                if mine or until.remaining() <= 0:
+            async with self.leases.hold(key) as held:
+                if held is Held.AFTER:
+                    found, settled = await self.look_again(ask, found, flight)
+                    if settled:
+                        return
+                if held is not Held.THEIRS or until.remaining() <= 0:
                     await self.generate(ask, found, flight)
                     return
             await self.leases.freed(key, until.remaining())
-            found, settled = await self.look_again(ask, found, flight)
-            if settled:
-                return
 
     async def look_again(self, ask: Ask, found: LookupResult, flight: Shared) -> tuple[LookupResult, bool]:
         """Looks up what another gateway may have stored by now; a hit settles the flight. Says which."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from enum import Enum
 from typing import Protocol
+
+
+class Held(Enum):
+    """What became of the wish to hold a key."""
+
+    MINE = "mine"
+    THEIRS = "theirs"
+    """Somebody else holds it."""
+    AFTER = "after"
+    """It is held now, but somebody else held it a moment ago: what was looked up before that is out of date."""
 
 
 class Leases(Protocol):
@@ -20,8 +31,8 @@ class Leases(Protocol):
         """Whether no other gateway's leases can be seen now: then there is nothing to wait for."""
         ...
 
-    def hold(self, key: bytes) -> AbstractAsyncContextManager[bool]:
-        """Holds a key for the length of the block. False when somebody else holds it: then nothing is held."""
+    def hold(self, key: bytes) -> AbstractAsyncContextManager[Held]:
+        """Holds a key for the length of the block, unless somebody else holds it."""
         ...
 
     async def held(self, keys: Sequence[bytes], patience: float) -> bytes | None:
@@ -44,8 +55,8 @@ class NoLeases:
     alone = True
 
     @asynccontextmanager
-    async def hold(self, key: bytes) -> AsyncIterator[bool]:
-        yield True
+    async def hold(self, key: bytes) -> AsyncIterator[Held]:
+        yield Held.MINE
 
     async def held(self, keys: Sequence[bytes], patience: float) -> bytes | None:
         return None

@@ -13,10 +13,13 @@ from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
 
 from askonce.redis_client import REST, Outage
+from gateway.leases import Held
 
 PREFIX = "askonce:lease:"
 CHANNEL = "askonce:leases"
 """Where it is said which key was freed: one channel for all, the message is the key's name."""
+RECENT = 10.0
+"""Seconds for which it is known that a key was held: longer than a look-up takes."""
 POLL = 0.5
 """Seconds after which a waiter looks itself: news may be lost, and a dead holder sends none."""
 SOON = 0.02
@@ -42,26 +45,27 @@ class RedisLeases:
         self.waiting: dict[str, asyncio.Event] = {}
 
     @asynccontextmanager
-    async def hold(self, key: bytes) -> AsyncIterator[bool]:
+    async def hold(self, key: bytes) -> AsyncIterator[Held]:
         lock = Lock(self.client, name_of(key), timeout=self.seconds, blocking=False, thread_local=False)
         if self.alone:
-            yield True
+            yield Held.MINE
             return
         try:
             mine = await lock.acquire()
+            after = mine and await self.client.exists(done_key(key))
         except RedisError:
             self.outage.begin()
-            yield True
+            yield Held.MINE
             return
         if not mine:
-            yield False
+            yield Held.THEIRS
             return
         renewing = asyncio.create_task(self.renew(lock))
         try:
-            yield True
+            yield Held.AFTER if after else Held.MINE
         finally:
             renewing.cancel()
-            await asyncio.shield(self.release(lock))
+            await asyncio.shield(self.release(lock, key))
 
     async def renew(self, lock: Lock) -> None:
         """Keeps a lease alive. One that was lost is not taken back: whoever has it by now goes on with it."""
@@ -74,9 +78,10 @@ class RedisLeases:
             except RedisError:
                 self.outage.begin()
 
-    async def release(self, lock: Lock) -> None:
+    async def release(self, lock: Lock, key: bytes) -> None:
         """Gives a lease back and tells those who wait."""
         with suppress(LockError, RedisError):
+            await self.client.set(done_key(key), b"", ex=int(RECENT))
             await lock.release()
             await self.client.publish(CHANNEL, lock.name)
 
@@ -136,6 +141,11 @@ class RedisLeases:
     def alone(self) -> bool:
         """See `Leases`: whether Redis did not answer a moment ago."""
         return self.outage.lasts
+
+
+def done_key(key: bytes) -> str:
+    """Where it stands that a key was held a moment ago."""
+    return f"{name_of(key)}:done"
 
 
 def name_of(key: bytes) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from askonce.names import ALL
 from dedup_service.audit.job import OLDEST, Job
-from dedup_service.ledger.records import new_id
+from dedup_service.ledger.records import new_id, time_of
 from dedup_service.store.records import MemoryUnavailableError, Unused
 
 KEEP = 30 * 86_400.0
@@ -209,7 +209,7 @@ class Reports:
             for tenant in self.folder.iterdir()
             if tenant.is_dir()
             for report in self.ids(tenant.name)
-            if int(report[:14], 16) / 1e6 < due
+            if time_of(report) < due
         ]
         return sum(self.delete(tenant, report) for tenant, report in old)
 

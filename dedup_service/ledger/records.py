@@ -161,6 +161,14 @@ def new_id(time: float | None = None) -> str:
     return f"{int(moment * 1e6):014x}{secrets.token_hex(9)}"
 
 
+def time_of(identifier: str) -> float:
+    """When an id was made, seconds since the epoch; 0 for what is no id of ours."""
+    try:
+        return int(identifier[:14], 16) / 1e6
+    except ValueError:
+        return 0.0
+
+
 def digest(text: str) -> str:
     """What stands for a text that may not be kept: 32 hexadecimal digits of BLAKE2b. Equal texts stay recognisable; a
     short text can be guessed, so a digest is discretion, not encryption."""

@@ -20,8 +20,9 @@ TTL = 120.0
 """Seconds for which an image is on its way."""
 MOST = 512
 """Most images of a tenant that are shared at once; a fingerprint takes up to 96 kB."""
-PATIENCE = 2.0
-"""Seconds to wait for what another replica makes of an image; a look-up there takes a tenth of that."""
+PATIENCE = 4.0
+"""Seconds to wait for what another replica makes of an image: a look-up there takes a tenth of that, and a gateway does
+not wait much longer."""
 AFTER = 10.0
 """Seconds for which it stands what was made of an image that is on its way no more: somebody may be waiting."""
 SOON = 0.02

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader
-from dedup_service.ledger.records import Decision, Feedback, Source, digest
+from dedup_service.ledger.records import Decision, Feedback, Source, digest, time_of
 from dedup_service.policy.revisions import PolicyBook
 from dedup_service.question.answers import AnswerVerdict
 from dedup_service.question.normal import normalise
@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 FLUSH = 5.0
 """Seconds to wait for a decision that is still on its way to the ledger."""
+ON_ITS_WAY = 3.0
+"""Seconds after which another replica has written its decisions down; it gathers them for less than half a second."""
+TURNS = 30
+"""How often a decision of another replica is looked for in that time."""
 
 
 class DecisionUnknownError(LookupError):
@@ -171,7 +175,7 @@ class Learn:
         return Learnt(0, True)
 
     async def decision(self, tenant: str, decision: str) -> Decision:
-        """The decision from the ledger, waiting for it when it is still on its way."""
+        """The decision from the ledger, waiting for it when it is still on its way, be it at another replica."""
 
         def read() -> Decision | None:
             found = self.reader.decision(decision)
@@ -180,6 +184,11 @@ class Learn:
             return found
 
         found = await self.work(read)
+        for _ in range(TURNS):
+            if found is not None or not 0 <= self.clock() - time_of(decision) < ON_ITS_WAY:
+                break
+            await asyncio.sleep(ON_ITS_WAY / TURNS)
+            found = await self.work(lambda: self.reader.decision(decision))
         if found is None or found.tenant != tenant:
             raise DecisionUnknownError(decision)
         return found

@@ -81,10 +81,8 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
             raise self.fault
         key, number = self.key(request), next(self.numbers)
         if self.same_answers and self.meaning is not None:
-            stored = [
-                each for each in self.flights.get(self.meaning(request.question.text), []) if each in self.entries
-            ]
-            key = stored[0] if stored else key
+            beside = self.flights.get(self.meaning(request.question.text), [])
+            key = next((each for each in beside if each in self.entries), key)
         response = dedup_pb2.LookupResponse(
             policy_revision=f"{request.parent}/policy@1",
             decision=f"{request.parent}/decisions/{number}",

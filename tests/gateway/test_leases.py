@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -13,7 +14,7 @@ from redis import asyncio as redis
 from askonce.redis_client import connect
 from askonce.v1 import answer_pb2, content_pb2
 from benchmarks.servers import RedisServer
-from gateway.leases import NoLeases
+from gateway.leases import Held, NoLeases
 from gateway.leases_redis import CHANNEL, RedisLeases, name_of
 from gateway.settings import Settings, Timeouts
 from tests.gateway.doubles import Running, running, until
@@ -27,13 +28,13 @@ async def test_one_holder_at_a_time(redis_client: redis.Redis) -> None:
     """While one gateway holds a key no other gets it; afterwards the next one does. Other keys are no concern."""
     one, other = RedisLeases(redis_client, 60.0), RedisLeases(redis_client, 60.0)
     async with one.hold(KEY) as mine:
-        assert mine
+        assert mine is Held.MINE
         async with other.hold(KEY) as theirs, other.hold(OTHER) as another:
-            assert (theirs, another) == (False, True)
+            assert (theirs, another) == (Held.THEIRS, Held.MINE)
             assert await other.held([OTHER, KEY], 0.0) == OTHER
         assert await other.held([OTHER, KEY], 0.0) == KEY
     async with other.hold(KEY) as mine:
-        assert mine
+        assert mine is Held.AFTER
 
 
 async def test_a_waiter_is_woken_by_the_news(redis_client: redis.Redis) -> None:
@@ -84,7 +85,7 @@ async def test_without_redis_every_gateway_is_alone() -> None:
         redis_client = connect("redis://127.0.0.1:1/0")
         leases = RedisLeases(redis_client, 60.0)
         async with leases.hold(KEY) as mine:
-            assert mine
+            assert mine is Held.MINE
         assert leases.alone
         assert await leases.held([KEY], 60.0) is None
         assert await leases.freed(KEY, 60.0)
@@ -96,8 +97,7 @@ async def test_a_gateway_without_others_waits_for_nobody() -> None:
     leases = NoLeases()
     assert leases.alone
     async with leases.hold(KEY) as one, leases.hold(KEY) as other:
-        assert one
-        assert other
+        assert one is other is Held.MINE
 
 
 @pytest_asyncio.fixture
@@ -138,6 +138,28 @@ async def test_near_misses_of_two_gateways_make_one_call(pair: tuple[Running, Ru
     assert len(one.model.requests) == 1
     assert answers[0].answer.text == answers[1].answer.text
     assert (answers[1].provenance.source, answers[1].provenance.coalesced) == (content_pb2.SOURCE_CACHE, True)
+
+
+async def test_who_looked_up_too_early_looks_again(pair: tuple[Running, Running]) -> None:
+    """A look-up that was under way while the other gateway's answer was stored costs no second call."""
+    one, other = pair
+    looked = asyncio.Event()
+    search = other.gateway.answering.search
+
+    async def late(*arguments: Any) -> Any:
+        found = await search(*arguments)
+        if not looked.is_set():
+            looked.set()
+            await until(lambda: bool(one.memory.entries))
+            await one.settled()
+        return found
+
+    other.gateway.answering.search = late  # type: ignore[method-assign, assignment]
+    second = asyncio.create_task(other.ask(picture(), "What is the total?", 60.0))
+    await looked.wait()
+    await one.ask(picture(), "What is the total?", 60.0)
+    assert (await second).provenance.source == content_pb2.SOURCE_CACHE
+    assert len(one.model.requests) == 1
 
 
 async def test_an_answer_that_is_not_stored_is_asked_for_anew(pair: tuple[Running, Running]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from redis import asyncio as redis
 
 from benchmarks.servers import RedisServer
-from dedup_service.usecases.lookup import Missed
+from dedup_service.usecases.lookup import Found, Missed
 from tests.dedup_service.bench import Bench, bench, hit
 from tests.dedup_service.image.forms import Rgb, copied, sheet
 from tests.dedup_service.image.pages import saved, scene
@@ -26,12 +26,7 @@ Pair = tuple[Bench, Bench]
 @pytest.fixture
 async def pair(tmp_path: Path, redis_client: redis.Redis) -> AsyncIterator[Pair]:
     """Two replicas."""
-    (tmp_path / "other").mkdir()
-    async with (
-        bench(tmp_path, redis=redis_client) as one,
-        bench(tmp_path / "other", beside=one, redis=redis_client) as other,
-    ):
-        other.book.default = one.book.default
+    async with bench(tmp_path, redis=redis_client) as one, bench(tmp_path, beside=one, redis=redis_client) as other:
         yield one, other
 
 
@@ -97,6 +92,18 @@ async def test_equal_misses_at_both_replicas_can_wait_for_one_answer(pair: Pair)
     misses = await together(pair, *asked)
     assert any(all(key in (miss.flight, *miss.joinable) for miss in misses) for key in {miss.flight for miss in misses})
     assert len({miss.findings.resolved.image for miss in misses if miss.findings.resolved}) == 1
+
+
+async def test_feedback_may_reach_another_replica_first(pair: Pair) -> None:
+    """A "wrong" that arrives at a replica before the decision that it is about has been written down by the other one
+    is not refused, and the answer is gone."""
+    one, other = pair
+    await one.teach(saved(large(1)), QUESTION, "1.50")
+    served = await one.ask(saved(large(1)), QUESTION)
+    assert isinstance(served, Found)
+    learnt = await other.learn.feedback("acme", served.findings.decision, False, "", "")
+    assert learnt.removed == 1
+    assert not await one.memory.entries_of("acme", served.entry.image)
 
 
 async def test_without_redis_copies_are_found_later(pair: Pair, redis_server: RedisServer) -> None:
