@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from rapidfuzz import fuzz
 
 from inference_service.reader.document import Document
-from inference_service.reader.fields import Field, amounts_in
+from inference_service.reader.fields import BUSINESS, Field, amounts_in, worth
 from inference_service.reader.items import Column
 from inference_service.reader.page import Line, Page
 from inference_service.reader.understanding import (
     FILLER_EN,
     PARTY_FIELDS,
+    Extreme,
     ItemWish,
     Wish,
+    content,
     is_chinese,
     normal,
     understand,
@@ -43,6 +45,71 @@ NAMES_ZH = {
     Field.CASH: "现金",
     Field.CHANGE: "找零",
     Field.TITLE: "标题",
+    Field.BUYER_TAX_ID: "购买方税号",
+    Field.BUYER_PHONE: "购买方电话",
+    Field.BUYER_ADDRESS: "购买方地址",
+    Field.BUYER_BANK: "购买方开户行",
+    Field.BUYER_ACCOUNT: "购买方账号",
+    Field.BANK: "开户行",
+    Field.ACCOUNT: "账号",
+    Field.PAYEE: "收款人",
+    Field.REVIEWER: "复核人",
+    Field.DRAWER: "开票人",
+    Field.MACHINE_NUMBER: "机器编号",
+    Field.CHECK_CODE: "校验码",
+    Field.CASHIER: "收银员",
+    Field.DISCOUNT: "优惠",
+    Field.PAYMENT_METHOD: "支付方式",
+    Field.ORDER_NUMBER: "订单号",
+    Field.TRACKING_NUMBER: "运单号",
+    Field.SHIPPING_FEE: "运费",
+    Field.GOODS_AMOUNT: "商品金额",
+    Field.WEIGHT: "重量",
+    Field.BATCH_NUMBER: "批号",
+    Field.EXPIRY: "有效期",
+    Field.PRODUCTION_DATE: "生产日期",
+    Field.STORAGE: "贮藏",
+    Field.MANUFACTURER: "生产企业",
+    Field.DOSAGE: "用法用量",
+    Field.STRENGTH: "规格",
+    Field.RECIPIENT: "收件人",
+    Field.SENDER: "寄件人",
+    Field.COURIER: "快递公司",
+    Field.SERVICE: "服务类型",
+    Field.IBAN: "IBAN",
+    Field.DELIVERY_DATE: "送达日期",
+    Field.ORDER_TIME: "下单时间",
+    Field.SOURCE: "来源",
+    Field.TABLE_NUMBER: "桌号",
+    Field.PLATE: "车牌号",
+    Field.CERTIFICATE: "证号",
+    Field.PRICE_PER_KM: "每公里单价",
+    Field.DISTANCE: "里程",
+    Field.WAITING: "等候时间",
+    Field.FARE: "车费",
+    Field.FUEL_SURCHARGE: "燃油附加费",
+    Field.CALL_FEE: "叫车服务费",
+    Field.CARD_BALANCE: "卡余额",
+    Field.TENDERED: "付的现金",
+    Field.FAX: "传真",
+    Field.DOSE: "每次用量",
+    Field.FREQUENCY: "每日次数",
+    Field.START_TIME: "上车时间",
+    Field.END_TIME: "下车时间",
+    Field.SERVICE_CHARGE: "服务费",
+    Field.TIP: "小费",
+    Field.ROUNDING: "舍入金额",
+    Field.QUANTITY_TOTAL: "总数量",
+    Field.ITEM_COUNT: "品种数",
+    Field.AMOUNT_IN_WORDS: "大写金额",
+    Field.ORIGIN: "出发地",
+    Field.DESTINATION: "目的地",
+    Field.DEPARTURE: "出发时间",
+    Field.ARRIVAL: "到达时间",
+    Field.SEAT: "座位号",
+    Field.COACH: "车厢",
+    Field.PASSENGER: "乘客",
+    Field.PLATFORM: "站台",
 }
 DIGITS = re.compile(r"[-+]?(?:[$€£¥￥]|RM)?\s?\d[\d,]*(?:\.\d+)?\s?(?:%|[kKmM]\b|元|万|亿)?")
 KEY_VALUE = re.compile(r"^\s*(?P<key>[^:：]{1,40})[:：]\s*(?P<value>.*)$")
@@ -71,8 +138,10 @@ def reply(document: Document, question: str, language: str = "") -> Reply:
         value = from_items(document, wish.item)
     if value is None and wish.fields:
         return from_fields(document, wish, chinese)
+    if wish.extreme is not None:
+        value = from_extremes(document, wish.extreme)
     if value is None and wish.label and not (wish.item and document.items.rows):
-        value = look_up(document.page, wish)
+        value = look_up(document.page, wish) or by_part_of_a_label(document.page, wish)
     if value is not None:
         return Reply(value)
     return Reply(
@@ -103,6 +172,8 @@ def reply_about(documents: Sequence[Document], question: str, language: str = ""
 def from_fields(document: Document, wish: Wish, chinese: bool) -> Reply:
     """The values of fields; one missing value, or one that two parties have, makes the answer none."""
     fields = wish.fields
+    if len(fields) == 1 and not wish.party and fields[0] not in document.fields:
+        fields = (INSTEAD.get(fields[0], fields[0]),)
     common = PARTY_FIELDS if document.two_parties and not wish.party else {}
     missing = [field for field in fields if field not in document.fields or field in common]
     if missing:
@@ -116,11 +187,20 @@ def from_fields(document: Document, wish: Wish, chinese: bool) -> Reply:
     return Reply("; ".join(f"{name(field, False)}: {document.fields[field]}" for field in fields))
 
 
+INSTEAD = {
+    Field.BUYER: Field.RECIPIENT,
+    Field.COMPANY: Field.SENDER,
+    Field.DEPARTURE: Field.START_TIME,
+    Field.ARRIVAL: Field.END_TIME,
+}
+"""What is meant where the first is not on the page: whom a parcel is for, when a taxi's ride began."""
+
+
 def from_items(document: Document, wish: ItemWish) -> str | None:
     """What is asked of the goods; None where the row or the value can't be told for certain."""
     rows = document.items.rows
     if wish.count:
-        return str(len(rows)) if document.items.complete else None
+        return str(len(rows)) if document.items.complete else document.fields.get(Field.ITEM_COUNT)
     if wish.ordinal:
         if not document.items.complete or abs(wish.ordinal) > len(rows):
             return None
@@ -135,6 +215,8 @@ def from_items(document: Document, wish: ItemWish) -> str | None:
     if len(chosen) != 1:
         return None
     cells = chosen[0].cells
+    if wish.priced:
+        return f"{chosen[0].name} {cells[Column.AMOUNT]}" if Column.AMOUNT in cells else None
     doubtful = wish.column is Column.AMOUNT and wish.either and Column.UNIT_PRICE in cells
     if doubtful and cells.get(Column.AMOUNT) != cells[Column.UNIT_PRICE]:
         return None
@@ -144,13 +226,103 @@ def from_items(document: Document, wish: ItemWish) -> str | None:
 def called(name: str, words: tuple[str, ...]) -> bool:
     """Whether an item's name holds every word by which a question calls it."""
     plain = normal(name)
-    tokens = {word.rstrip("s") for word in re.findall(r"[a-z0-9][a-z0-9.-]*", plain)}
-    return all(word in plain if is_chinese(word) else word.rstrip("s") in tokens for word in words)
+    tokens = {singular(word) for word in re.findall(r"[a-z0-9][a-z0-9.]*", plain)}
+    return all(
+        word in plain if is_chinese(word) else all(singular(part) in tokens for part in word.split("-"))
+        for word in words
+    )
+
+
+def singular(word: str) -> str:
+    """A word without the ending of its plural, roughly: "wrenches", "loaves" and "boxes" as well."""
+    if re.search(r"(?:[sxz]|ch|sh)es$", word):
+        return word[:-2]
+    return re.sub(r"(?<=[a-z]{2})s$", "", re.sub(r"ves$", "f", re.sub(r"(?<=[a-z]{2})ies$", "y", word)))
 
 
 def name(field: Field, chinese: bool) -> str:
     """What a field is called."""
-    return NAMES_ZH.get(field, field.value) if chinese else field.value
+    return NAMES_ZH[field] if chinese else field.value
+
+
+def from_extremes(document: Document, wish: Extreme) -> str | None:
+    """The largest or smallest of a chart's values or of the goods' prices, or what has it; None where two share it."""
+    pairs = readings(document.page)
+    if wish.goods or not pairs:
+        if not wish.goods or not document.items.complete:
+            return None
+        pairs = [
+            (item.name, item.cells.get(Column.UNIT_PRICE, item.cells[Column.AMOUNT])) for item in document.items.rows
+        ]
+    if wish.kind and not all(re.fullmatch(LIKE[wish.kind], label, re.IGNORECASE) for label, _ in pairs):
+        return None
+    if wish.count:
+        return str(len(pairs))
+    ordered = sorted(pairs, key=lambda pair: worth(pair[1]), reverse=wish.largest)
+    if len(ordered) < 2 or worth(ordered[0][1]) == worth(ordered[1][1]):
+        return None
+    return ordered[0][1 if wish.value else 0]
+
+
+LIKE = {
+    "quarter": r"q\s?[1-4]|.*quarter|第?[一二三四1-4]季度?",
+    "month": r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?|[一二三四五六七八九十\d]{1,2}月",
+    "year": r"(?:19|20)\d\d\s?年?",
+}
+"""What labels look like that are parts of a year, or years."""
+
+
+def readings(page: Page) -> list[tuple[str, str]]:
+    """A chart's labels with their values: rows of a label and a number, or a row of labels below their numbers."""
+    rows = [(row[0].text.strip(), row[-1].text.strip()) for row in page.rows if len(row) in (2, 3)]
+    bars = [
+        (label, value)
+        for label, value in rows
+        if re.search(r"[^\W\d_]", label)
+        and not re.search(r"[:：]$", label)
+        and re.fullmatch(r"\d[\d,]*(?:\.\d+)?%?", value)
+    ]
+    if len(bars) >= 3 and not BUSINESS.search(" ".join(page.texts)):
+        return bars
+    for number, row in enumerate(page.rows):
+        labels = [line for line in row if re.search(r"[^\W\d_]", line.text)]
+        if len(labels) < 3 or len(labels) != len(row):
+            continue
+        found = [
+            (line.text.strip(), near)
+            for place, line in enumerate(row)
+            if (near := number_near(page, number, place, line)) is not None
+        ]
+        if len(found) == len(row) and all(re.fullmatch(r"\d[\d,]*(?:\.\d+)?%?", value) for _, value in found):
+            return found
+    return []
+
+
+KIND = re.compile(r"\b(?:version|address|name|type|level|id|guest)\b|版本|类型")
+"""Words of a label that only say what kind of value it has: who asks for the firmware means its version."""
+
+
+def by_part_of_a_label(page: Page, wish: Wish) -> str | None:
+    """The value of the only label that holds all words of what is asked for and, besides, at most its kind of value."""
+    words = content(wish.label)
+    if any(is_chinese(word) and len(word) < 2 for word in words):
+        return None
+    found = set()
+    for row in page.rows:
+        for place, line in enumerate(row):
+            matched = KEY_VALUE.match(line.text)
+            if words and matched and called(matched["key"], words) and not unsaid(matched["key"], words):
+                behind = matched["value"].strip() or " ".join(each.text for each in row[place + 1 :][:1])
+                found.add(fitting(behind, wish.number))
+    return found.pop() if len(found) == 1 else None
+
+
+def unsaid(label: str, words: tuple[str, ...]) -> bool:
+    """Whether a label says more than the words and the kind of value."""
+    plain = KIND.sub(" ", normal(label))
+    for word in words:
+        plain = plain.replace(singular(word), " ", 1)
+    return re.search(r"[^\W_]{2}", plain) is not None
 
 
 def look_up(page: Page, wish: Wish) -> str | None:
@@ -178,12 +350,14 @@ def beside(page: Page, wanted: str, digits: bool) -> list[str]:
 
 
 def part_of(page: Page, label: str) -> str:
-    """The "X" of "Y in X" or "X的Y" when the page itself speaks of Y, as a chart does in its title; else nothing."""
+    """The "X" of "Y in X", "X Y" or "X的Y" when the page itself speaks of Y, as a chart's title does; else nothing."""
     text = normal(" ".join(page.texts))
     if is_chinese(label):
         part, _, whole = label.rpartition("的")
         return part if whole and whole in text else ""
     matched = re.fullmatch(r"(?P<whole>.+) (?:in|for|of|at) (?:the )?(?P<part>[^ ]+(?: [^ ]+)?)", label)
+    if matched is None:
+        matched = re.fullmatch(r"(?P<part>[^ ]+) (?P<whole>.+)", label)
     if matched is None:
         return ""
     known = {word.rstrip("s") for word in re.findall(r"[a-z]+", text)}

@@ -84,6 +84,20 @@ class Field(Enum):
     FREQUENCY = "frequency"
     START_TIME = "start of the ride"
     END_TIME = "end of the ride"
+    SERVICE_CHARGE = "service charge"
+    TIP = "tip"
+    ROUNDING = "rounding"
+    QUANTITY_TOTAL = "number of items"
+    ITEM_COUNT = "number of different items"
+    AMOUNT_IN_WORDS = "amount in words"
+    ORIGIN = "origin"
+    DESTINATION = "destination"
+    DEPARTURE = "departure"
+    ARRIVAL = "arrival"
+    SEAT = "seat"
+    COACH = "coach"
+    PASSENGER = "passenger"
+    PLATFORM = "platform"
 
 
 CURRENCY = r"(?:RM|MYR|US\$|HK\$|S\$|USD|EUR|GBP|CNY|RMB|[$€£¥￥])"
@@ -123,7 +137,8 @@ TOTALS: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
             r"价税合计|grand\s*total|round\w*\s*d?\s*total|total\s*round|total\s*\(?\s*after\s*round|total\s*rm\s*round",
         ),
         (95, r"(?:total|amount)\s*(?:amount\s*|amt\s*|sales\s*)?\W{0,3}(?:incl|inc\b|with\s*(?:gst|tax))"),
-        (90, r"(?:nett?\.?|total)\s*(?:amount|amt|total|payable|due)|(?:amount|amt|balance|total)\s*(?:due|payable)"),
+        (90, r"(?:nett?\.?|total)\s*(?:amount|amt|total|payable|due)|(?:amount|amt|total)\s*(?:due|payable)"),
+        (60, r"balance\s*(?:due|payable)"),
         (90, r"应付(?:金额|总额)?|实付(?:金额|款)?|实收(?:金额)?|应收(?:金额)?|总金额|总计|总额|合计金额|总价"),
         (85, r"total\s*(?:sales|price|rm|\(rm\)|sgd|usd|eur)|\btotal\b|\btotal(?=rm|:|\d)"),
         (70, r"合\s*计|金额|小写"),
@@ -413,15 +428,72 @@ def find_subtotal(page: Page) -> str | None:
 
 
 def find_tax(page: Page) -> str | None:
-    """The amount of tax."""
+    """The amount of tax, where it can be one: small beside the total, and no more than the printed rate makes of it.
+
+    Of several such amounts, the one that leads from the subtotal to the total, or that the rate gives to the cent.
+    """
     if any("价税合计" in text for text in page.texts):
         for _, _, rest in labelled(page, re.compile(r"合\s*计"), re.compile("价税")):
             amounts = amounts_in(rest)
             if len(amounts) == 2:
                 return amounts[1]
     label = r"\b(?:gst|sst|vat|tax|service tax)\b\s*(?:amount|amt)?|税\s*额|税金"
-    refuse = r"incl|excl|inc\b|before|total\s*(?:amount|sales)|invoice|\bno\b|\bid\b|reg|summary|code|with gst|sub"
-    return value_of(page, label, AMOUNT, refuse, under=False, last=True)
+    refuse = r"inclusive|excl|inc\b|before|total\s*(?:amount|sales)|invoice|\bno\b|\bid\b|reg|summary|code|with gst|sub"
+    marked = [
+        amounts[-1]
+        for _, _, rest in labelled(page, re.compile(label, re.IGNORECASE), re.compile(refuse, re.IGNORECASE))
+        if (amounts := amounts_in(rest))
+    ]
+    total, subtotal = find_total(page), find_subtotal(page)
+    if total is None or not worth(total):
+        return marked[0] if len({worth(each) for each in marked}) == 1 else None
+    whole = worth(total)
+    rates = [rate for rate in (_rate(text) for text in page.texts for text in PERCENT.findall(text)) if 0 < rate <= 0.3]
+    most = whole * max(rates) / (1 + max(rates)) if rates else 0.26 * whole
+    fit = [each for each in [*marked, *_tax_column(page, whole)] if worth(each) <= most + 0.05]
+    if len({worth(each) for each in fit}) <= 1:
+        return fit[0] if fit else None
+    exact = [each for each in fit if subtotal and abs(worth(subtotal) + worth(each) - whole) < 0.011]
+    exact = exact or [
+        each for each in fit if any(abs(worth(each) * (1 + rate) - whole * rate) < 0.011 for rate in rates)
+    ]
+    return exact[0] if exact and len({worth(each) for each in exact}) == 1 else None
+
+
+def _rate(percent: str) -> float:
+    """A percentage as a share."""
+    return float(percent.rstrip("% ")) / 100
+
+
+def _tax_column(page: Page, total: float) -> list[str]:
+    """The tax in a summary of net amounts and tax by rate, whose rows add up to the total; none of several."""
+    for number, text in enumerate(page.texts):
+        if not re.search(r"(?:amount|goods|net|amt|excl).*\b(?:tax|gst|vat)\b", text, re.IGNORECASE) or amounts_in(
+            text
+        ):
+            continue
+        pairs = []
+        for row in page.texts[number + 1 : number + 6]:
+            amounts = amounts_in(row)
+            if len(amounts) == 2 and not re.search(r"total", row, re.IGNORECASE):
+                pairs.append(amounts)
+        paid = [tax for _, tax in pairs if worth(tax)]
+        if abs(sum(worth(net) + worth(tax) for net, tax in pairs) - total) < 0.06 and len(paid) == 1:
+            return paid
+    return []
+
+
+def find_change(page: Page) -> str | None:
+    """What was given back: the amount in its row; of several, the one that the cash leaves of the total."""
+    label = re.compile(r"\bchange\b|找\s*零", re.IGNORECASE)
+    found = [each for _, _, rest in labelled(page, label, re.compile("exchange", re.I)) for each in amounts_in(rest)]
+    if len({worth(each) for each in found}) <= 1:
+        return found[0] if found else None
+    total = find_total(page)
+    handed = re.compile(r"cash|tendered?|paid|received|payment|现金|收款|实收", re.IGNORECASE)
+    given = [worth(each) for _, _, rest in labelled(page, handed) for each in amounts_in(rest)]
+    right = [each for each in found if total and any(abs(cash - worth(total) - worth(each)) < 0.051 for cash in given)]
+    return right[0] if right and len({worth(each) for each in right}) == 1 else None
 
 
 def find_tax_id(page: Page) -> str | None:
@@ -477,7 +549,7 @@ def find_invoice_number(page: Page) -> str | None:
     """The document's number, without a date that stands beside it."""
     found = value_of(
         page,
-        r"(?:tax\s*)?(?:invoice|receipt|bill|document|doc|rcpt|inv|slip|trans(?:action)?)\.?\s*(?:no|number|num|#|id)\b\s*[.:#]*|invoice\s*[:#]"
+        r"(?:tax\s*)?(?:invoice|receipt|bill|document|doc|rcpt|inv|slip|trans(?:action)?)\.?\s*(?:(?:no|number|num|id)\b|#)\s*[.:#]*|invoice\s*[:#]"
         r"|发票号码?|票据号码?|票据号|(?<![运订])单号|小票号|\bNo\.?\s*(?=\d{8}\b)",
         NUMBER,
         r"gst\s*(?:reg|no|id)|tax\s*(?:id|reg)",
@@ -489,6 +561,17 @@ def find_phone(page: Page) -> str | None:
     """A telephone number with as many digits as one has: 7 to 15 (E.164)."""
     found = value_of(page, r"\b(?:tel|telephone|phone|hotline|h/p|contact)\b\.?|电\s*话|手机", PHONE, under=False)
     return found if found and 7 <= len(re.sub(r"\D", "", found.split("/")[0])) <= 15 else None
+
+
+def find_words(page: Page) -> str | None:
+    """The total in Chinese characters for amounts; none where two are printed."""
+    found = {match.group() for text in page.texts for match in WORDS.finditer(text)}
+    return found.pop() if len(found) == 1 else None
+
+
+WORDS = re.compile(
+    r"[壹贰叁肆伍陆柒捌玖拾][零壹贰叁肆伍陆柒捌玖拾佰仟万亿]*[圆元](?:[零壹贰叁肆伍陆柒捌玖角分]*[分角整正]|整|正)?"
+)
 
 
 FINDERS: dict[Field, Callable[[Page], str | None]] = {
@@ -507,7 +590,8 @@ FINDERS: dict[Field, Callable[[Page], str | None]] = {
     Field.TAX_ID: find_tax_id,
     Field.PHONE: find_phone,
     Field.CASH: lambda page: value_of(page, r"\bcash\b|现金", AMOUNT, r"cash\s*(?:bill|sales?|back)|change", False),
-    Field.CHANGE: lambda page: value_of(page, r"\bchange\b|找\s*零", AMOUNT, r"exchange", under=False),
+    Field.CHANGE: find_change,
     Field.TENDERED: find_tendered,
     Field.TITLE: find_title,
+    Field.AMOUNT_IN_WORDS: find_words,
 }

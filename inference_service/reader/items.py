@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
-from inference_service.reader.fields import AMOUNT, amounts_in, tidy
+from inference_service.reader.fields import AMOUNT, amounts_in, find_subtotal, find_total, tidy, worth
 from inference_service.reader.page import Line, Page
 
 
@@ -50,7 +51,7 @@ SHAPES = {
 
 END = re.compile(
     r"^(?:合|合\s*计|小\s*计|计|sub\s*-?\s*total|total|grand|round|cash|change|vat|gst|tax|sst|amount due|balance"
-    r"|discount"
+    r"|discount|total|tender|exc\b|excl|incl|service|svc|item"
     r"|优惠|应付|实付"
     r"|价\s*税\s*合\s*计|运费|总计|amount)",
     re.IGNORECASE,
@@ -72,7 +73,8 @@ class Items:
 
     rows: tuple[Item, ...]
     complete: bool
-    """Whether the rows are known to be all: they stand between column heads and a sum, and each has its amount."""
+    """Whether the rows are known to be all: they stand between column heads and a sum and each has its amount, or their
+    amounts add up to the page's sum."""
 
 
 def read_items(page: Page) -> Items:
@@ -89,14 +91,13 @@ def read_items(page: Page) -> Items:
             found = _table(page, number, heads)
             if found.rows:
                 return found
-    return _list(page)
+    return _whole(page, _reckoned(page) or _list(page))
 
 
 def _table(page: Page, head: int, heads: dict[Column, Line]) -> Items:
     items: list[Item] = []
     complete = False
     for row in page.rows[head + 1 : head + 60]:
-        text = " ".join(line.text for line in row).strip()
         goods = [line for line in row if not _stray(line, page)]
         if goods and END.match(goods[0].text.strip()):
             complete = True
@@ -127,8 +128,8 @@ def _table(page: Page, head: int, heads: dict[Column, Line]) -> Items:
         name = cells.get(Column.NAME, "")
         if name and (Column.AMOUNT in cells or Column.UNIT_PRICE in cells):
             items.append(Item(name, _checked(cells)))
-        elif text and items and Column.AMOUNT not in cells:
-            continue
+        elif name and items and set(cells) == {Column.NAME} and len(goods) == 1:
+            items[-1] = Item(f"{items[-1].name} {name}", items[-1].cells)  # the name goes on in the next row
     return Items(tuple(items), complete and all(Column.AMOUNT in item.cells for item in items))
 
 
@@ -169,12 +170,58 @@ def _number(text: str) -> float:
     return float(found.group().replace(",", "")) if found else 0.0
 
 
+PRICE = r"(?:RM|[$£€¥￥])?\s?(?P<price>\d[\d,]*\.\d{2,4})"
+RECKONED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?<![\d.])(?P<count>\d{{1,4}}(?:\.\d{{1,3}})?)\s?(?:pcs?|kg|l)?\s?[x×*@]\s?{PRICE}",
+        rf"{PRICE}\s?[x×*@]\s?(?P<count>\d{{1,4}})(?![\d.])",
+    )
+)
+"""A quantity times a price, as receipts print it below or behind a name."""
+
+
+def _reckoned(page: Page) -> Items | None:
+    """Goods whose rows say how often times how much: the name stands before it in the row, or in the rows above."""
+    found: list[tuple[int, str, dict[Column, str]]] = []
+    for number, text in enumerate(page.texts):
+        matched = next((match for each in RECKONED if (match := each.search(text))), None)
+        amounts = amounts_in(text[matched.end() :]) if matched else []
+        if matched is None or not amounts:
+            continue
+        count, price = matched["count"], matched["price"]
+        if abs(_number(count) * _number(price) - _number(amounts[0])) > max(0.02, 0.002 * _number(amounts[0])):
+            continue
+        cells = {Column.QUANTITY: count, Column.UNIT_PRICE: price, Column.AMOUNT: amounts[0]}
+        before = text[: matched.start()].strip()
+        found.append((number, before if re.search(r"[^\W\d_]{3}|[\u4e00-\u9fff]{2}", before) else "", cells))
+    if not found:
+        return None
+    gaps = [after[0] - one[0] for one, after in pairwise(found)]
+    above = min([*gaps, 3]) - 1  # so many rows of its own has each of the goods above its numbers
+    rows = []
+    for number, name, cells in found:
+        names = (
+            [name] if name else [text for text in page.texts[max(0, number - above) : number] if not END.match(text)]
+        )
+        if whole := " ".join(names).strip():
+            rows.append(Item(whole, cells))
+    return Items(tuple(rows), False) if len(rows) == len(found) else None
+
+
+def _whole(page: Page, items: Items) -> Items:
+    """The same, known to be all where the amounts add up to a sum of the page."""
+    sums = [worth(each) for each in (find_subtotal(page), find_total(page)) if each]
+    paid = sum(_number(item.cells.get(Column.AMOUNT, "")) for item in items.rows)
+    return Items(items.rows, bool(items.rows) and any(abs(paid - each) < 0.011 for each in sums))
+
+
 def _list(page: Page) -> Items:
     """A receipt's lines: a name and one price in its row, above the first sum."""
     items: list[Item] = []
     ended = False
     for row, text in zip(page.rows, page.texts, strict=True):
-        if END.match(text.strip()):
+        if END.match(text.strip()) or re.search(r"\btotal\b", text, re.IGNORECASE):
             ended = bool(items)
             if ended:
                 break

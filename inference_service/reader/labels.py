@@ -88,8 +88,43 @@ LABELS = (
     Label(Field.FARE, r"fare", r"[¥￥]\s?\d+\.\d{2}"),
     Label(Field.FUEL_SURCHARGE, r"燃油附加费|fuel oil surcharge|fuel surcharge", r"[¥￥]?\s?\d+\.\d{2}"),
     Label(Field.CALL_FEE, r"预约叫车服务费|电召费", r"[¥￥]?\s?\d+\.\d{2}"),
+    Label(
+        Field.SERVICE_CHARGE,
+        r"(?:service|serv\.?|svc) (?:charge|chrg|chg|fee)s?\.?(?:\s*[@(]?\s*\d{1,2}(?:\.\d)?\s?%\)?)?"
+        r"|服务费(?:\(\d+%\))?",
+        MONEY,
+        colon=False,
+    ),
+    Label(Field.TIP, r"tips?|gratuity|小费", MONEY, colon=False),
+    Label(
+        Field.ROUNDING,
+        r"round(?:ing|ed)?(?: (?:adj(?:ustment)?|amount|amt)\.?)?(?: \(rm\))?|舍入(?:金额)?|抹零",
+        rf"-?{MONEY}|-?(?:RM ?)?-?\d*\.\d\d",
+        colon=False,
+    ),
+    Label(
+        Field.QUANTITY_TOTAL,
+        r"(?:total|no\.?) ?(?:qty|quantity)'?s?(?: tender)?|qty\(s\)|total (?:pieces|pcs)"
+        r"|总数量|合计数量|总件数|数量合计",
+        r"\d{1,4}(?:\.0+)?",
+        colon=False,
+    ),
+    Label(Field.ITEM_COUNT, r"(?:no\. of |number of )?line items|item\(s\)|品种数?|商品种类", r"\d{1,3}", colon=False),
     Label(Field.CARD_BALANCE, r"卡余额|card balance", r"[¥￥]?\s?\d+\.\d{2}"),
 )
+
+TRIP = (
+    Label(Field.ORIGIN, r"from|origin|departure station|出发地|始发站?|出发站", NAME),
+    Label(Field.DESTINATION, r"to|destination|arrival station|目的地|终点站?|到达站", NAME),
+    Label(Field.DEPARTURE, r"departs?|departure(?: time)?|dep\.?|出发时间|开车时间|发车时间|起飞时间", CLOCK),
+    Label(Field.ARRIVAL, r"arrives?|arrival(?: time)?|arr\.?|到达时间|到站时间|抵达时间", CLOCK),
+    Label(Field.SEAT, r"seat(?: (?:no|number))?\.?|座位号?|座号|席位", r"[0-9A-Z]{1,4}(?:号|座)?"),
+    Label(Field.COACH, r"coach(?: (?:no|number))?\.?|carriage|车厢号?", r"[0-9A-Z]{1,3}(?:号|车)?"),
+    Label(Field.PLATFORM, r"platform|站台|检票口", r"[0-9A-Z]{1,4}"),
+    Label(Field.PASSENGER, r"passenger(?: name)?|traveller|乘客(?:姓名)?|旅客(?:姓名)?", NAME),
+    Label(Field.TOTAL, r"(?:ticket )?(?:price|fare)|票价", MONEY),
+)
+"""What a ticket for a journey says: there "from" and "to" are no people."""
 
 SURE = 0.8
 """The least confidence of the recogniser, 0 to 1, in a line that a value is taken from."""
@@ -97,6 +132,10 @@ PEOPLE = (Field.RECIPIENT, Field.SENDER)
 """Fields whose value may go on with an address, which is no part of it."""
 HEAD = re.compile(r"(?:amount|total|qty|quantity|price|rm|no|date|time|tax|金额|数量|单价)\.?", re.IGNORECASE)
 """Heads of columns, which are no values of the label beside them."""
+IBAN = re.compile(r"(?<![A-Z0-9])IBAN[:：]?\s*([A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)(?![A-Za-z0-9])")
+PAID_BY = re.compile(
+    r"\bpayments? by ((?:bank|wire) transfer|direct debit|che(?:que|ck)|credit card|card|cash)\b", re.IGNORECASE
+)
 RIDE = (
     Field.PLATE,
     Field.CERTIFICATE,
@@ -125,7 +164,14 @@ def read_labels(page: Page) -> dict[Field, str]:
             value = values.pop()
             found[label.field] = re.split(r"[,，]", value)[0].strip() if label.field in PEOPLE else value
     found.update(_ride(page))
-    text = "".join(page.texts)
+    trip = {label.field: values.pop() for label in TRIP if len(values := {*filter(None, _values(page, label))}) == 1}
+    if {Field.SEAT, Field.DEPARTURE, Field.COACH, Field.PASSENGER} & trip.keys():
+        found = {field: value for field, value in found.items() if field not in PEOPLE} | trip
+    text = " ".join(page.texts)
+    if len(banks := set(IBAN.findall(text))) == 1:
+        found[Field.IBAN] = banks.pop().strip()
+    if Field.PAYMENT_METHOD not in found and (paid := PAID_BY.search(text)):
+        found[Field.PAYMENT_METHOD] = paid[1]
     for field, shape in (
         (Field.DOSE, r"(?:一次|每次)\s*(\d+(?:\.\d+)?\s?[粒片颗袋支])"),
         (Field.FREQUENCY, r"((?:一|每)[日天]\s*\d+\s?次)"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 
@@ -20,9 +21,18 @@ from inference_service.reader.items import Column
 
 NAMES = tomllib.loads(resources.files(__package__).joinpath("names.toml").read_text(encoding="utf-8"))
 FILLER_EN = frozenset(NAMES["filler"]["en"])
-FILLER_ZH = re.compile("|".join(NAMES["filler"]["zh"]))
+FILLER_ZH = re.compile("|".join(sorted(NAMES["filler"]["zh"], key=len, reverse=True)))
+
+
+def written_out(pattern: str) -> str:
+    """A name with every `<part>` in it replaced by what that stands for."""
+    while (whole := re.sub(r"<([a-z]+)>", lambda found: f"(?:{NAMES['part'][found[1]]})", pattern)) != pattern:
+        pattern = whole
+    return pattern
+
+
 PATTERNS = tuple(
-    (field, re.compile(rf"(?<![a-z])(?:{pattern})(?![a-z])"))
+    (field, re.compile(rf"(?<![a-z])(?:{written_out(pattern)})(?![a-z])"))
     for field in Field
     for pattern in (*NAMES[field.name]["en"], *NAMES[field.name]["zh"])
 )
@@ -38,10 +48,32 @@ READ_WORDS = re.compile(
 )
 """What asks for all text, filler aside."""
 YES_NO = re.compile(r"(?:is|are|was|were|does|do|did|has|have|should|will)\b|.*(?:吗|是不是|有没有|是否|对不对)")
-POLITE = re.compile(
-    r"(?:hi|hello|hey)?[ ,]*(?:please |kindly )?(?:(?:can|could|would|will) you )?(?:please )?"
-    r"(?:tell me |let me know )?"
+GREETING = re.compile(
+    r"(?:(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|excuse me|ok(?:ay)?|so|well|and|um+|uh+|er+|hmm+)\b"
+    r"(?: there\b)?[ ,.!:-]*|(?:您好|你好|嗨|喂|嗯|那个|就是)[呀啊吧,.!…。， ]*)+"
 )
+POLITE = re.compile(
+    r"(?:(?:please|kindly|possibly|(?:can|could|would|will|may) (?:you|i|we)|ask|tell me|let me know|know|see|check"
+    r"|find out|find|look up|say|give me|show me|copy out|copy|read (?:off|out|me)|read"
+    r"|write down|pull out|extract|state|report|provide) )+"
+)
+POLITE_ZH = re.compile(
+    r"(?:请问|请|麻烦)?(?:能不能|可不可以|能否|可否|能|可以|麻烦)(?:请)?(?:您|你)?(?:帮忙|帮我?|给我)?"
+    r"(?=告诉|看|说|查|读|找|把|念|报|讲)(?P<ask>.+?)(?:吗|么)?"
+    r"|(?P<say>.+?)[,，]?(?:行吗|好吗|可以吗|好不好|行不行|谢谢|拜托了?)"
+)
+THANKS = re.compile(
+    r"[ ,]*(?:please|pls|plz|thanks|thank you|if you (?:can|could|would|don't mind)|if possible|if you'd be so kind)$"
+)
+CONTRAST = re.compile(
+    r"(?:^|(?<=[,.;:!?，。；：])) *(?:(?:and |but )?not(?! (?:counting|including|considering|taking|adding|with))"
+    r"|rather than|instead of|i don't (?:want|need|mean)|(?:我)?(?:问的|要的)?不是问?|(?:我)?不要|别给我|别报|而不是)"
+    r"[^,.;:!?，。；：]*(?:[,.;:!?，。；：]|$)"
+    r"|[,，] *[^,，。]{1,12}的?不要$"
+    r"|(?<=[a-z]) (?:rather than|instead of|and not) (?:the |that |those )?[a-z' ]+$"
+)
+"""What a question says that it does not mean: a clause of its own beginning with "not"."""
+SENTENCE = re.compile(r"(?<=[^\W\d])[.!;。！；](?= |[^\W\da-z])")
 PRICE_EN = re.compile(
     r"(?:how much (?:is|was|are|were|does|did|do)|(?:what (?:is|was) the )?(?:price|cost|amount) (?:of|for))"
     r" (?:the |a |an )?(?P<target>.+?)(?: costs?)?"
@@ -78,6 +110,23 @@ class ItemWish:
     """Whether the number of rows is asked for."""
     either: bool = False
     """Whether the question says "price": the amount of the row, if it can't be confused with a unit price."""
+    priced: bool = False
+    """Whether the name is wanted with its price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """A question about the largest or smallest of a chart's values or of the goods' prices, or about their number."""
+
+    largest: bool = True
+    value: bool = False
+    """Whether the value itself is wanted, not what has it."""
+    goods: bool = False
+    """Whether it is about goods and their prices."""
+    count: bool = False
+    """Whether only the number of a chart's values is wanted."""
+    kind: str = ""
+    """What the labels must be: "quarter", "month" or "year"; empty for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +142,7 @@ class Wish:
     number: bool = False
     """Whether the value behind `label` must be a number."""
     everything: bool = False
+    extreme: Extreme | None = None
 
 
 NOTHING = Wish()
@@ -121,13 +171,17 @@ def normal(text: str) -> str:
 def understand(question: str) -> Wish:
     """What `question` asks for. Never raises; a question that is not understood gives an empty wish."""
     text = ASIDE.sub(" ", normal(question)).strip()
+    if greeting := GREETING.match(text):
+        text = trimmed(text[greeting.end() :]) or text
     if not text:
         return NOTHING
     if READ_ALL.fullmatch(text) and not leftover(READ_WORDS.sub(" ", text)):
         return Wish(everything=True)
+    text = plainly(text)
     if YES_NO.match(text):
         return NOTHING
-    text = POLITE.sub("", text, count=1).strip() or text
+    if extreme := extreme_of(text):
+        return Wish(extreme=extreme)
     fields, rest = named(text)
     item = item_wish(text)
     if item is not None and (item.ordinal or item.count):
@@ -146,6 +200,90 @@ def understand(question: str) -> Wish:
         label = look_up(text)
         return Wish(item=item, label=label.label, number=label.number)
     return look_up(text)
+
+
+MEASURED = (
+    r"(?:sales?|sold|selling|values?|figure|number|units?|amount|consumption|usage|used?|bar|revenue|output|production)"
+)
+KINDS = (
+    r"(?:quarter|month|year|week|day|department|region|city|country|shop|store|product|category|team|bar|group|section)"
+)
+GOODS = r"(?:item|product|article|thing|dish|line)"
+WHERE = r"(?: ?(?:(?:shown |listed )?(?:in|on|of) )(?:the|this) (?:chart|graph|figure|diagram|picture))?"
+KINDS_ZH = r"(?:部门|季度|月份?|年份?|地区|城市|产品|类别|组|店)"
+WHICH_ZH = rf"(?:(?:哪个|哪一?个?|什么){KINDS_ZH}?)"
+GOODS_ZH = r"(?:商品|东西|菜|货物|产品)"
+WHICH_GOODS_ZH = rf"(?:(?:哪个|哪一?[个件样种项]|什么){GOODS_ZH}?)"
+
+
+def _extremes() -> Iterator[tuple[str, Extreme]]:
+    for largest, most, most_zh, dear, dear_zh in (
+        (
+            True,
+            r"(?:highest|most|largest|biggest|greatest|best|top|maximum|max|strongest|busiest)",
+            "最(?:高|多|大|好)",
+            r"(?:most expensive|dearest|priciest|costliest)",
+            "最贵",
+        ),
+        (
+            False,
+            r"(?:lowest|least|smallest|fewest|minimum|min|weakest|worst)",
+            "最(?:低|少|小|差)",
+            r"(?:least expensive|cheapest)",
+            "最便宜",
+        ),
+    ):
+        one, value, goods = Extreme(largest), Extreme(largest, value=True), Extreme(largest, goods=True)
+        yield (
+            rf"(?:in )?(?:which|what) {KINDS} (?:has|had|have|is|was|shows?|saw|sold|used|consumed|records?|recorded)?"
+            rf" ?(?:the )?{most}(?: {MEASURED})*{WHERE}",
+            one,
+        )
+        yield rf"(?:the )?{KINDS} with (?:the )?{most}(?: {MEASURED})*{WHERE}", one
+        yield rf"(?:(?:what|how (?:high|large|big|much)) (?:is|was) )?(?:the )?{most}(?: {MEASURED})+{WHERE}", value
+        yield rf"{WHICH_ZH}的?[\u4e00-\u9fff]{{0,6}}{most_zh}", one
+        yield rf"[\u4e00-\u9fff]{{0,6}}{most_zh}的(?:是)?{WHICH_ZH}", one
+        yield rf"(?:图表?[中里]?)?的?{most_zh}的?(?:数值|值|数字|数据)(?:是|为)?(?:多少|几)?", value
+        yield rf"(?:(?:which|what) (?:is|was) )?(?:the )?{dear}(?: {GOODS})?", goods
+        yield rf"(?:which|what) {GOODS} (?:is|was|costs?) (?:the )?(?:{dear}|{most})", goods
+        yield rf"{WHICH_GOODS_ZH}?{dear_zh}的?{GOODS_ZH}?(?:是)?{WHICH_GOODS_ZH}?", goods
+    count = Extreme(count=True)
+    yield (
+        rf"how many (?:{KINDS}s|categories|bars) (?:are |were )?(?:there ?)?(?:(?:shown|listed|compared) ?)?{WHERE}",
+        count,
+    )
+    yield rf"(?:图表?[中里上]?)?(?:一共|总共|共)?(?:有|列了|显示了?|比较了?)?(?:几|多少)个{KINDS_ZH}", count
+
+
+EXTREMES = tuple((re.compile(pattern), extreme) for pattern, extreme in _extremes())
+"""Each way to ask for a largest or smallest."""
+
+
+def extreme_of(text: str) -> Extreme | None:
+    """The question about a largest or smallest that a text may be."""
+    found = next((extreme for pattern, extreme in EXTREMES if pattern.fullmatch(text)), None)
+    kinds = {"quarter": r"quarter|季度", "month": r"month|月", "year": r"\byears?\b|年份"}
+    named_kind = next((kind for kind, pattern in kinds.items() if re.search(pattern, text)), "")
+    return replace(found, kind=named_kind) if found is not None else None
+
+
+def plainly(text: str) -> str:
+    """A question without courtesy, without what it says that it does not mean, and without the story before it."""
+    text = re.sub(r"\b(what|who|where|when|how|it|that|there|which)'s\b", r"\1 is", text)
+    sentences = [each for each in SENTENCE.split(text) if each.strip()]
+    if len(sentences) > 1 and not any(re.search(r"\d", each) or named(each)[0] for each in sentences[:-1]):
+        text = sentences[-1].strip()
+    text = trimmed(CONTRAST.sub(" ", text)) or text
+    text = trimmed(THANKS.sub("", text)) or text
+    if found := POLITE_ZH.fullmatch(text):
+        text = found["ask"] or found["say"]
+    polite = POLITE.match(text)
+    return (trimmed(text[polite.end() :]) or text) if polite else text
+
+
+def trimmed(text: str) -> str:
+    """Single spaces, without the punctuation around it."""
+    return re.sub(r"\s+", " ", text).strip(" ?!.,;:。？！，；：")
 
 
 ELSEWHEN = re.compile(
@@ -177,6 +315,9 @@ COLUMNS: tuple[tuple[Column, re.Pattern[str]], ...] = tuple(
             Column.UNIT_PRICE,
             r"unit (?:price|cost)(?: of| for)?|price per (?:piece|unit|item|pack|pc)"
             r"|price (?:of )?(?:one|each)(?: (?:pack|piece|unit|bottle|box) of)?"
+            r"|(?:how much|what) (?:is|was|are|were|does|did) (?:one|each|a single)(?: (?:pack|piece|unit|bottle|box))?"
+            r"(?: of)?"
+            r"|(?:price|cost) (?:each|apiece|per item)"
             r"|单价|每[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱|一[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱",
         ),
         (
@@ -216,8 +357,8 @@ ORDINAL = re.compile(
     r"(?:items?|rows?|lines?|products?|entry|goods|article)"
     r"(?: of (?:the |this )?(?:table|list|invoice|receipt|bill|goods|items))?"
     r"|(?:item|row|line) (?:number |no\.? )?(?P<nr>\d{1,2})\b"
-    r"|第(?P<zh>[一二三四五六七八九十\d])(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目|服务)?"
-    r"|(?P<last>最后一?(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目)?)"
+    r"|第(?P<zh>[一二三四五六七八九十\d])(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目|服务|菜品?)?"
+    r"|(?P<last>最后一?(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目|菜品?)?)"
 )
 COUNT = re.compile(
     r"(?:how many|number of|count of) (?:different |distinct )?"
@@ -228,11 +369,19 @@ COUNT = re.compile(
 )
 
 
+BOTH = re.compile(
+    r",? (?:and|with) (?:its|the) (?:price|amount|cost)|,? (?:and )?(?:what|how much) (?:does|did) it cost"
+    r"|(?<=什么)[,，]?(?:价格|价钱)?(?:是)?多少钱?|(?:和|及|以及)(?:它的?|其)?(?:价格|价钱|金额)(?:分别)?"
+)
+"""What asks for the price beside a name."""
+
+
 def item_wish(text: str) -> ItemWish | None:
     """The question about goods that a text may be."""
     if COUNT.fullmatch(text):
         return ItemWish(Column.NAME, count=True)
     ordinal = 0
+    text, both = BOTH.subn(" ", text)
     matched = ORDINAL.search(text)
     rest = text
     if matched:
@@ -251,7 +400,7 @@ def item_wish(text: str) -> ItemWish | None:
             rest = rest[: found.start()] + " " + rest[found.end() :]
             break
     if column is None:
-        return ItemWish(Column.NAME, ordinal) if ordinal and not leftover(rest) else None
+        return ItemWish(Column.NAME, ordinal, priced=bool(both)) if ordinal and not leftover(rest) else None
     words = content(rest)
     if ordinal and words:
         return None
@@ -304,24 +453,27 @@ ITEM_FILLER_ZH = re.compile(
 
 
 def named(text: str) -> tuple[tuple[Field, ...], str]:
-    """The fields that a question names, in its order, and what is left of it. The longest name at a place wins."""
+    """The fields that a question names, in its order, and what is left of it. The longest of overlapping names wins."""
+    matches: list[tuple[int, int, Field]] = []
+    for field, pattern in PATTERNS:
+        matched = pattern.search(text)
+        while matched:
+            if matched.end() > matched.start():
+                matches.append((matched.start(), matched.end(), field))
+            matched = pattern.search(text, matched.start() + 1)
+    chosen: list[tuple[int, int, Field]] = []
+    for match in sorted(matches, key=lambda match: (match[0] - match[1], match[0])):
+        if all(match[1] <= begin or match[0] >= end for begin, end, _ in chosen):
+            chosen.append(match)
     found: list[Field] = []
     rest: list[str] = []
     position = 0
-    while position < len(text):
-        best: tuple[int, Field] | None = None
-        for field, pattern in PATTERNS:
-            matched = pattern.match(text, position)
-            if matched and matched.end() > position and (best is None or matched.end() > best[0]):
-                best = matched.end(), field
-        if best is None:
-            rest.append(text[position])
-            position += 1
-        else:
-            position, field = best
-            if field not in found:
-                found.append(field)
-            rest.append(" ")
+    for begin, end, field in sorted(chosen, key=lambda match: match[0]):
+        rest += [text[position:begin], " "]
+        position = end
+        if field not in found:
+            found.append(field)
+    rest.append(text[position:])
     return merged(found, "".join(rest)), "".join(rest)
 
 
@@ -356,9 +508,13 @@ NARROWER = (
     (Field.GOODS_AMOUNT, Field.SHIPPING_FEE),
     *((field, Field.TOTAL) for field in (Field.CASH, Field.CHANGE, Field.DISCOUNT, Field.SHIPPING_FEE, Field.FARE,
       Field.FUEL_SURCHARGE, Field.CALL_FEE, Field.CARD_BALANCE, Field.GOODS_AMOUNT, Field.DISTANCE, Field.WEIGHT)),
+    (Field.SERVICE_CHARGE, Field.SERVICE),
+    (Field.TENDERED, Field.CASH),
+    *((field, Field.TOTAL) for field in (Field.SERVICE_CHARGE, Field.TIP, Field.ROUNDING, Field.QUANTITY_TOTAL,
+      Field.TENDERED, Field.DUE_DATE, Field.PAYMENT_METHOD)),
     *((field, Field.COMPANY) for field in (Field.ADDRESS, Field.PHONE, Field.TAX_ID, Field.DATE, Field.TOTAL,
       Field.TIME,
-      Field.INVOICE_NUMBER, Field.COURIER, Field.MANUFACTURER)),
+      Field.INVOICE_NUMBER, Field.COURIER, Field.MANUFACTURER, Field.PAYMENT_METHOD, Field.ORDER_NUMBER)),
 )  # fmt: skip
 """Pairs of fields of which a question that names both means the first: "total" in "total tax", "when" in "when is it
 due", "store" in "address of the store"."""

@@ -28,6 +28,7 @@ def test_an_english_receipt() -> None:
         Field.CHANGE: "30.52",
         Field.TENDERED: "50.00",
         Field.CASHIER: "Aminah",
+        Field.ROUNDING: "-0.02",
     }
 
 
@@ -118,3 +119,38 @@ def test_amounts_of_money(text: str, amounts: list[str]) -> None:
 def test_what_stands_beside_a_value_is_not_part_of_it(text: str, field: Field, value: str | None) -> None:
     """A date behind a number, a number cut short, and the next column's head are no values."""
     assert study(page(text)).fields.get(field) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "tax"),
+    [
+        ("TAX AMT (S) 6%   RM 13.30\nGST-6%   RM 0.80\nTOTAL   14.10", "RM 0.80"),  # the first is what is taxed
+        ("Total   8.60\nCode   Amount   Tax\nSR @ 6%   8.12   0.48", "0.48"),
+        ("Total   77.20\nGST Analysis   Goods   Tax\nS = 6%   50.47   3.03\nZ = 0%   23.70   0.00", "3.03"),
+        ("Total   30.00\nGST Summary   Amount   Tax\nA 6%   10.00   0.60\nB 5%   18.48   0.92", None),  # which?
+        ("Subtotal   100.00\nTax   90.00\nTotal   100.00", None),  # no tax is as much
+        ("Total   107.00\nTax   7.00", "7.00"),
+    ],
+)
+def test_a_tax_is_small_beside_the_total(text: str, tax: str | None) -> None:
+    """What is taxed is not the tax; a summary by rate counts when it adds up to the total and one rate has a tax."""
+    assert study(page(text)).fields.get(Field.TAX) == tax
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("Total   30.30\nCash   50.00\nChange   30.30   19.70", "19.70"),
+        ("Total   30.30\nChange   19.70", "19.70"),
+        ("Total   30.30\nChange   30.30   19.70", None),
+    ],
+)
+def test_the_change_is_what_the_cash_leaves(text: str, change: str | None) -> None:
+    """Of two amounts beside "change" the one counts that cash and total give; without cash neither."""
+    assert study(page(text)).fields.get(Field.CHANGE) == change
+
+
+def test_a_balance_due_is_not_the_total() -> None:
+    """Where a part is paid already, the total is the total."""
+    fields = study(page("Total   100.00\nDeposit   40.00\nBalance due   60.00")).fields
+    assert fields[Field.TOTAL] == "100.00"

@@ -6,6 +6,7 @@ import pytest
 
 from inference_service.reader.answering import reply
 from inference_service.reader.document import study
+from inference_service.reader.page import Page
 from tests.inference_service.reader.pages import page
 
 TABLE = page("""
@@ -60,3 +61,51 @@ def test_a_receipt_s_lines_have_a_price() -> None:
     """A name and one amount in a row, above the total."""
     assert reply(study(LIST), "What did the oat biscuits cost").text == "2.10"
     assert not reply(study(LIST), "What did the white bread cost").answered
+
+
+RECKONED = page("""
+CITY HARDWARE SDN BHD
+TAX INVOICE
+PILLAR SINK TAP          *S
+FZ02
+9072351      2 X 23.90       47.80
+SPONGE KOREA             *S
+AR62
+9064017      4 X  3.00       12.00
+Item(s) : 2         Qty(s) : 6
+TOTAL                    59.80
+""")
+WRAPPED = page("""
+Description        Qty    Price    Amount
+(B03) JASMINE GREEN  2.0    2.30     4.60
+TEA (HOT)
+(R05) ROAST PORK     1.0   11.90    11.90
+Total                              16.50
+""")
+
+
+@pytest.mark.parametrize(
+    ("on", "question", "answer"),
+    [
+        (RECKONED, "How many sponges?", "4"),
+        (RECKONED, "unit price of the pillar sink tap", "23.90"),
+        (RECKONED, "How much altogether for the sponges?", "12.00"),
+        (RECKONED, "number of different items", "2"),
+        (RECKONED, "total quantity", "6"),
+        (RECKONED, "Which item is the most expensive?", "PILLAR SINK TAP *S FZ02"),
+        (WRAPPED, "How much is one jasmine green tea?", "2.30"),
+        (page("Tea\n1 x  3.00  3.00\nCoffee\n2 x  4.50  9.00\nTOTAL  12.00"), "coffee price", None),
+        (page("Tea\n1 x  3.00  3.00\nCoffee\n2 x  4.50  9.00\nTOTAL  12.00"), "coffee unit price", "4.50"),
+    ],
+)
+def test_goods_that_are_reckoned_below_their_name(on: Page, question: str, answer: str | None) -> None:
+    """How often times how much, under the name or behind it; a price of which the row has two is not told."""
+    said = reply(study(on), question)
+    assert (said.text if said.answered else None) == answer
+
+
+def test_goods_are_all_there_when_they_add_up() -> None:
+    """A list is complete when its amounts make the sum, so that its rows can be counted; not otherwise."""
+    assert reply(study(LIST), "How many items are listed?").text == "2"
+    short = page("CORNER SHOP LTD\nBrown bread  3.20\nTotal  5.30")
+    assert not reply(study(short), "How many items are listed?").answered

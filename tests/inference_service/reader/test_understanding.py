@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,8 +51,8 @@ def test_fields_by_name(question: str, fields: list[Field]) -> None:
         ("What is the firmware version?", "firmware version", False),
         ("How much is the almond croissant?", "almond croissant", True),
         ("What is the value for Q3?", "q3", True),
-        ("What does Coach say?", "coach", False),
-        ("What is the total quantity?", "total quantity", False),
+        ("What does Voltage say?", "voltage", False),
+        ("What is the reorder level?", "reorder level", False),
         ("洗衣液多少钱？", "洗衣液", True),
     ],
 )
@@ -87,3 +90,54 @@ def test_a_negation_is_never_dropped(question: str) -> None:
 def test_nothing_breaks_it(question: str) -> None:
     """Any text is understood or not, in bounded time, without an error."""
     understand(question)
+
+
+WORDINGS = tomllib.loads(Path(__file__).with_name("wordings.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("field", [field for field in WORDINGS if field != "none"])
+def test_a_field_is_known_by_many_wordings(field: str) -> None:
+    """Whole questions, fragments and what is only implied ("what do we owe?") all mean the one field."""
+    for question in (*WORDINGS[field]["en"], *WORDINGS[field]["zh"]):
+        assert [each.name for each in understand(question).fields] == [field], question
+
+
+@pytest.mark.parametrize("question", [*WORDINGS["none"]["en"], *WORDINGS["none"]["zh"]])
+def test_what_is_beside_a_field_is_not_that_field(question: str) -> None:
+    """A comparison, a reason, a condition, or another's date and number: no field is meant."""
+    assert understand(question).fields == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "field"),
+    [
+        ("Hi there! Could you tell me what the total is, please?", Field.TOTAL),
+        ("Good morning, what's the VAT?", Field.TAX),
+        ("I don't want the rate, I want the amount of tax.", Field.TAX),
+        ("The invoice number, not the order number?", Field.INVOICE_NUMBER),
+        ("I need the net amount rather than the gross one.", Field.SUBTOTAL),
+        ("We were there with friends. What was the total?", Field.TOTAL),
+        ("您好，能帮我看看税率是多少吗？", Field.TAX_RATE),
+        ("要总金额，不要税额", Field.TOTAL),
+        ("不是问税率，是税额多少", Field.TAX),
+        ("把发票号码读出来", Field.INVOICE_NUMBER),
+    ],
+)
+def test_courtesy_contrast_and_stories_are_set_aside(question: str, field: Field) -> None:
+    """Greetings, thanks, what is said not to be meant, and a story without numbers change nothing."""
+    assert understand(question).fields == (field,)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How much, not counting the tip, is it?",
+        "If we get 10 % off, what is the total?",
+        "There is a 10 % tip on top. What is the total then, with it?",
+        "不算运费，一共多少钱？",
+        "打九折以后总价是多少？",
+    ],
+)
+def test_a_condition_is_no_courtesy(question: str) -> None:
+    """What changes the answer is never set aside."""
+    assert understand(question).fields == ()
