@@ -71,7 +71,7 @@ def measure_text(grey: Grey) -> Text:
         turned = _read(lying)
         if len(turned[0]) > len(boxes):
             (boxes, unread), shape = turned, lying.shape
-    return Text(smallest(boxes, shape), len(boxes), unread, _faint(grey))
+    return Text(smallest(boxes, shape), len(boxes), unread, len(faint_characters(grey)) > 0)
 
 
 def _read(grey: Grey) -> tuple[NDArray[np.int32], bool]:
@@ -136,21 +136,24 @@ def _area(boxes: NDArray[np.int32]) -> int:
     return int((boxes[:, 2] * boxes[:, 3]).sum())
 
 
-def _faint(grey: Grey) -> bool:
-    """Whether lines of characters stand out by more than the noise and by less than print does."""
+def faint_characters(grey: Grey) -> NDArray[np.int32]:
+    """Boxes (N, 4), as `characters` gives them, of print that stands out by more than the noise and by less than print
+    does; empty for fewer than makes a line."""
+    nothing = np.zeros((0, 4), np.int32)
     calm = np.asarray(cv2.GaussianBlur(grey, (3, 3), 0), dtype=np.uint8)
     near = np.ones((17, 17), np.uint8)
     span = np.asarray(cv2.subtract(cv2.dilate(grey, near), cv2.erode(grey, near)))
     weak = (span < _FAINT).view(np.uint8)
     if cv2.countNonZero(weak) < 0.01 * grey.size:
-        return False
+        return nothing
     noise = float(np.median(np.abs(cv2.Laplacian(grey, cv2.CV_16S)[::3, ::3][weak[::3, ::3] > 0])))
     offset = max(1.0, 1.5 * noise)
     for kind, sign in ((cv2.THRESH_BINARY_INV, 1), (cv2.THRESH_BINARY, -1)):
         ink = cv2.adaptiveThreshold(calm, 255, cv2.ADAPTIVE_THRESH_MEAN_C, kind, 31, sign * offset)
-        if len(_in_lines(_pieces(cv2.multiply(ink, weak)))) >= _FAINT_CHARACTERS:
-            return True
-    return False
+        boxes = _in_lines(_pieces(cv2.multiply(ink, weak)))
+        if len(boxes) >= _FAINT_CHARACTERS:
+            return boxes
+    return nothing
 
 
 def _in_lines(pieces: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -1,7 +1,7 @@
 """Is the query a copy of the stored image, or does it only look like it?"""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -11,21 +11,40 @@ from numpy.typing import NDArray
 from dedup_service.image.difference import (
     Peak,
     colour_difference,
+    faint_difference,
+    ground_difference,
     left_over,
     level_difference,
+    look_again,
     match_blur,
+    match_light,
     match_tone,
-    shape_difference,
-    stroke_difference,
+    shape_differences,
+    slow,
+    stroke_differences,
 )
 from dedup_service.image.fingerprint import Fingerprint
-from dedup_service.image.margin import Margins, margins
+from dedup_service.image.legibility import faint_characters, measure_text
+from dedup_service.image.margin import NOTHING, Margins, beside, margins
 from dedup_service.image.picture import fit_within
-from dedup_service.image.registration import Alignment, Features, Matrix, align, scale_of, warp
+from dedup_service.image.registration import (
+    KEYPOINTS,
+    Alignment,
+    Features,
+    Matrix,
+    align,
+    better,
+    by_keypoints,
+    perspective,
+    rectified,
+    scale_of,
+    trusted,
+    warp,
+)
 
 _EDGE = np.ones((5, 5), np.uint8)
 
-# Grey levels squared that `shape_difference` forgives: 14 levels RMS, and 6 for print hardly darker than its paper.
+# Grey levels squared that `shape_differences` forgives: 14 levels RMS, and 6 for print hardly darker than its paper.
 SHAPE_FLOOR = 200.0
 FAINT_FLOOR = 40.0
 # Where parts seem to have moved, so many times less difference of shape is allowed.
@@ -37,23 +56,35 @@ FRAMED_SHARE = 0.9
 ICON_SIDE = 160
 SMALL_TEXT = 9.0
 
+# What a pair with small text may reach, as a share of the limits on shape and stroke: at no height, and more for each
+# pixel of it. Digits of 4 pixels that differ reach 1.1, copies of such pages 0.5 to 0.9 (drawn pages of two fonts).
+SMALL_LIMIT = 0.4
+SMALL_SLOPE = 0.06
 # What the smallest stroke, the tail of a comma, is worth for each pixel of text height, as a share of the contrast.
 STROKE_OF_TEXT = 0.05
 STROKE_MOST = 0.5
+# It must be worth so many times the strongest that was seen.
+STROKE_MARGIN = 1.25
 # A difference of level this many times what is allowed settles the matter.
 CLEARLY = 1.6
 # A page is grey when its colour is this little, levels; coloured from here; and hardly coloured with this share of it.
 GREY = 3.0
 COLOURED = 24.0
 COLOURED_SHARE = 0.2
+# What uneven light may do to a photo of a page: a factor of brightness, levels of colour.
+_LIGHT = 2.0
+_CAST = 12.0
+# A photo softens more than it seems to: text is to be so high, pixels, and this share of the limits is allowed.
+PHOTO_TEXT = 7.5
+PHOTO_LIMIT = 0.75
 # So many characters make a page: they fix what is up, and a turn is believed.
 READABLE = 20
 
 Verdict = Literal["same", "different", "unsure"]
-Comparison = Literal["PAGE", "SMALL_TEXT", "PICTURE", "ICON", "TURNED", "FRAMED", "NONE"]
+Comparison = Literal["PAGE", "SMALL_TEXT", "PICTURE", "ICON", "TURNED", "FRAMED", "PHOTO", "NONE"]
 """What was compared: a page of text, one whose text is near the limit of legibility, a picture without text, a picture
-too small to hold detail, a copy that lies otherwise, one within a frame; or nothing at all. The rarer word wins: a
-turned page is TURNED."""
+too small to hold detail, a copy that lies otherwise, one within a frame, a photo of a page; or nothing at all. The
+rarer word wins: a turned page is TURNED."""
 Box = tuple[float, float, float, float]
 
 
@@ -62,11 +93,13 @@ class Limits:
     """What a copy may differ by; `benchmarks.images` fits on one half of the source images and scores on the other.
 
     Attributes:
-        shape: highest `shape_difference`.
-        stroke: highest `stroke_difference`, share of the contrast.
-        faint: highest `shape_difference` with a low floor, which sees faint print.
+        shape: highest `shape_differences`.
+        stroke: highest `stroke_differences`, share of the contrast.
+        faint: highest `shape_differences` with a low floor, which sees faint print.
         level: highest `level_difference`, grey levels.
         colour: highest `colour_difference`, levels.
+        ground: highest `ground_difference`, grey levels.
+        faint_print: highest `faint_difference`.
         moved: most textured cells that moved together against the rest.
         text: least text height in the smaller image, pixels.
         stored_overlap: least share of the stored image that the query shows.
@@ -80,8 +113,10 @@ class Limits:
     faint: float = 0.55
     level: float = 18.0
     colour: float = 16.0
+    ground: float = 6.0
+    faint_print: float = 0.3
     moved: int = 3
-    text: float = 5.0
+    text: float = 4.0
     stored_overlap: float = 0.80
     query_overlap: float = 0.40
     rms: float = 0.5
@@ -101,8 +136,9 @@ class Evidence:
         text: height of the smallest text of either image, 0 without text.
         characters: how many were made out, in the image that shows fewer.
         unread: whether either looks like a page and nothing could be made out.
-        faint_print: whether either has print that hardly differs from its ground.
-        boxes: where shape, faint print, level, colour and strokes differ most.
+        ground: highest `ground_difference`, grey levels.
+        faint_print: highest `faint_difference`, 0 where no print hardly differs from its ground.
+        boxes: where shape, faint shape, level, colour, strokes, ground and faint print differ most.
     """
 
     turn: int
@@ -110,7 +146,6 @@ class Evidence:
     text: float
     characters: int
     unread: bool
-    faint_print: bool
     rms: float
     margins: Margins
     blur: float
@@ -119,9 +154,11 @@ class Evidence:
     level: float
     colour: float
     stroke: float
+    ground: float
+    faint_print: float
     noise: float
     moved: int
-    boxes: tuple[Box, Box, Box, Box, Box]
+    boxes: tuple[Box, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,42 +220,65 @@ def measure(
     stored_grey = _grey(stored.rgb)
     query_grey = _grey(query.rgb)
     cv2.setRNGSeed(7)  # RANSAC draws from OpenCV's generator: the same pair must get the same verdict
-    alignment = align(Features(stored_grey), Features(query_grey), guess)
+    sides = Features(stored_grey), Features(query_grey)
+    alignment, photo = align(*sides, guess, KEYPOINTS[:1]), None
+    readable = stored.text.characters >= READABLE
+    for kind in KEYPOINTS:
+        if kind != KEYPOINTS[0]:
+            alignment = better(alignment, by_keypoints(*sides, kind))
+        if trusted(alignment) or (readable and (photo := _photo(*sides, query, kind)) is not None):
+            break
+    if photo is not None:
+        query, query_grey, alignment, outside, lies = photo
     if alignment is None:
         return None
-    turn = int(round(np.degrees(np.arctan2(-alignment.matrix[1, 0], alignment.matrix[0, 0])) / 90) * 90 % 360)
+    lies = alignment.matrix if photo is None else lies
+    turn = int(round(np.degrees(np.arctan2(-lies[1, 0], lies[0, 0])) / 90) * 90 % 360)
     scale = scale_of(alignment.matrix)
     heights = (stored.text.height * min(1.0, scale), query.text.height * min(1.0, 1 / scale))
     text = min((height for height in heights if height > 0), default=0.0)
-    outside = margins(alignment.matrix, stored_grey, query_grey, (stored.rgb, query.rgb))
+    if photo is None:
+        outside = margins(alignment.matrix, stored_grey, query_grey, (stored.rgb, query.rgb))
     # The outermost pixels mix what is inside with what is not.
     inside = cv2.erode(cv2.copyMakeBorder(alignment.valid, 1, 1, 1, 1, cv2.BORDER_CONSTANT), _EDGE)[1:-1, 1:-1] > 0
     moved, reference = (query.rgb, stored.rgb) if alignment.stored_is_reference else (stored.rgb, query.rgb)
     letters = min(stored.text.characters, query.text.characters)
-    colour = _colour(moved, reference, alignment, inside, text, readable=letters >= READABLE)
-    a, b = match_tone(alignment.moved, alignment.reference, inside)
+    colour = _colour(moved, reference, alignment, inside, text, letters >= READABLE, photo is not None)
+    a, b = match_tone(
+        match_light(alignment.moved, alignment.reference, _LIGHT) if photo is not None else alignment.moved,
+        alignment.reference,
+        inside,
+    )
     a = np.asarray(cv2.copyTo(b, (~inside).view(np.uint8), a))
     shade = level_difference(a, b, inside, text)
+    nothing = Peak(0.0, shade.place, shade.window)
     if shade.value > CLEARLY * limits.level:  # what differs this much needs no closer look
-        nothing = Peak(0.0, shade.place, shade.window)
         shapes: tuple[Peak, ...] = (nothing, nothing)
-        blur, noise, strokes = 0.0, 1.0, nothing
+        blur, noise, strokes, ground, pale = 0.0, 1.0, nothing, nothing, nothing
     else:
         a, b, blur = match_blur(a, b, inside, text)
         rest = left_over(a, b, inside, text)
-        strokes, noise = stroke_difference(a, b, rest, inside, text)
-        shapes = shape_difference(a, b, rest, inside, text, (SHAPE_FLOOR, FAINT_FLOOR))
+        maps = shape_differences(a, b, rest, text, (SHAPE_FLOOR, FAINT_FLOOR), (limits.shape, limits.faint))
+        stroke_map, noise = stroke_differences(a, b, rest, inside, text, limits.stroke)
+        maps[1] = replace(maps[1], found=maps[1].found.copy())
+        look_again(a, b, rest, inside, text, [*maps, stroke_map])
+        shapes, strokes = tuple(one.peak(inside) for one in maps), stroke_map.peak(inside)
         shade = level_difference(a, b, inside, text)
-    peaks = (*shapes, shade, colour, strokes)
+        ground = ground_difference(a, b, inside)
+        pale = nothing
+        if stored.text.faint or query.text.faint:
+            pale = faint_difference(
+                a, b, rest, [faint_characters(np.asarray(cv2.convertScaleAbs(one), np.uint8)) for one in (a, b)], text
+            )
+    peaks = (*shapes, shade, colour, strokes, ground, pale)
     boxes = tuple(_box(alignment, peak, stored_grey.shape) for peak in peaks)
-    shape, faint, level, tint, stroke = (peak.value for peak in peaks)
+    shape, faint, level, tint, stroke, bare, faintest = (peak.value for peak in peaks)
     return Evidence(
         turn=turn,
         side=max(alignment.reference.shape),
         text=text,
         characters=letters,
         unread=stored.text.unread or query.text.unread,
-        faint_print=stored.text.faint or query.text.faint,
         rms=alignment.rms,
         margins=outside,
         blur=blur,
@@ -227,9 +287,11 @@ def measure(
         level=level,
         colour=tint,
         stroke=stroke,
+        ground=bare,
+        faint_print=faintest,
         noise=noise,
         moved=_moved_together(alignment.cells),
-        boxes=(boxes[0], boxes[1], boxes[2], boxes[3], boxes[4]),
+        boxes=boxes,
     )
 
 
@@ -240,8 +302,6 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
     turn = evidence.turn
     if evidence.unread or 0 < evidence.text < limits.text:
         return "unsure", np.inf, "TEXT_TOO_SMALL", None, turn
-    if evidence.faint_print:
-        return "unsure", np.inf, "FAINT_PRINT", None, turn
     if turn and evidence.characters < READABLE:
         return "unsure", np.inf, "TURN_UNCERTAIN", None, turn
     if evidence.rms > limits.rms:
@@ -254,7 +314,8 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
     shape = evidence.shape / limits.shape
     faint = evidence.faint / limits.faint
     stroke = evidence.stroke / limits.stroke
-    scores = (shape, faint, evidence.level / limits.level, evidence.colour / limits.colour, stroke)
+    level, ground = evidence.level / limits.level, evidence.ground / limits.ground
+    scores = (shape, faint, level, evidence.colour / limits.colour, stroke, ground)
     score = max(scores)
     worst = int(np.argmax(scores))
     if score >= 1:
@@ -263,11 +324,18 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
     # Cells of a repetitive page stray too, but then the shapes agree; where something moved, they differ as well.
     if evidence.moved >= limits.moved and MOVED_FACTOR * max(shape, faint) >= 1:
         return "different", MOVED_FACTOR * max(shape, faint), "PART_MOVED", evidence.boxes[0], turn
+    if shares.photo and (evidence.text < PHOTO_TEXT or max(shape, faint, stroke) > PHOTO_LIMIT):
+        return "unsure", score, "TOO_BLURRED", None, turn
+    if evidence.faint_print >= limits.faint_print:
+        return "unsure", score, "FAINT_PRINT", evidence.boxes[6], turn
     if shares.content_lost:
         return "unsure", score, "CONTENT_OUTSIDE", None, turn
-    # The smallest stroke of the smallest text would have to be seen.
+    # Where text is small, a changed glyph is a small difference: less is allowed, and the smallest stroke of the
+    # smallest text would have to stand out.
+    if evidence.text and max(shape, stroke) > SMALL_LIMIT + SMALL_SLOPE * evidence.text:
+        return "unsure", score, "TEXT_TOO_SMALL", None, turn
     least = min(STROKE_MOST, STROKE_OF_TEXT * evidence.text)
-    if evidence.characters >= READABLE and limits.stroke * evidence.noise > least:
+    if evidence.characters >= READABLE and STROKE_MARGIN * evidence.stroke * evidence.noise > least:
         return "unsure", score, "TEXT_TOO_SMALL", None, turn
     return "same", score, "COPY", None, turn
 
@@ -276,6 +344,8 @@ def kind_of(evidence: Evidence | None) -> Comparison:
     """What kind of comparison the evidence comes from."""
     if evidence is None:
         return "NONE"
+    if evidence.margins.photo:
+        return "PHOTO"
     if evidence.turn:
         return "TURNED"
     if min(evidence.margins.of_stored, evidence.margins.of_query) < FRAMED_SHARE:
@@ -304,8 +374,8 @@ def _colour(
     alignment: Alignment,
     inside: NDArray[np.bool_],
     text: float,
-    *,
     readable: bool,
+    photo: bool,
 ) -> Peak:
     """Colour compared at half the frame's size, which is all that codecs keep of it; place in the frame's pixels.
 
@@ -319,8 +389,27 @@ def _colour(
     both = np.ascontiguousarray(inside[: 2 * size[0] : 2, : 2 * size[1] : 2])
     if readable and _greyed(planes[0], planes[1], both):
         return Peak(0.0, (0, 0), 1)
+    if photo:
+        for channel in (0, 1):
+            cast = np.clip(slow(planes[1][:, :, channel]) - slow(planes[0][:, :, channel]), -_CAST, _CAST)
+            planes[0][:, :, channel] += cv2.resize(cast, size[::-1], interpolation=cv2.INTER_CUBIC)
     peak = colour_difference(planes[0], planes[1], both, text / 2)
     return Peak(peak.value, (2 * peak.place[0], 2 * peak.place[1]), 2 * peak.window)
+
+
+def _photo(
+    stored: Features, query: Features, photo: Fingerprint, kind: str
+) -> tuple[Fingerprint, NDArray[np.uint8], Alignment | None, Margins, Matrix] | None:
+    """The page in a photo laid flat, its registration, what the photo shows beside it, the map; None without one."""
+    matrix = perspective(stored, query, (kind,))
+    if matrix is None:
+        return None
+    page = np.full(stored.grey.shape, 255, np.uint8)
+    there = cv2.warpPerspective(page, matrix, (query.grey.shape[1], query.grey.shape[0])) > 127
+    flat = np.ascontiguousarray(rectified(photo.rgb, matrix, stored.grey.shape))
+    grey = _grey(flat)
+    around = Margins(1.0, float(there.mean()), NOTHING, beside(query.grey, there), photo=True)
+    return replace(photo, rgb=flat, text=measure_text(grey)), grey, align(stored, Features(grey)), around, matrix
 
 
 def _greyed(a: NDArray[np.float32], b: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:

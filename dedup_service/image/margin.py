@@ -36,6 +36,12 @@ _BUTTON = 7
 # of text lie above or below.
 _SLIVER = 0.025
 _DUST = 5
+# Beside the page in a photo at most this share may be edges, where levels differ by so many within so few pixels; not
+# counted are so many pixels next to the page, where its shadow lies.
+_RESTLESS = 0.0003
+_STANDS_OUT = 80
+_AROUND = np.ones((5, 5), np.uint8)
+_SHADOW = 12
 # A turn of this many degrees beyond quarter turns leaves empty corners.
 _TILT = 0.15
 
@@ -77,6 +83,7 @@ class Margins:
         stored: what the stored image shows and the query does not.
         query: what the query shows and the stored image does not.
         tilted: whether the one was turned by a small angle, which leaves corners to be filled.
+        photo: whether the query is a photo of the page, with what it lies on.
     """
 
     of_stored: float = 1.0
@@ -84,6 +91,7 @@ class Margins:
     stored: Strips = NOTHING
     query: Strips = NOTHING
     tilted: bool = False
+    photo: bool = False
 
     @property
     def content_lost(self) -> bool:
@@ -94,6 +102,8 @@ class Margins:
         """
         if self.query.written or self.stored.written or max(self.query.dust, self.stored.dust) > _DUST:
             return True
+        if self.photo:
+            return not self.query.plain
         broad = any(strips.share > _CROP and not strips.plain for strips in (self.stored, self.query))
         textured = (not self.stored.plain) + (not self.query.plain)
         both = self.stored.share > 0 and self.query.share > 0
@@ -164,6 +174,25 @@ def strips(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], covered: NDArray[np.
         plain = plain and on_ground is not None
         marks += on_ground or 0
     return Strips(share, plain, marks, letters, dust)
+
+
+def beside(grey: NDArray[np.uint8], page: NDArray[np.bool_]) -> Strips:
+    """What a photo shows beside the page in it: a desk is calm, and nothing lies or is written on it.
+
+    Args:
+        grey: (H, W) uint8.
+        page: (H, W) bool: where the page lies.
+    """
+    clear = _away_from(page, _SHADOW)
+    if clear.mean() < 2 * _EDGE:
+        return NOTHING
+    boxes = characters(grey)
+    letters = 0
+    if len(boxes):
+        letters = int(clear[boxes[:, 1] + boxes[:, 3] // 2, boxes[:, 0] + boxes[:, 2] // 2].sum())
+    calm = cv2.GaussianBlur(grey, (3, 3), 0)
+    edges = cv2.subtract(cv2.dilate(calm, _AROUND), cv2.erode(calm, _AROUND)) > _STANDS_OUT
+    return Strips(float(1 - page.mean()), float(edges[clear].mean()) < _RESTLESS, 0, letters)
 
 
 def _away_from(covered: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """Lays one image over another, to a fraction of a pixel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from dedup_service.image.picture import fit_within
 
 Grey = NDArray[np.uint8]
 Matrix = NDArray[np.floating[Any]]
+Matches = tuple[NDArray[np.float32], NDArray[np.float32]] | None
 
 # Features are looked for at this size: enough to register, half the time of the full rendering.
 _FEATURE_SIDE = 800
@@ -19,6 +21,10 @@ _FEATURE_SIDE = 800
 _SCALES = (0.12, 8.0)
 _MAX_ANISOTROPY = 1.25
 _MAX_TILT = 6.0
+# A page in a photo: so many keypoints and cells agree on its perspective, and a side of it is at most so many times
+# longer than the opposite one.
+_AGREED = 24
+_MAX_TAPER = 1.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +63,7 @@ class Features:
         size = (max(8, round(width * scale)), max(8, round(height * scale)))
         self._small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if scale < 1 else grey
         self._scale = np.array([width / self._small.shape[1], height / self._small.shape[0]])
+        self._matched: dict[tuple[Features, str], Matches] = {}
         self._found: dict[str, tuple[NDArray[np.float32], np.ndarray | None]] = {}
 
     def orb(self) -> tuple[NDArray[np.float32], np.ndarray | None]:
@@ -71,6 +78,14 @@ class Features:
             self._found["sift"] = self._detect(cv2.SIFT.create(nfeatures=1200, contrastThreshold=0.01))
         return self._found["sift"]
 
+    def matched(self, other: "Features", kind: str) -> Matches:
+        """Positions of keypoints alike, (N, 2) in the other image and in this one; None where there are too few."""
+        if (other, kind) not in self._matched:
+            binary = kind == "orb"
+            theirs, ours = (one.orb() if binary else one.sift() for one in (other, self))
+            self._matched[other, kind] = _matches(theirs, ours, binary=binary)
+        return self._matched[other, kind]
+
     def _detect(self, detector: cv2.Feature2D) -> tuple[NDArray[np.float32], np.ndarray | None]:
         points, described = detector.detectAndCompute(self._small, None)
         if not points:
@@ -79,8 +94,13 @@ class Features:
         return ((at + 0.5) * self._scale - 0.5).astype(np.float32), described
 
 
-def align(stored: Features, query: Features, guess: Matrix | None = None) -> Alignment | None:
-    """The best alignment found, or None: first a guess, then the whole frames at four turns, then ORB, then SIFT.
+KEYPOINTS = ("orb", "sift")
+
+
+def align(
+    stored: Features, query: Features, guess: Matrix | None = None, points: Sequence[str] = KEYPOINTS
+) -> Alignment | None:
+    """The best alignment found, or None: first a guess, then the whole frames at four turns, then by keypoints.
 
     Args:
         stored, query: the two images.
@@ -89,28 +109,34 @@ def align(stored: Features, query: Features, guess: Matrix | None = None) -> Ali
     best: Alignment | None = None
     if guess is not None and _plausible(guess):
         best = _refine(stored.grey, query.grey, guess)
-        if _good(best):
+        if trusted(best):
             return best
     for matrix in _whole_frames(stored.grey, query.grey):
-        best = _better(best, _refine(stored.grey, query.grey, matrix))
-        if _good(best):
+        best = better(best, _refine(stored.grey, query.grey, matrix))
+        if trusted(best):
             return best
-    for points in ("orb", "sift"):
-        matrix_found = _by_features(getattr(stored, points)(), getattr(query, points)(), binary=points == "orb")
-        if matrix_found is not None:
-            best = _better(best, _refine(stored.grey, query.grey, matrix_found))
-            if _good(best):
-                return best
+    for kind in points:
+        best = better(best, by_keypoints(stored, query, kind))
+        if trusted(best):
+            return best
     return best
 
 
-def _good(alignment: Alignment | None) -> bool:
+def by_keypoints(stored: Features, query: Features, kind: str) -> Alignment | None:
+    """The alignment on which keypoints of a `kind` agree."""
+    matrix = _by_features(query.matched(stored, kind))
+    return None if matrix is None else _refine(stored.grey, query.grey, matrix)
+
+
+def trusted(alignment: Alignment | None) -> bool:
+    """Whether most textured cells lie where the map says."""
     if alignment is None or len(alignment.cells) < 12 or alignment.rms > 0.4:
         return False
     return bool((np.hypot(alignment.cells[:, 2], alignment.cells[:, 3]) < 0.6).mean() > 0.7)
 
 
-def _better(a: Alignment | None, b: Alignment | None) -> Alignment | None:
+def better(a: Alignment | None, b: Alignment | None) -> Alignment | None:
+    """The one on which more cells agree."""
     if a is None or b is None:
         return a or b
 
@@ -175,12 +201,31 @@ def _plausible(matrix: Matrix | None) -> bool:
     return bool(low <= scale_of(matrix) <= high and stretch[0] / stretch[1] <= _MAX_ANISOTROPY and tilt <= _MAX_TILT)
 
 
-def _by_features(
+def _by_features(matches: Matches) -> Matrix | None:
+    if matches is None:
+        return None
+    source, target = matches
+    found, inliers = cv2.estimateAffinePartial2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=4.0, maxIters=4000, confidence=0.999
+    )
+    if found is None or int(inliers.sum()) < 8:
+        return None
+    agreed = inliers.ravel() > 0
+    matrix = _square(found)
+    if agreed.sum() >= 30:
+        freer, _ = cv2.estimateAffine2D(source[agreed], target[agreed], method=cv2.RANSAC, ransacReprojThreshold=3.0)
+        if freer is not None and _plausible(_square(freer)):
+            matrix = _square(freer)
+    return matrix if _plausible(matrix) else None
+
+
+def _matches(
     stored: tuple[NDArray[np.float32], np.ndarray | None],
     query: tuple[NDArray[np.float32], np.ndarray | None],
     *,
     binary: bool,
-) -> Matrix | None:
+) -> Matches:
+    """Positions of keypoints that are described alike, (N, 2) in each image; None for fewer than 8."""
     (at, described), (query_at, query_described) = stored, query
     if described is None or query_described is None or min(len(at), len(query_at)) < 12:
         return None
@@ -195,20 +240,102 @@ def _by_features(
     ]
     if len(kept) < 8:
         return None
-    source = at[[match.queryIdx for match in kept]]
-    target = query_at[[match.trainIdx for match in kept]]
-    found, inliers = cv2.estimateAffinePartial2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=4.0, maxIters=4000, confidence=0.999
+    return at[[match.queryIdx for match in kept]], query_at[[match.trainIdx for match in kept]]
+
+
+def perspective(stored: Features, query: Features, points: Sequence[str] = KEYPOINTS) -> Matrix | None:
+    """The map of a page onto a photo of it, where all of the page is shown; None where there is none.
+
+    Found by keypoints, then fitted to where small textured cells are found, as an affine map is.
+
+    Returns:
+        3 x 3, homogeneous pixel coordinates of `stored` to those of `query`.
+    """
+    for kind in points:
+        matches = query.matched(stored, kind)
+        if matches is None or len(matches[0]) < _AGREED:
+            continue
+        found, inliers = cv2.findHomography(*matches, cv2.RANSAC, 5.0, maxIters=4000, confidence=0.999)
+        if found is None or int(inliers.sum()) < _AGREED:
+            continue
+        matrix = np.asarray(found, dtype=np.float64)
+        if not _photographed(matrix, stored.grey, query.grey):
+            continue
+        for cell, search, tolerance in ((48, 10, 2.0), (40, 4, 1.0), (40, 3, 0.7)):
+            shape, shrink = rectified_frame(matrix, stored.grey.shape)
+            reference = np.asarray(cv2.resize(stored.grey, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            moved = np.asarray(rectified(query.grey, matrix, stored.grey.shape), dtype=np.uint8)
+            side = min(cell, max(16, min(shape) // 6))
+            spots = detailed(moved, np.full(shape, 255, np.uint8), side, search)
+            cells = displacements(moved, reference, spots, side, search)
+            if len(cells) < _AGREED:
+                break
+            source = np.ascontiguousarray(cells[:, :2])
+            step, agreed = cv2.findHomography(source + cells[:, 2:4], source, cv2.RANSAC, tolerance)
+            if step is None or int(agreed.sum()) < _AGREED:
+                break
+            matrix = np.asarray(matrix @ np.linalg.inv(shrink) @ step @ shrink, dtype=np.float64)
+            if not _photographed(matrix, stored.grey, query.grey):
+                break
+        else:
+            return matrix
+    return None
+
+
+def rectified_frame(matrix: Matrix, shape: tuple[int, ...]) -> tuple[tuple[int, int], Matrix]:
+    """Height and width of the frame into which a photo of a page of `shape` is laid, as coarse as the coarser of the
+    two; and the map from the page to it."""
+    height, width = shape[:2]
+    middle = np.array([width / 2, height / 2, 1.0])
+    near = matrix @ middle
+    jacobian = (matrix[:2, :2] - np.outer(near[:2] / near[2], matrix[2, :2])) / near[2]
+    scale = min(1.0, float(np.sqrt(abs(np.linalg.det(jacobian)))))
+    size = (max(8, round(height * scale)), max(8, round(width * scale)))
+    return size, _centred(size[1] / width, size[0] / height)
+
+
+def rectified(photo: np.ndarray, matrix: Matrix, shape: tuple[int, ...]) -> np.ndarray:
+    """The page cut out of a photo and laid flat in its `rectified_frame`; `shape` is that of the page."""
+    size, shrink = rectified_frame(matrix, shape)
+    finer = scale_of(matrix) * shape[1] / size[1]
+    if finer > 1.05:
+        height, width = photo.shape[:2]
+        smaller = (round(width / finer), round(height / finer))
+        photo = cv2.resize(photo, smaller, interpolation=cv2.INTER_AREA)
+        matrix = _centred(smaller[0] / width, smaller[1] / height) @ matrix
+    return np.asarray(
+        cv2.warpPerspective(
+            photo,
+            matrix @ np.linalg.inv(shrink),
+            size[::-1],
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
     )
-    if found is None or int(inliers.sum()) < 8:
-        return None
-    agreed = inliers.ravel() > 0
-    matrix = _square(found)
-    if agreed.sum() >= 30:
-        freer, _ = cv2.estimateAffine2D(source[agreed], target[agreed], method=cv2.RANSAC, ransacReprojThreshold=3.0)
-        if freer is not None and _plausible(_square(freer)):
-            matrix = _square(freer)
-    return matrix if _plausible(matrix) else None
+
+
+def _photographed(matrix: Matrix, stored: Grey, query: Grey) -> bool:
+    """Whether the corners of the page lie in the photo as those of a page that is seen from about above."""
+    if not np.isfinite(matrix).all():
+        return False
+    height, width = stored.shape
+    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]], np.float64)
+    at = corners @ matrix.T
+    if (at[:, 2] <= 0).any():
+        return False
+    at = at[:, :2] / at[:, 2:]
+    if (at < -2).any() or (at > np.array([query.shape[1], query.shape[0]]) + 1).any():
+        return False
+    sides = np.hypot(*(np.roll(at, -1, axis=0) - at).T)
+    outline = at.astype(np.float32).reshape(-1, 1, 2)
+    if not cv2.isContourConvex(outline) or cv2.contourArea(outline, oriented=True) <= 0:  # mirrored
+        return False
+    taper = max(sides[0] / sides[2], sides[2] / sides[0], sides[1] / sides[3], sides[3] / sides[1])
+    stretch = (sides[0] + sides[2]) / (sides[1] + sides[3]) * height / width
+    across = at[1] - at[0] + at[2] - at[3]
+    tilt = abs((np.degrees(np.arctan2(across[1], across[0])) + 45) % 90 - 45)
+    wide = 1 / _MAX_ANISOTROPY <= stretch <= _MAX_ANISOTROPY
+    return bool(taper <= _MAX_TAPER and tilt <= 2 * _MAX_TILT and wide)
 
 
 def _square(affine: np.ndarray) -> Matrix:

@@ -61,6 +61,7 @@ CHECK_PROBABILITY: Mapping[Comparison, tuple[float, float]] = {
     "ICON": DOUBTFUL,
     "TURNED": DOUBTFUL,
     "FRAMED": DOUBTFUL,
+    "PHOTO": DOUBTFUL,
     "NONE": DOUBTFUL,
 }
 """Probability that a passed look-alike check is right, by kind of comparison: passed barely, and passed perfectly.

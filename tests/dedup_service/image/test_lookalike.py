@@ -235,6 +235,80 @@ def test_print_that_hardly_differs_from_its_paper_is_unsure(ink: int) -> None:
     assert verdict.verdict != "same"
 
 
+def photographed(rgb: Rgb, *, beside: str = "", taper: float = 0.06) -> Rgb:
+    """A page on a desk, seen from a little aside, in uneven light; `beside` is written on the desk."""
+    height, width = rgb.shape[:2]
+    rng = np.random.default_rng(2)
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    side = taper * width
+    lies = np.array([[side + 70, 80], [width + 40, 95], [width + 80, height + 60], [60, height + 40]], np.float32)
+    size = (width + 150, height + 240)
+    matrix = cv2.getPerspectiveTransform(corners, lies)
+    desk = np.clip(110 + cv2.GaussianBlur(rng.normal(0, 40, (size[1], size[0])), (0, 0), 2)[:, :, None], 0, 255)
+    photo = np.repeat(desk, 3, axis=2).astype(np.uint8)
+    cv2.putText(photo, beside, (60, size[1] - 40), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (20,) * 3, 2, cv2.LINE_AA)
+    page_there = cv2.warpPerspective(np.full((height, width), 1.0, np.float32), matrix, size)[:, :, None]
+    laid = cv2.warpPerspective(rgb, matrix, size, flags=cv2.INTER_CUBIC).astype(np.float32)
+    lit = (laid * page_there + photo * (1 - page_there)) * np.linspace(0.75, 1.0, size[0])[None, :, None]
+    return np.clip(cv2.GaussianBlur(lit, (0, 0), 0.5) + rng.normal(0, 2, lit.shape), 0, 255).astype(np.uint8)
+
+
+def test_a_photo_of_a_page_is_a_copy_of_it() -> None:
+    """Perspective, slow changes of light, and an empty desk around it are what a phone adds."""
+    verdict = compare(stored(page()), query(photographed(page()), "JPEG", quality=85))
+    assert (verdict.verdict, verdict.comparison) == ("same", "PHOTO")
+
+
+@pytest.mark.parametrize(
+    ("changed", "beside", "mirrored"), [(True, "", False), (False, "cancelled, do not pay", False), (False, "", True)]
+)
+def test_a_photo_of_another_page_is_no_copy(changed: bool, beside: str, mirrored: bool) -> None:
+    """Another digit, something written beside the page, a page seen in a mirror."""
+    photo = photographed(page(changed=changed), beside=beside)
+    photo = np.ascontiguousarray(photo[:, ::-1]) if mirrored else photo
+    assert compare(stored(page()), query(photo, "JPEG", quality=85)).verdict != "same"
+
+
+def marked(change: int, *, pale: int = 238) -> Rgb:
+    """A page with pale print between its lines, readable though faint; `change` is its number."""
+    rgb = page()
+    for line in range(6):
+        text = f"terms and conditions {line * 111 + (change if line == 3 else 0)} apply"
+        cv2.putText(rgb, text, (330, 57 + 68 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (pale,) * 3, 1, cv2.LINE_AA)
+    return rgb
+
+
+@pytest.mark.parametrize("pale", [228, 234])
+def test_faint_print_is_compared_where_it_can_be_seen(pale: int) -> None:
+    """Pale print that differs is never taken for the same; on equal pages it may be."""
+    first = stored(marked(0, pale=pale))
+    assert compare(first, query(marked(5, pale=pale), "JPEG", quality=92)).verdict != "same"
+
+
+@pytest.mark.parametrize("strength", [12, 20])
+def test_a_pale_watermark_on_the_ground_is_found(strength: int) -> None:
+    """Ground that one shows even and the other does not is a difference of few levels."""
+    watermarked = page().astype(int)
+    layer = np.zeros(watermarked.shape[:2], np.uint8)
+    cv2.putText(layer, "VOID", (60, 380), cv2.FONT_HERSHEY_SIMPLEX, 7.0, 255, 34, cv2.LINE_AA)
+    watermarked -= (strength * (layer > 127))[:, :, None]
+    other = np.clip(watermarked, 0, 255).astype(np.uint8)
+    assert compare(stored(page()), query(other, "JPEG", quality=85)).verdict != "same"
+    assert compare(stored(other), query(page(), "JPEG", quality=85)).verdict != "same"
+
+
+@pytest.mark.parametrize("angle", [-1.8, 0.7, 1.3])
+def test_a_page_turned_by_a_scanner_is_a_copy(angle: float) -> None:
+    """Resampling softens print; that is no change of tone, and no stroke is lost to a curve that would undo it."""
+    rgb = page()
+    for row in range(60, 500, 34):
+        cv2.line(rgb, (30, row), (610, row), (210,) * 3, 1)
+    matrix = cv2.getRotationMatrix2D((320, 260), angle, 1.0)
+    turned = cv2.warpAffine(rgb, matrix, (640, 520), flags=cv2.INTER_CUBIC, borderValue=(250,) * 3)
+    verdict = compare(stored(rgb), query(np.asarray(turned), "JPEG", quality=88))
+    assert (verdict.verdict, verdict.reason) == ("same", "COPY")
+
+
 def test_files_that_hide_content_are_unsure() -> None:
     """White ink on a clear ground was not compared."""
     hidden = replace(query(page()), hidden=True)
