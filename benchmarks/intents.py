@@ -8,8 +8,8 @@ form (with ``--noise`` it errs). Clients ask the intents of an image's domain, p
 their phrasings. The cache sees only texts and answers: exact text first, then the shipped score with what the pair
 memory knows; every miss compares its answer with the answers stored for that image and so labels pairs. SET is the
 project's own or any file of JSON lines with intent, family, domain, lang and text; kinds of answers that it does not
-name are read off its questions. With ``--judge`` every miss also asks a simulated judge, right that often, about the
-new question and the likeliest stored one, in the background.
+name are read off its questions. With ``--judge`` every miss also asks a simulated judge, right that often, about
+the new question and the likest stored ones of which nothing is known, each pair once, in the background.
 Reported per block of requests: of the requests in words never used on that image, whose intent had been asked of it
 in other words, the share served; and of all answers served that way, the share that was wrong.
 """
@@ -41,6 +41,7 @@ from dedup_service.question.normal import normalise
 from dedup_service.question.pair_memory import Evidence, PairMemory
 from dedup_service.question.reading import read
 from dedup_service.question.score import Calibration, gather, logit
+from dedup_service.usecases.lookup import JUDGE_FLOOR, JUDGED_PAIRS
 
 OWN = Path(__file__).parent / "data" / "questions.toml"
 TENANT = "bench"
@@ -296,6 +297,7 @@ def replay(
     stored: list[OrderedDict[str, tuple[str, str]]] = [OrderedDict() for _ in world.images]
     blocks = [Block() for _ in range(BLOCKS)]
     weights = [1 / (at + 1) ** 0.5 for at in range(len(world.images))]
+    asked: set[tuple[str, str]] = set()
     ranks = {domain: rng.sample(names, len(names)) for domain, names in world.intents.items()}
     for request in range(requests):
         block = blocks[request * BLOCKS // requests]
@@ -313,14 +315,18 @@ def replay(
         known = any(kept[1] == intent for kept in cache.values())
         block.paraphrases += known
         begin = time.perf_counter()
-        best, found, top = -math.inf, "", 0.0
+        best, found = -math.inf, ""
+        unknown: list[tuple[str, float]] = []
         for text in cache:
             verdict = memory.verdict(TENANT, question, text)
             cosine = float(vectors[question] @ vectors[text]) if question in vectors and text in vectors else math.nan
             evidence = gather(question, text, cosine, known=verdict.log_odds or None)
             score = calibration.score(evidence)
             if score.log_odds > best:
-                best, found, top = score.log_odds, text, calibration.similarity_log_odds(evidence)
+                best, found = score.log_odds, text
+            prior = calibration.similarity_log_odds(evidence)
+            if verdict.state == "unknown" and not evidence.vetoes and prior >= JUDGE_FLOOR:
+                unknown.append((text, prior))
         block.milliseconds.append((time.perf_counter() - begin) * 1000)
         truth = answers[intent]
         if best >= logit(calibration.serve_at):
@@ -346,12 +352,14 @@ def replay(
             memory.add(
                 TENANT, question, text, Evidence("answer", log_odds, same, float(request), f"image-{image}", prior)
             )
-        if judge is not None and found:
-            pair = Pair(question, found, cache[found][1] == intent, "", "")
-            verdict_given = simulated_judge(pair, judge)
+        for text, prior in sorted(unknown, key=lambda one: -one[1])[: JUDGED_PAIRS if judge is not None else 0]:
+            one, other = sorted((question, text))
+            pair = Pair(one, other, cache[text][1] == intent, "", "")
+            verdict_given = None if (pair.a, pair.b) in asked else simulated_judge(pair, judge or 0.0)
+            asked.add((pair.a, pair.b))
             if verdict_given is not None:
                 weight = logit(verdict_given)
-                memory.add(TENANT, question, found, Evidence("judge", weight, weight > 0, float(request), "", top))
+                memory.add(TENANT, question, text, Evidence("judge", weight, weight > 0, float(request), "", prior))
         frequency.add(fresh)
         cache[question] = (fresh, intent)
         while len(cache) > MOST_STORED:

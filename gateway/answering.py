@@ -253,7 +253,8 @@ class Answering:
         """Gets a fresh answer: from a generation under way that may stand in for ours, or from one of our own."""
         miss = found.miss
         if miss.HasField("judge") and ask.mode != answer_pb2.CACHE_MODE_NO_STORE:
-            self.judge.offer(ask.tenant, miss.judge)
+            for pair in (miss.judge, *miss.further_pairs):
+                self.judge.offer(ask.tenant, pair)
         key = generation_key(ask, found)
         equal = self.generations.find((key,)) if key else None
         if equal is not None and await self.ride(ask, found, equal, flight):

@@ -184,10 +184,8 @@ def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
         response.hit.CopyFrom(to_hit(outcome))
         return response
     miss = to_miss(outcome, query)
-    if outcome.judge_inline and outcome.judge is not None:
-        left, right = outcome.judge
-        pair = dedup_pb2.QuestionPairRef(left=left, right=right)
-        response.judgement_wanted.CopyFrom(dedup_pb2.JudgementWanted(pair=pair, miss=miss))
+    if outcome.judge_inline:
+        response.judgement_wanted.CopyFrom(dedup_pb2.JudgementWanted(pair=miss.judge, miss=miss))
     else:
         response.miss.CopyFrom(miss)
     return response
@@ -209,12 +207,13 @@ def to_hit(found: Found) -> dedup_pb2.Hit:
 def to_miss(missed: Missed, query: Query) -> dedup_pb2.Miss:
     """A miss with its ticket."""
     match = missed.findings.match
-    pair = dedup_pb2.QuestionPairRef(left=missed.judge[0], right=missed.judge[1]) if missed.judge else None
+    pairs = [dedup_pb2.QuestionPairRef(left=left, right=right) for left, right in missed.judge]
     return dedup_pb2.Miss(
         ticket=missed.ticket,
         reason=missed.reason,
         nearest_entry=entry_name(query.tenant, match.entry.id) if match else "",
-        judge=pair,
+        judge=pairs[0] if pairs else None,
+        further_pairs=pairs[1:],
         flight_key=bytes.fromhex(missed.flight),
         joinable_flight_keys=[bytes.fromhex(key) for key in missed.joinable],
     )

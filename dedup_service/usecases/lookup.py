@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from askonce import telemetry
@@ -29,6 +29,8 @@ from dedup_service.usecases.question_matcher import Match, Matching, QuestionMat
 
 JUDGE_FLOOR = -4.0
 """Least log-odds of two questions, by their texts alone, at which a judge's verdict on them is worth its cost."""
+JUDGED_PAIRS = 3
+"""Most pairs that a judge is asked about for one miss."""
 
 
 HOT_STRATA = frozenset({"exact/exact", "exact/normalised"})
@@ -69,8 +71,8 @@ class Missed:
     findings: Findings
     reason: str
     ticket: bytes = field(default=b"", repr=False)
-    judge: tuple[str, str] | None = None
-    """A pair of questions worth judging: the new one and the stored one."""
+    judge: tuple[tuple[str, str], ...] = ()
+    """Pairs of questions worth judging, likeliest first: the new one and a stored one."""
     judge_inline: bool = False
     """Whether the verdict is wanted before the miss is final."""
     flight: str = ""
@@ -271,8 +273,8 @@ class Lookup:
         # Whoever did not ask memory was no would-be hit of it.
         withheld = findings.reuse.would_hit and query.mode.reads
         findings = replace(findings, reuse=replace(findings.reuse, hit=False, would_hit=withheld, reason=reason))
-        judge = worth_judging(query, resolved, findings.match, policy)
-        inline = judge is not None and policy.judge is JudgeMode.INLINE and query.judge_available
+        judge = worth_judging(query, resolved, matching.matches, policy)
+        inline = bool(judge) and policy.judge is JudgeMode.INLINE and query.judge_available
         flight, joinable = await self.share(query, resolved, matching, policy)
         ticket = await self.seal(query, findings, resolved, matching, flight) if query.mode.stores else b""
         if not inline or query.judged is not None:
@@ -505,12 +507,23 @@ def crosses(query: Query, entry: Entry, policy: Policy) -> bool:
     return entry.language != query.language and not (policy.neutral_answers and is_neutral(entry.answer_text))
 
 
-def worth_judging(query: Query, resolved: ResolvedImage, match: Match | None, policy: Policy) -> tuple[str, str] | None:
-    """The pair of questions whose verdict could have made this miss a hit."""
-    if match is None or policy.judge is JudgeMode.OFF or not same(resolved) or match.side.vetoed:
-        return None
-    if match.side.tier != "NEIGHBOUR" or match.prior < JUDGE_FLOOR:
-        return None
-    if crosses(query, match.entry, policy) and not policy.cross_language:
-        return None
-    return query.question, match.entry.question
+def worth_judging(
+    query: Query, resolved: ResolvedImage, matches: Sequence[Match], policy: Policy
+) -> tuple[tuple[str, str], ...]:
+    """The pairs of questions of which nothing is known yet and whose verdict could have made this miss a hit: the new
+    one and the stored ones that are likest by their texts, `JUDGED_PAIRS` at most.
+
+    Several, because the likest wording is often another question's, and because two verdicts about wordings of one
+    intent hold where one, which is wrong at times, does not suffice.
+    """
+    if policy.judge is JudgeMode.OFF or not same(resolved):
+        return ()
+    likest = sorted(matches, key=lambda match: match.prior, reverse=True)
+    return tuple(
+        (query.question, match.entry.question)
+        for match in likest
+        if match.side.tier == "NEIGHBOUR"
+        and not match.side.vetoed
+        and match.prior >= JUDGE_FLOOR
+        and (policy.cross_language or not crosses(query, match.entry, policy))
+    )[:JUDGED_PAIRS]

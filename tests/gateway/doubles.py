@@ -55,6 +55,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self.max_pixels = 0
         self.wanted_pair: tuple[str, str] | None = None
         self.near_pair: tuple[str, str] | None = None
+        self.further: list[tuple[str, str]] = []
         self.meaning: Callable[[str], str] | None = None
         """Groups questions that may wait for one another's answers; None for none."""
         self.same_answers = False
@@ -106,6 +107,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         miss = dedup_pb2.Miss(ticket=f"ticket {number}".encode(), reason="QUESTION_UNKNOWN", flight_key=key)
         if self.near_pair is not None:
             miss.judge.left, miss.judge.right = self.near_pair
+            miss.further_pairs.extend(dedup_pb2.QuestionPairRef(left=one, right=other) for one, other in self.further)
         if self.meaning is not None:
             beside = self.flights.setdefault(self.meaning(request.question.text), [])
             miss.joinable_flight_keys.extend(each for each in beside if each != key)

@@ -113,3 +113,16 @@ async def test_near_miss_is_judged_in_the_background_once(system: Running) -> No
     assert system.model.compared == [("total?", "sum?")]
     assert system.memory.learned[0].parent == "tenants/default"
     assert system.memory.learned[0].judged.model == "counting-1"
+
+
+async def test_all_pairs_of_a_near_miss_are_judged(system: Running) -> None:
+    """A miss may name further stored questions; each pair gets its verdict."""
+    system.memory.near_pair = ("total?", "sum?")
+    system.memory.further = [("total?", "tax?"), ("total?", "tip?")]
+    await system.ask(picture(1))
+    await until(lambda: len(system.memory.learned) == 3)
+    assert {(each.judged.left, each.judged.right) for each in system.memory.learned} == {
+        ("total?", "sum?"),
+        ("total?", "tax?"),
+        ("total?", "tip?"),
+    }

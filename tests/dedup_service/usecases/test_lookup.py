@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dedup_service.image.picture import PictureError
-from dedup_service.policy.policy import IntentSharing, Mode, PolicyInvalidError, Tightening
+from dedup_service.policy.policy import IntentSharing, JudgeMode, Mode, PolicyInvalidError, Tightening
 from dedup_service.question.pair_memory import Evidence
 from dedup_service.usecases.lookup import ContentWanted, Found, Missed
 from dedup_service.usecases.miss_ticket import TicketError
@@ -203,6 +203,29 @@ async def test_what_is_known_by_heart_transfers_to_other_images(dedup: Bench) ->
     assert hit(found) == "RM 77.70"
     assert isinstance(found, Found)
     assert found.findings.reuse.reason == "KNOWN"
+
+
+async def test_the_likest_unknown_questions_are_worth_judging(dedup: Bench) -> None:
+    """A miss names up to three stored questions for the judge, the likest first; none of which something is known
+    already, and none that differs in what is asked for."""
+    stored = ["How many guests paid?", "What did the guests pay in all?", "What was paid by card?", "Which guest paid?"]
+    for number, question in enumerate(stored):
+        await dedup.teach(receipt(), question, f"answer {number}")
+    await dedup.teach(receipt(), "What did 3 guests pay?", "answer 5")
+    wording = "How much money was paid altogether by the guests?"
+    first = await dedup.ask(receipt(), wording)
+    assert isinstance(first, Missed)
+    assert 1 <= len(first.judge) <= 3
+    assert all(pair[0] == wording and pair[1] in stored for pair in first.judge)
+    for left, right in first.judge:
+        dedup.pairs.add("acme", left, right, Evidence("judge", -4.0, False, 1.0))
+    second = await dedup.ask(receipt(), wording)
+    assert isinstance(second, Missed)
+    assert not set(first.judge) & set(second.judge), "judged once"
+    await dedup.set_policy(judge=JudgeMode.OFF)
+    third = await dedup.ask(receipt(), wording)
+    assert isinstance(third, Missed)
+    assert third.judge == ()
 
 
 @pytest.mark.parametrize(("answer", "served"), [("RM 77.70", True), ("seventy-seven", False)])
