@@ -136,6 +136,7 @@ async def serve(chosen: Settings) -> None:
 
         ledger = Ledger(engine)
         stack.push_async_callback(asyncio.to_thread, ledger.close)
+        scrubber = Scrubber(engine, ledger)
         reader = Reader(engine)
         book = PolicyBook(RevisionRows(engine), default_policy(chosen.default_policy))
         await asyncio.to_thread(book.refresh)
@@ -144,7 +145,7 @@ async def serve(chosen: Settings) -> None:
         for thread in (
             PeriodicThread("policies", book.refresh, POLICY_SECONDS),
             PeriodicThread("thresholds", Learner(reader, book).turn, chosen.learn_interval),
-            Retention(ledger, book),
+            Retention(ledger, book, scrubber),
         ):
             thread.start()
             stack.push_async_callback(asyncio.to_thread, thread.stop)
@@ -219,22 +220,24 @@ async def serve(chosen: Settings) -> None:
             memory, exact_cache, sealer, inflight, resolver, labelling, book, question_threads,
             encoders=encoders, question_dimension=question_encoder.dimension,
         )  # fmt: skip
+        default = policy_to_json(book.default)
+        reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default, unused=memory.unused)
+        await asyncio.to_thread(reports.clear)
+        stack.push_async_callback(reports.stop)
+        texts = KeptTexts(scrubber, removals, reports)
         learn = Learn(
             memory, exact_cache, labelling, ledger, reader, book, mismatches, parted, question_threads,
-            allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
+            texts=texts, allowance=Allowance(chosen.feedback_rate, chosen.feedback_burst),
         )  # fmt: skip
         service = DedupService(
-            lookup, remember, Forget(memory, exact_cache, mismatches, album), learn, memory, book,
+            lookup, remember, Forget(memory, exact_cache, mismatches, album, texts), learn, memory, book,
             image_encoder=images.identity, question_encoder=question_encoder.identity, versions=versions(),
             data=chosen.data,
         )  # fmt: skip
         policies = PolicyService(book, reader)
-        default = policy_to_json(book.default)
-        reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default, unused=memory.unused)
-        stack.push_async_callback(reports.stop)
         store = StoreService(
             memory, exact_cache, image_encoder=images.identity, question_encoder=question_encoder.identity,
-            pictures=album, texts=KeptTexts(Scrubber(engine, ledger), removals, reports),
+            pictures=album, texts=texts,
         )  # fmt: skip
         add = {
             "AuditService": partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(reports)),
@@ -273,10 +276,14 @@ class KeptTexts:
         self.reports = reports
 
     async def scrub(self, purged: Purged) -> None:
-        """See `StoreService`."""
+        """See `Texts`."""
         await asyncio.to_thread(self.scrubber.scrub, purged)
         await asyncio.to_thread(self.removals.turn)
-        await asyncio.to_thread(self.reports.forget, purged.tenant)
+        await self.reports.forget(purged.tenant)
+
+    async def scrub_answers(self, purged: Purged) -> None:
+        """See `Texts`."""
+        await asyncio.to_thread(self.scrubber.scrub, purged)
 
 
 def give_back(account: LeasedAccount) -> None:

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError, Message
 from askonce import private
 from askonce.v1 import answer_pb2, job_pb2
 
-JOB, REQUEST = ".job", ".request"
+JOB, REQUEST, DRAFT = ".job", ".request", ".draft"
 
 
 class JobStore:
@@ -28,6 +28,8 @@ class JobStore:
         Raises OSError."""
         private.folder(self.folder)
         found = []
+        for draft in self.folder.glob(f"*/*{DRAFT}"):  # of a process that was killed
+            draft.unlink(missing_ok=True)
         for path in sorted(self.folder.glob(f"*/*{JOB}")):
             try:
                 found.append(job_pb2.Job.FromString(path.read_bytes()))
@@ -57,6 +59,6 @@ class JobStore:
     def write(self, path: Path, message: Message) -> None:
         """Writes one file so that readers see all of it or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(path.suffix + ".draft")
+        draft = path.with_suffix(path.suffix + DRAFT)
         draft.write_bytes(message.SerializeToString())
         draft.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
@@ -17,21 +17,13 @@ from dedup_service.api import store_messages
 from dedup_service.ledger.purge import Purged
 from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of, image_id
-from dedup_service.usecases.forget import images_showing
+from dedup_service.usecases.forget import Texts, images_showing
 from dedup_service.usecases.image_resolver import Pictures
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
 KEEP = 10_000
 """Answers kept per image while importing: the most that any policy allows; the policy's own number applies from the
 next answer on."""
-
-
-class Texts(Protocol):
-    """Keeps texts beside the store: the ledger, pairs of questions, reports."""
-
-    async def scrub(self, purged: Purged) -> None:
-        """Takes out whatever of it is readable, at every replica. Durable on return."""
-        ...
 
 
 class StoreService(store_pb2_grpc.StoreServiceServicer):
@@ -87,6 +79,7 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
         deleted = Deleted() if unknown else await self.memory.delete(selection)
         await self.exact_cache.drop(tenant)
         self.forget_pictures(selection, files)
+        await self.memory.rewrite()
         if self.texts is not None:
             await self.texts.scrub(purged)
         return deleted

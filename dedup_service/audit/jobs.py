@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -195,9 +195,23 @@ class Reports:
         shutil.rmtree(folder, ignore_errors=True)
         return there
 
-    def forget(self, tenant: str) -> int:
-        """Deletes a tenant's reports and those over all tenants: they quote its questions. Returns how many. Blocks."""
-        return sum(self.delete(owner, report) for owner in (tenant, ALL) for report in self.ids(owner))
+    async def forget(self, tenant: str) -> int:
+        """Deletes a tenant's reports and those over all tenants, finished or not: they quote its questions. Returns how
+        many were finished."""
+        for job in [each for each in self.jobs.values() if each.tenant in (tenant, ALL) and not each.done]:
+            await self.cancel(job.id)
+        return await asyncio.to_thread(self.forget_files, (tenant, ALL))
+
+    def forget_files(self, owners: Sequence[str]) -> int:
+        """Deletes the reports of these owners, and what a process that was killed left of others. Blocks."""
+        self.clear(owners)
+        return sum(self.delete(owner, report) for owner in owners for report in self.ids(owner))
+
+    def clear(self, owners: Sequence[str] | None = None) -> None:
+        """Deletes what processes that were killed left half-made. Blocks; call it while none is under way."""
+        for owner in ("*",) if owners is None else owners:
+            for draft in self.folder.glob(f"{owner}/.*.draft-*"):
+                shutil.rmtree(draft, ignore_errors=True)
 
     def sweep(self) -> int:
         """Deletes reports past their time. Returns how many. Blocks."""

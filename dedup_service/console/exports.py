@@ -3,10 +3,14 @@ the last is one whose export stopped half-way."""
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +73,9 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self.out.parent.mkdir(parents=True, exist_ok=True)
+        clear(self.out)
         self.draft = Path(tempfile.mkdtemp(prefix=f".{self.out.name}.draft-", dir=self.out.parent))
+        self.owner = own(self.draft)
         self.image_writer = pa.parquet.ParquetWriter(self.draft / "images.parquet", IMAGES, compression="zstd")
         self.entry_writer = pa.parquet.ParquetWriter(self.draft / "entries.parquet", ENTRIES, compression="zstd")
         self.image_rows: list[dict[str, Any]] = []
@@ -80,6 +86,7 @@ class Writer:
         self.image_writer.close()
         self.entry_writer.close()
         shutil.rmtree(self.draft, ignore_errors=True)
+        os.close(self.owner)
 
     def start(self, header: store_pb2.ExportHeader) -> None:
         """Notes what the export is."""
@@ -127,6 +134,27 @@ class Writer:
         (self.draft / "export.json").write_text(json.dumps({**self.header, **counts}, indent=1), encoding="utf-8")
         self.draft.chmod(0o755)
         self.draft.rename(self.out)
+
+
+def own(draft: Path) -> int:
+    """Locks a half-made export for this process, for as long as the returned descriptor is open. Raises OSError for one
+    that another process is making."""
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def clear(out: Path) -> None:
+    """Deletes what exports to `out` left half-made whose processes were killed."""
+    for draft in out.parent.glob(f".{glob.escape(out.name)}.draft-*"):
+        with suppress(OSError):
+            owner = own(draft)
+            shutil.rmtree(draft, ignore_errors=True)
+            os.close(owner)
 
 
 def read_header(folder: Path) -> dict[str, Any]:

@@ -93,6 +93,16 @@ def migrate(engine: Engine) -> None:
         command.upgrade(settings, "head")
 
 
+def empty_log(engine: Engine) -> None:
+    """Writes SQLite's write-ahead log back and cuts it off: it holds rows as they were before they were deleted."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.rollback()
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def check_version(engine: Engine) -> None:
     """Raises LedgerNewerError for a database from the future; changes nothing."""
     with engine.connect() as connection:

@@ -7,7 +7,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import prometheus_client
@@ -131,8 +131,11 @@ class Ledger:
         """Takes a label. False when it had to be dropped."""
         return self.put(Entry(LABELS, asdict(sealed_label(label, keep_text=keep_text))))
 
-    def record_feedback(self, feedback: Feedback) -> bool:
-        """Takes a client's feedback and the label that it is. False when either had to be dropped."""
+    def record_feedback(self, feedback: Feedback, *, keep_text: bool) -> bool:
+        """Takes a client's feedback, without `keep_text` its texts not, and the label that it is. False when either had
+        to be dropped."""
+        if not keep_text:
+            feedback = replace(feedback, correct_text=None, comment=None)
         label = Label(feedback.decision, feedback.tenant, Source.FEEDBACK, feedback.right, feedback.time)
         return self.put(Entry(FEEDBACK, asdict(feedback))) and self.put(Entry(LABELS, asdict(label)))
 

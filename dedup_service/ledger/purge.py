@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, insert, or_, select, update
 
 from askonce.periodic import PeriodicThread
+from dedup_service.ledger.database import empty_log
 from dedup_service.ledger.ledger import (
     DECISIONS,
     FEEDBACK,
@@ -28,6 +29,8 @@ from dedup_service.question.intent_graph import digest
 from dedup_service.question.pair_memory import POOL, PairMemory
 
 T = TypeVar("T")
+TEXTS = ("question_text", "nearest_question_text", "nearest_answer_text", "vetoes")
+"""The columns of a decision that hold texts."""
 FLUSH = 5.0
 """Seconds to wait for records that are still on their way to the database."""
 PART = 500
@@ -52,6 +55,8 @@ class Purged:
     """Ids of image records, those that files of a purged image would have founded among them."""
     digests: Sequence[str] = ()
     """Digests of their files, hexadecimal."""
+    answers: Sequence[str] = ()
+    """Ids of entries whose answers alone go; what was asked stays as the policy has it."""
     before: float | None = None
     """Everything recorded before this time, seconds since the epoch."""
 
@@ -69,6 +74,8 @@ class Scrubber:
         out their texts where the same questions were asked elsewhere. SQLite's log is emptied afterwards."""
         self.ledger.flush(FLUSH)
         with self.engine.execution_options(writes=True).begin() as connection:
+            for part in parts(purged.answers):
+                empty_answers(connection, purged.tenant, part)
             for about in decisions_of(purged):
                 empty_decisions(connection, purged.tenant, about)
             for gone, about in pairs_of(purged):
@@ -77,16 +84,18 @@ class Scrubber:
                 for table in (KNOWN_MISMATCHES, PARTED):
                     connection.execute(delete(table).where(table.c.tenant == purged.tenant))
             tell(connection, purged.tenant, self.time())
-        self.empty_log()
+        empty_log(self.engine)
 
-    def empty_log(self) -> None:
-        """Writes SQLite's write-ahead log back and cuts it off: it holds the texts as they were."""
-        if self.engine.dialect.name == "sqlite":
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                raw = connection.connection.driver_connection
-                assert raw is not None
-                raw.rollback()
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def silence(self, silent: Collection[str], others_than: Collection[str] | None) -> None:
+        """Takes the texts out of all records of some tenants and, unless `others_than` is None, of all but those."""
+        self.ledger.flush(FLUSH)
+        about: ColumnElement[bool] = DECISIONS.c.tenant.in_(silent)
+        if others_than is not None:
+            about = or_(about, DECISIONS.c.tenant.not_in(others_than))
+        readable = or_(*(DECISIONS.c[name].is_not(None) for name in TEXTS))
+        with self.engine.execution_options(writes=True).begin() as connection:
+            empty_texts(connection, about & readable)
+        empty_log(self.engine)
 
 
 def decisions_of(purged: Purged) -> Iterator[ColumnElement[bool]]:
@@ -106,12 +115,24 @@ def decisions_of(purged: Purged) -> Iterator[ColumnElement[bool]]:
 
 def empty_decisions(connection: Connection, tenant: str, about: ColumnElement[bool]) -> None:
     """Takes the texts of a tenant's decisions out, with those of what was said about them."""
-    mine = (DECISIONS.c.tenant == tenant) & about
+    empty_texts(connection, (DECISIONS.c.tenant == tenant) & about)
+
+
+def empty_texts(connection: Connection, mine: ColumnElement[bool]) -> None:
+    """Takes the texts of decisions out, with those of what was said about them."""
     ids = select(DECISIONS.c.id).where(mine).scalar_subquery()
     empty(connection, LABELS, LABELS.c.decision.in_(ids), answer_text=None, note="")
     empty(connection, FEEDBACK, FEEDBACK.c.decision.in_(ids), correct_text=None, comment=None)
-    texts = ("question_text", "nearest_question_text", "nearest_answer_text", "vetoes")
-    empty(connection, DECISIONS, mine, **dict.fromkeys(texts))
+    empty(connection, DECISIONS, mine, **dict.fromkeys(TEXTS))
+
+
+def empty_answers(connection: Connection, tenant: str, entries: Sequence[str]) -> None:
+    """Takes the answers of a tenant's entries out, with those that they were compared with."""
+    about = or_(DECISIONS.c.entry.in_(entries), DECISIONS.c.nearest_entry.in_(entries))
+    mine = (DECISIONS.c.tenant == tenant) & about
+    ids = select(DECISIONS.c.id).where(mine).scalar_subquery()
+    empty(connection, LABELS, LABELS.c.decision.in_(ids), answer_text=None)
+    empty(connection, DECISIONS, mine, nearest_answer_text=None)
 
 
 def empty(connection: Connection, table: Table, about: ColumnElement[bool], **values: Any) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, delete, func, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from dedup_service.ledger.database import empty_log
 from dedup_service.ledger.ledger import THUMBNAILS, delete_some
 
 SIDE = 192
@@ -133,7 +134,10 @@ class Thumbnails:
         if images is not None:
             query = query.where(THUMBNAILS.c.image.in_(list(images)))
         with self.engine.execution_options(writes=True).begin() as connection:
-            return int(connection.execute(query).rowcount)
+            deleted = int(connection.execute(query).rowcount)
+        if deleted:
+            empty_log(self.engine)
+        return deleted
 
     def sweep(self, limit: int = 500) -> int:
         """Deletes up to `limit` of the oldest beyond the most that are kept. Returns how many."""

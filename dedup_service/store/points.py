@@ -239,6 +239,10 @@ class Points(Protocol):
         """Removes points; ids that don't exist are passed over."""
         ...
 
+    async def rewrite(self, within: float) -> None:
+        """Has what was removed leave the files of the database. It begins `within` seconds and is not waited for."""
+        ...
+
     async def put_fingerprint(self, image: str, content: bytes, time: float) -> None:
         """Stores an image's fingerprint and when that was; one of the same id is replaced."""
         ...

@@ -267,6 +267,9 @@ class ServerPoints:
         """Nothing: a server looks after its own disk."""
         return []
 
+    async def rewrite(self, within: float) -> None:
+        """Left to the server, whose optimizer makes segments anew once enough of them is removed."""
+
     async def disk_bytes(self) -> int:
         """Not told by the server."""
         return 0

@@ -273,6 +273,11 @@ class Memory(Protocol):
         """Counts what is held."""
         ...
 
+    async def rewrite(self, within: float = 0.0) -> None:
+        """Has what was deleted leave the database's files, logs included. It begins `within` seconds and takes its time
+        in the background; what is deleted later leaves them within the hour."""
+        ...
+
     async def problems(self) -> list[str]:
         """What an operator should know: trouble with the disk, what was set aside. Empty when all is well."""
         ...

@@ -246,6 +246,10 @@ class PointMemory:
                 await self.points.remove(Kind.FORMS, [found.id])
         return deleted
 
+    async def rewrite(self, within: float = 0.0) -> None:
+        """See `Memory`."""
+        await self.points.rewrite(within)
+
     async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, str]]:
         """Yields the id of every entry that a selection names, with the normal form of its question."""
         async for found in self.every(Kind.ENTRIES, chosen(selection), fields=("normal",)):

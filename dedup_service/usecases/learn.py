@@ -12,6 +12,7 @@ from typing import TypeVar
 from cachetools import LRUCache
 
 from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.purge import Purged
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.records import Decision, Feedback, Source, digest, time_of
 from dedup_service.policy.revisions import PolicyBook
@@ -19,6 +20,7 @@ from dedup_service.question.answers import AnswerVerdict
 from dedup_service.question.normal import normalise
 from dedup_service.store.exact_cache import ExactCache
 from dedup_service.store.records import Entry, Memory, Selection
+from dedup_service.usecases.forget import Texts
 from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.part_file import part_file
@@ -92,9 +94,11 @@ class Learn:
         parted: PartedQuestions,
         workers: Executor,
         *,
+        texts: Texts | None = None,
         allowance: Allowance | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.texts = texts
         self.memory = memory
         self.exact_cache = exact_cache
         self.mismatches = mismatches
@@ -122,6 +126,8 @@ class Learn:
             served = await self.memory.entry(tenant, entry) if entry else None
             removed = await self.remove(tenant, entry) if entry else 0
             await self.undo(about, served)
+            if entry and self.texts is not None:
+                await self.texts.scrub_answers(Purged(tenant, answers=(entry,)))
         record = Feedback(
             decision,
             tenant,
@@ -131,7 +137,7 @@ class Learn:
             comment or None,
             entry=about.entry if removed else "",
         )
-        return Learnt(removed, self.ledger.record_feedback(record))
+        return Learnt(removed, self.ledger.record_feedback(record, keep_text=self.book.keeps_text(tenant)))
 
     async def fresh_answer(self, tenant: str, decision: str, answer: str | None) -> Learnt:
         """Compares a second answer of the model with the one that was served. Raises DecisionUnknownError.

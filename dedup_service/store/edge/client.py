@@ -215,6 +215,9 @@ class EdgePoints:
     async def remove(self, kind: Kind, ids: Sequence[str]) -> None:
         await self.call("remove", kind, list(ids))
 
+    async def rewrite(self, within: float) -> None:
+        await self.call("rewrite", within)
+
     async def put_fingerprint(self, image: str, content: bytes, time: float) -> None:
         await self.call("put_fingerprint", image, content, time)
 

@@ -38,6 +38,7 @@ class Fingerprints:
         self.database = sqlite3.connect(self.path, isolation_level=None)
         self.database.execute("PRAGMA journal_mode=WAL")
         self.database.execute("PRAGMA synchronous=NORMAL")
+        self.database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
         self.database.execute("PRAGMA wal_autocheckpoint=0")  # `sync` does it, in its own thread
         self.database.execute(
             "CREATE TABLE IF NOT EXISTS fingerprint (image TEXT PRIMARY KEY, time REAL NOT NULL, content BLOB NOT NULL)"
@@ -76,6 +77,10 @@ class Fingerprints:
             except sqlite3.Error:
                 self.unsynced = True
                 raise
+
+    def empty_log(self) -> None:
+        """Writes the log back and cuts it off: it holds fingerprints as they were."""
+        self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Closes the database."""

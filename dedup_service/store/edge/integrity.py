@@ -26,6 +26,8 @@ MANIFEST = "current.json"
 COUNTER = "counter"
 UNFINISHED = "unfinished"
 """A file in a generation that was never in use: a start may delete that generation."""
+REMOVED = "removed"
+"""A file in a generation that holds, among its bytes, what was removed from it since it was built."""
 QUARANTINE = ".quarantine-"
 """What the name of a folder or file contains that was set aside."""
 MOST_SUMMED = 512 << 20

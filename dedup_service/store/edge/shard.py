@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import threading
@@ -17,6 +18,7 @@ import qdrant_edge as edge
 
 from dedup_service.store.edge.integrity import (
     COUNTER,
+    REMOVED,
     UNFINISHED,
     Counter,
     DamageError,
@@ -73,6 +75,10 @@ BUILD_GONE = 10_000
 
 BUILD_GONE_SHARE = 0.3
 """How many points may be gone before a build gives their room back."""
+
+
+REWRITE_SECONDS = 3_600.0
+"""How long the bytes of what was removed may stay in a generation's segments and log: then it is built anew."""
 
 
 EF_CONSTRUCT = 100
@@ -176,7 +182,11 @@ class Collection:
         self.changed: set[str] | None = None
         """Ids changed since a build began."""
         self.removed = 0
-        """Points removed or replaced since the last build; counts again from zero after a start."""
+        """Points removed since the last build; counts again from one after a start."""
+        self.rewrite_due = math.inf
+        """When (on the monotonic clock) a build is due because of them."""
+        self.removed_meanwhile, self.due_meanwhile = 0, math.inf
+        """The same, counted from the beginning of the build under way."""
         self.unflushed = 0
         self.since = 0.0
         self.unsynced = False
@@ -202,6 +212,8 @@ class Collection:
         """When the points may be counted again."""
         self.write_current(points)
         self.clear()
+        if (self.path(self.generation) / REMOVED).exists():
+            self.note_removed(1)
 
     def open(self) -> None:
         """Opens the generation in use, or makes the first. Raises DamageError."""
@@ -289,7 +301,27 @@ class Collection:
     def remove(self, ids: Sequence[str]) -> None:
         """Removes points."""
         self.update(edge.UpdateOperation.delete_points(list(ids)), ids)
-        self.removed += len(ids)
+        self.note_removed(len(ids))
+
+    def note_removed(self, count: int) -> None:
+        """Notes that what was removed is still among the bytes of the generation, for the next start too."""
+        if not self.removed:
+            (self.path(self.generation) / REMOVED).touch()
+            self.rewrite_due = time.monotonic() + REWRITE_SECONDS
+        self.removed += count
+        self.removed_meanwhile += count
+
+    def rewrite(self, within: float) -> None:
+        """Has what was removed leave the files: a build begins `within` seconds."""
+        if self.removed:
+            due = time.monotonic() + within
+            self.rewrite_due = min(self.rewrite_due, due)
+            self.due_meanwhile = min(self.due_meanwhile, due)
+
+    def begin_build(self) -> None:
+        """From now on what changes is noted, to be brought into the build's result."""
+        self.changed = set()
+        self.removed_meanwhile, self.due_meanwhile = 0, math.inf
 
     def retrieve(self, ids: Sequence[str], vectors: bool) -> list[Found]:
         """The points of these ids."""
@@ -369,7 +401,7 @@ class Collection:
         The graph is built anew each time, so the share that may be new bounds the work: 100 builds of an image's worth.
         """
         points = self.shard.info().points_count
-        if self.removed > max(BUILD_GONE, BUILD_GONE_SHARE * points):
+        if self.removed > max(BUILD_GONE, BUILD_GONE_SHARE * points) or time.monotonic() >= self.rewrite_due:
             return True
         new = points + self.removed - self.built
         return self.kind in GRAPHED and new > max(BUILD_NEW, BUILD_NEW_SHARE * self.built)
@@ -389,10 +421,13 @@ class Collection:
         """Puts a generation, built with so many points, in place of the present one."""
         old, former = self.shard, self.path(self.generation)
         self.shard, self.generation, self.built = fresh, self.generation + 1, built
-        self.changed, self.removed, self.presynced = None, 0, False
+        self.changed, self.removed, self.rewrite_due, self.presynced = None, 0, math.inf, False
         points = self.count(())
         self.write_current(points)
         end_generation(self.path(self.generation))
+        if self.removed_meanwhile:  # the builder may have been given it before
+            self.note_removed(self.removed_meanwhile)
+            self.rewrite_due = min(self.rewrite_due, self.due_meanwhile)
         self.counter.write(points)
         old.close()
         self.removal = threading.Thread(target=shutil.rmtree, args=(former, True), name="remove-generation")

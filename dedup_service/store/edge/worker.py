@@ -174,7 +174,8 @@ class EdgeStore:
             "fingerprint_ids": self.fingerprints.ids,
             "disk_bytes": self.disk_bytes,
             "problems": self.problems,
-            "building": lambda: self.building is not None,
+            "building": lambda: self.building is not None or any(c.wants_build() for c in self.collections.values()),
+            "rewrite": self.rewrite,
         }
         return named[method](*arguments)
 
@@ -210,6 +211,13 @@ class EdgeStore:
                     self.begin(kind)
                     break
 
+    def rewrite(self, within: float) -> None:
+        """Has what was removed leave the files, log included: builds begin `within` seconds, one after the other."""
+        for collection in self.collections.values():
+            collection.rewrite(within)
+        self.fingerprints.empty_log()
+        self.build_checked = min(self.build_checked, time.monotonic() + within - 1.0)
+
     def begin(self, kind: Kind) -> int:
         """Starts the process that builds a collection's next generation; its id, or 0 when one is going on already."""
         if self.building is not None:
@@ -222,7 +230,7 @@ class EdgeStore:
         process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL)
         far.close()
         send(near, (str(folder), kind, collection.dimension))
-        collection.changed = set()
+        collection.begin_build()
         self.building = Build(kind, folder, process, near)
         return process.pid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def written(out: Path, images: list[store_pb2.ExportedImage]) -> None:
         for each in images:
             writer.add(each)
         writer.finish()
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
+    """The next export to the same place deletes the half-made one of a dead process, and leaves alone one under way."""
+    dead, alive = (tmp_path / f".out.draft-{name}" for name in ("dead", "alive"))
+    for draft in (dead, alive):
+        draft.mkdir()
+        (draft / "entries.parquet").write_text("a question")
+    owner = exports.own(alive)
+    written(tmp_path / "out", [image(1, 1)])
+    os.close(owner)
+    assert (dead.exists(), alive.exists()) == (False, True)
 
 
 async def test_what_is_written_is_read(tmp_path: Path) -> None:

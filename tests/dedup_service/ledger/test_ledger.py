@@ -190,7 +190,7 @@ def test_sending_twice_counts_once(ledger: Ledger, engine: Engine) -> None:
     for same in (True, False):
         ledger.record_decision(decision(reason="A" if same else "B"), keep_text=True)
         ledger.record_label(Label(decision().id, "acme", Source.NEAR_MISS, same, 1.0), keep_text=True)
-        ledger.record_feedback(Feedback(decision().id, "acme", 2.0, right=same, client="shop"))
+        ledger.record_feedback(Feedback(decision().id, "acme", 2.0, right=same, client="shop"), keep_text=True)
         assert ledger.flush(10)
     reader = Reader(engine)
     assert [d.reason for d in reader.decisions(Span())] == ["A"]

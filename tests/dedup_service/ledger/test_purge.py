@@ -30,8 +30,7 @@ def fill(ledger: Ledger, memory: PairMemory, tenant: str = "t", *, keep: bool = 
     ledger.record_decision(decision, keep_text=keep)
     label = Label(decision.id, tenant, Source.NEAR_MISS, True, 100.0, note=PLANTED, answer_text=PLANTED)
     ledger.record_label(label, keep_text=keep)
-    if keep:
-        ledger.record_feedback(Feedback(decision.id, tenant, 100.0, True, PLANTED, PLANTED))
+    ledger.record_feedback(Feedback(decision.id, tenant, 100.0, True, PLANTED, PLANTED), keep_text=keep)
     for image in ("i1", "i2", "i3"):
         memory.add(tenant, PLANTED, OTHER, Evidence("answer", 3.0, True, 100.0, image), share=True)
 
@@ -100,6 +99,22 @@ def test_without_permission_no_text_is_ever_written(tmp_path: Path) -> None:
     assert not holds(tmp_path, PLANTED)
     ledger.close()
     engine.dispose()
+
+
+def test_a_wrong_answer_goes_and_its_question_stays(engine: Engine) -> None:
+    """Where answers alone are named, those go; what was asked stays as the policy has it."""
+    ledger = Ledger(engine)
+    decision = Decision(
+        "d", "t", 100.0, entry="e1", nearest_entry="e1", question_text=OTHER, nearest_question_text=OTHER,
+        nearest_answer_text=PLANTED,
+    )  # fmt: skip
+    ledger.record_decision(decision, keep_text=True)
+    ledger.record_label(Label("d", "t", Source.NEAR_MISS, True, 100.0, answer_text=PLANTED), keep_text=True)
+    Scrubber(engine, ledger).scrub(Purged("t", answers=("e1",)))
+    told = everything(engine, PairEvidence(engine, ledger))
+    assert PLANTED not in told
+    assert OTHER in told
+    ledger.close()
 
 
 def test_other_replicas_let_go(engine: Engine) -> None:

@@ -7,6 +7,7 @@ import time
 from sqlalchemy import Engine
 
 from dedup_service.ledger.ledger import Ledger
+from dedup_service.ledger.purge import Scrubber
 from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.records import KnownMismatch, PartedPair
 from dedup_service.ledger.retention import Retention
@@ -27,7 +28,7 @@ def test_each_tenant_keeps_records_as_long_as_its_policy_says(engine: Engine) ->
         tenant = ("brief", "long", "plain")[number % 3]
         ledger.record_decision(decision(number, tenant=tenant, time=now - 100 * number), keep_text=True)
     assert ledger.flush(20)
-    retention = Retention(ledger, book)
+    retention = Retention(ledger, book, Scrubber(engine, ledger))
     assert retention.delete_due(now) > 0
     assert retention.delete_due(now) == 0
     oldest: dict[str, float] = {}
@@ -47,11 +48,38 @@ def test_what_was_parted_stays_parted(engine: Engine) -> None:
     assert ledger.record_parted(pair)
     assert ledger.record_decision(decision(1, tenant="acme", time=5.0), keep_text=True)
     assert ledger.flush(20)
-    retention = Retention(ledger, PolicyBook(RevisionRows(engine)))
+    retention = Retention(ledger, PolicyBook(RevisionRows(engine)), Scrubber(engine, ledger))
     assert retention.delete_due(time.time()) == 1
     reader = Reader(engine)
     assert (reader.mismatches(10), reader.parted(10)) == ([mismatch], [pair])
     ledger.close()
+
+
+def test_texts_go_when_a_policy_comes_to_forbid_them(engine: Engine) -> None:
+    """What was recorded before a tenant's policy, or the default, forbade texts loses them; tenants whose own policy
+    allows texts keep theirs."""
+    book = PolicyBook(RevisionRows(engine), Policy(), defaults={"open": Policy()})
+    ledger = Ledger(engine, interval=0.02)
+    for number, tenant in enumerate(("open", "shy", "plain")):
+        ledger.record_decision(
+            decision(number, tenant=tenant, time=time.time(), question_text="how much"), keep_text=True
+        )
+    retention = Retention(ledger, book, Scrubber(engine, ledger))
+
+    assert ledger.flush(20)
+    assert texts(engine) == {"open", "shy", "plain"}
+    book.update("shy", Policy(keep_question_text=False), ["keep_question_text"])
+    retention.turn()
+    assert texts(engine) == {"open", "plain"}
+    book.default = Policy(keep_question_text=False)
+    retention.turn()
+    assert texts(engine) == {"open"}
+    ledger.close()
+
+
+def texts(engine: Engine) -> set[str]:
+    """Tenants with a readable question."""
+    return {found.tenant for found in Reader(engine).decisions(Span()) if found.question_text is not None}
 
 
 def test_it_runs_by_itself_and_stops(engine: Engine) -> None:
@@ -59,7 +87,7 @@ def test_it_runs_by_itself_and_stops(engine: Engine) -> None:
     ledger = Ledger(engine, interval=0.02)
     ledger.record_decision(decision(1, time=5.0), keep_text=True)
     assert ledger.flush(20)
-    retention = Retention(ledger, PolicyBook(RevisionRows(engine)), interval=0.02)
+    retention = Retention(ledger, PolicyBook(RevisionRows(engine)), Scrubber(engine, ledger), interval=0.02)
     retention.start()
     end = time.monotonic() + 10
     while Reader(engine).count(Span()) and time.monotonic() < end:
