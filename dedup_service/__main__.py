@@ -338,14 +338,17 @@ def open_memory(chosen: Settings, image_identity: str, image_dimension: int, que
         )
     from dedup_service.store.qdrant_server import ServerMemory  # its client takes most of a second to import
 
-    return ServerMemory.connect(
-        chosen.store,
-        image_identity,
-        image_dimension,
-        question.identity,
-        question.dimension,
-        timeout=chosen.store_timeout,
-    )
+    try:
+        return ServerMemory.connect(
+            chosen.store,
+            image_identity,
+            image_dimension,
+            question.identity,
+            question.dimension,
+            options=chosen.qdrant,
+        )
+    except ValueError as error:
+        raise SettingsError(f"ASKONCE_DEDUP_STORE or ASKONCE_DEDUP_QDRANT_…: {error}") from error
 
 
 def open_exact_cache(chosen: Settings, memory: Memory) -> ExactCache:

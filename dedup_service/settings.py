@@ -11,6 +11,34 @@ from askonce.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
+class Qdrant:
+    """How collections are made on a Qdrant server or cluster, and asked. What concerns making applies to collections
+    that are not there yet."""
+
+    timeout: float = 2.0
+    """Seconds that the server may take for one call."""
+    check_version: bool = True
+    """Whether a server more than one minor version away from the client is refused at the start."""
+    shards: int = 0
+    """Shards of a collection; 0: as many as the cluster has nodes. A shard is what moves when nodes are added: give two
+    to four a node that you plan for."""
+    replicas: int = 2
+    """Copies of each shard (`replication_factor`). A single node keeps one, whatever it is told."""
+    write_consistency: int = 1
+    """Copies that must have taken a write before it counts. The others get it too unless they are away; a copy that was
+    away is brought up to date before it is asked again."""
+    read_consistency: str = ""
+    """How many copies a read asks: "" one, or "majority", "quorum", "all"."""
+    quantisation: str = "none"
+    """How vectors are held in memory for searching: "none", or "int8" (a quarter of the bytes; the best are compared in
+    full). Originals stay on disk."""
+    memory_vectors: bool = False
+    """Whether full vectors are held in memory instead of being read from disk."""
+    strict: bool = True
+    """Whether the server refuses what would be slow or large: filters without an index, long timeouts, huge pages."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that the service needs to know before it starts. The defaults run embedded, on one machine."""
 
@@ -57,8 +85,8 @@ class Settings:
     """Most entries removed in one sweep."""
     learn_interval: float = 30.0
     """Seconds between two looks for new labels, from which thresholds are learnt."""
-    store_timeout: float = 2.0
-    """Seconds that a Qdrant server may take for one call."""
+    qdrant: Qdrant = field(default_factory=Qdrant)
+    """The Qdrant server, where `store` names one."""
     feedback_rate: float = 1.0
     """Feedback messages that a tenant may send a second, on average."""
     feedback_burst: int = 60

@@ -117,7 +117,7 @@ Where: TypeAlias = tuple[Condition, ...]
 
 KEYWORDS: dict[Kind, tuple[str, ...]] = {
     Kind.IMAGES: ("tenant", "digests", "bands"),
-    Kind.ENTRIES: ("tenant", "image", "space", "model", "tags"),
+    Kind.ENTRIES: ("tenant", "image", "space", "model", "model_revision", "tags"),
     Kind.DESCRIPTORS: ("tenant", "space", "form"),
     Kind.FORMS: ("tenant",),
 }
@@ -132,8 +132,8 @@ NUMBERS: dict[Kind, tuple[str, ...]] = {
 """Indexed numeric fields of each kind."""
 
 GRAPHED: dict[Kind, str] = {Kind.IMAGES: "tenant", Kind.DESCRIPTORS: "space"}
-"""The field by whose values a shelf's vectors are parted when they are searched: every value has an HNSW graph of its
-own. The vectors of the other shelves are never searched but among a few, which the payload index finds."""
+"""The field by whose values the vectors of a kind are parted when they are searched: every value has an HNSW graph of
+its own. The vectors of the other kinds are never searched but among a few, which the payload index finds."""
 
 
 @dataclass(frozen=True, slots=True)

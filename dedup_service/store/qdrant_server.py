@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
+from dedup_service.settings import Qdrant
 from dedup_service.store.operations import operation
 from dedup_service.store.payloads import bytes_of, text_of
 from dedup_service.store.points import (
@@ -43,6 +45,16 @@ from dedup_service.store.repository import PointMemory
 FAULTS = (QdrantException, ApiException, grpc.RpcError, OSError, TimeoutError)
 """What the client raises when the server refuses, fails, or is away."""
 GRPC_PORT = 6334
+CLIENT = version("qdrant-client")
+"""The version of the client library."""
+STRICT = models.StrictModeConfig(
+    enabled=True,
+    unindexed_filtering_retrieve=False,
+    unindexed_filtering_update=False,
+    max_query_limit=10_000,
+    max_timeout=120,
+)
+"""What the server refuses. Every filter of ours has an index, and no page is near this long."""
 GRAPH_LINKS = 16
 """Links of a node in the graph of a tenant or a form (`payload_m`). There is none over all: every search is in one."""
 
@@ -52,11 +64,15 @@ class ServerPoints:
 
     kind = "qdrant"
 
-    def __init__(self, client: AsyncQdrantClient, layout: Layout, *, timeout: float = 2.0) -> None:
-        """`timeout` bounds one call in seconds, on this side and on the server's."""
+    def __init__(self, client: AsyncQdrantClient, layout: Layout, options: Qdrant | None = None) -> None:
+        """Without options the client is taken to fit its server. Raises ValueError for options that Qdrant does not
+        know."""
         self.client = client
         self.layout = layout
-        self.timeout = timeout
+        self.options = options or Qdrant(check_version=False)
+        self.timeout = self.options.timeout
+        self.consistency = consistency_of(self.options.read_consistency)
+        self.quantisation = quantisation_of(self.options.quantisation)
         self.closed = False
 
     @asynccontextmanager
@@ -71,18 +87,32 @@ class ServerPoints:
                 raise MemoryUnavailableError(f"Qdrant: {type(error).__name__}") from error
 
     async def start(self) -> None:
-        """Creates the collections that are missing, with their indexes."""
+        """Creates the collections that are missing, with their indexes. Raises MemoryUnavailableError, also for a
+        server of another version than the client can speak to."""
+        if self.options.check_version:
+            await self.check_version()
         for kind in Kind:
             vectors = models.VectorParams(
                 size=self.layout.dimension(kind),
                 distance=models.Distance.COSINE,
-                on_disk=True,
+                on_disk=not self.options.memory_vectors,
+                quantization_config=self.quantisation if kind in GRAPHED else None,
                 # Entries are only looked for among the few of their image, which the payload index finds.
                 hnsw_config=models.HnswConfigDiff(m=0, payload_m=GRAPH_LINKS if kind in GRAPHED else 0),
             )
             graphed = GRAPHED.get(kind, "")
             await self.create(self.layout.name(kind), vectors, KEYWORDS[kind], NUMBERS[kind], graphed)
         await self.create(self.layout.fingerprints, {}, (), ("time",))
+
+    async def check_version(self) -> None:
+        """Refuses a server more than one minor version away from the client, as Qdrant's own policy has it."""
+        async with self.bounded("version"):
+            server = (await self.client.info()).version
+        if not compatible(CLIENT, server):
+            raise MemoryUnavailableError(
+                f"the Qdrant server is {server} and the client {CLIENT}: they may differ by one minor version; change "
+                "the server, or set ASKONCE_DEDUP_QDRANT_CHECK_VERSION=false to try all the same"
+            )
 
     async def create(
         self,
@@ -96,7 +126,16 @@ class ServerPoints:
         async with self.bounded("create") as seconds:
             if not await self.client.collection_exists(name):
                 try:
-                    await self.client.create_collection(name, vectors, on_disk_payload=True, timeout=seconds)
+                    await self.client.create_collection(
+                        name,
+                        vectors,
+                        on_disk_payload=True,
+                        shard_number=self.options.shards or None,
+                        replication_factor=self.options.replicas,
+                        write_consistency_factor=self.options.write_consistency,
+                        strict_mode_config=STRICT if self.options.strict else None,
+                        timeout=seconds,
+                    )
                 except FAULTS:
                     if not await self.client.collection_exists(name):
                         raise
@@ -120,7 +159,12 @@ class ServerPoints:
     async def retrieve(self, kind: Kind, ids: Sequence[str], vectors: bool = False) -> list[Found]:
         async with self.bounded("retrieve") as seconds:
             records = await self.client.retrieve(
-                self.layout.name(kind), list(ids), with_payload=True, with_vectors=vectors, timeout=seconds
+                self.layout.name(kind),
+                list(ids),
+                with_payload=True,
+                with_vectors=vectors,
+                consistency=self.consistency,
+                timeout=seconds,
             )
         return [found_of(record) for record in records]
 
@@ -130,7 +174,9 @@ class ServerPoints:
             for vector in vectors
         ]
         async with self.bounded("nearest") as seconds:
-            answers = await self.client.query_batch_points(self.layout.name(kind), requests, timeout=seconds)
+            answers = await self.client.query_batch_points(
+                self.layout.name(kind), requests, consistency=self.consistency, timeout=seconds
+            )
         best: dict[str, Found] = {}
         for point in (point for answer in answers for point in answer.points):
             found = found_of(point, point.score)
@@ -168,6 +214,7 @@ class ServerPoints:
                 offset=after,
                 with_payload=True if fields is None else list(fields),
                 with_vectors=vectors,
+                consistency=self.consistency,
                 timeout=seconds,
             )
         return Page(tuple(found_of(record) for record in records), None if following is None else str(following))
@@ -180,6 +227,7 @@ class ServerPoints:
                 limit=limit,
                 order_by=key,
                 with_payload=[*fields],
+                consistency=self.consistency,
                 timeout=seconds,
             )
         return [found_of(record) for record in records]
@@ -223,7 +271,11 @@ class ServerPoints:
     async def fingerprint(self, image: str) -> bytes | None:
         async with self.bounded("fingerprint") as seconds:
             records = await self.client.retrieve(
-                self.layout.fingerprints, [image], with_payload=["content"], timeout=seconds
+                self.layout.fingerprints,
+                [image],
+                with_payload=["content"],
+                consistency=self.consistency,
+                timeout=seconds,
             )
         return bytes_of(records[0].payload["content"]) if records and records[0].payload else None
 
@@ -287,11 +339,12 @@ class ServerMemory(PointMemory):
         question_identity: str,
         question_dimension: int,
         *,
-        timeout: float = 2.0,
+        options: Qdrant | None = None,
         clock: Callable[[], float] = time.time,
     ) -> ServerMemory:
-        """`address` is "http://host:6334" or "https://:API_KEY@host:6334"; the port is that of gRPC. `timeout` bounds
-        one call in seconds. Raises ValueError for another kind of address. Nothing is sent yet."""
+        """`address` is "http://host:6334" or "https://:API_KEY@host:6334"; the port is that of gRPC. Raises ValueError
+        for another kind of address and for options that Qdrant does not know. Nothing is sent yet."""
+        options = options or Qdrant()
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("the store's address must be http://HOST:PORT or https://:API_KEY@HOST:PORT")
@@ -301,11 +354,38 @@ class ServerMemory(PointMemory):
             prefer_grpc=True,
             https=parts.scheme == "https",
             api_key=parts.password,
-            timeout=max(1, math.ceil(timeout)),
-            check_compatibility=False,  # it would ask over HTTP, and block
+            timeout=max(1, math.ceil(options.timeout)),
+            check_compatibility=False,  # it would ask over HTTP, and block; `check_version` asks by gRPC
         )
         layout = Layout(image_identity, image_dimension, question_identity, question_dimension)
-        return cls(ServerPoints(client, layout, timeout=timeout), clock)
+        return cls(ServerPoints(client, layout, options), clock)
+
+
+def compatible(client: str, server: str) -> bool:
+    """Whether two versions, such as "1.20.0" and "1.19.2", are at most one minor version apart. A version that is none
+    counts as compatible: a build from source says "dev"."""
+    try:
+        ours, theirs = (tuple(int(part) for part in text.split(".")[:2]) for text in (client, server))
+    except ValueError:
+        return True
+    return ours[0] == theirs[0] and abs(ours[1] - theirs[1]) <= 1
+
+
+def consistency_of(name: str) -> models.ReadConsistencyType | None:
+    """A read consistency by its name; None for one copy. Raises ValueError."""
+    try:
+        return models.ReadConsistencyType(name) if name else None
+    except ValueError as error:
+        known = ", ".join(each.value for each in models.ReadConsistencyType)
+        raise ValueError(f"read_consistency is empty or one of {known}, not {name!r}") from error
+
+
+def quantisation_of(name: str) -> models.ScalarQuantization | None:
+    """A quantisation by its name. Raises ValueError."""
+    if name not in ("none", "int8"):
+        raise ValueError(f"quantisation is none or int8, not {name!r}")
+    scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+    return models.ScalarQuantization(scalar=scalar) if name == "int8" else None
 
 
 def condition_of(condition: Condition) -> models.Condition:

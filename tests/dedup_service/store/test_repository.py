@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import qdrant_edge as edge
-from qdrant_client import AsyncQdrantClient
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from dedup_service.image.perceptual import hamming
+from dedup_service.settings import Qdrant
 from dedup_service.store import records as port
 from dedup_service.store.edge import shard
 from dedup_service.store.edge.client import EdgeMemory, EdgePoints
@@ -39,12 +39,15 @@ from dedup_service.store.records import (
     image_id,
 )
 from dedup_service.store.repository import GRACE, PAGE, PointMemory
+from tests.dedup_service.store.servers import STORES, client_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 NOW = 1_000_000.0
 IMAGE_SIZE, QUESTION_SIZE = 12, 8
 LAYOUT = Layout("dct", IMAGE_SIZE, "sentence", QUESTION_SIZE)
+
+OPTIONS = Qdrant(check_version=False, timeout=30.0)
 
 
 class Clock:
@@ -62,13 +65,13 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["edge", "server"])
+@pytest.fixture(params=STORES)
 async def memory(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[PointMemory]:
     opened: PointMemory
     if request.param == "edge":
         opened = edge_memory(tmp_path, clock)
     else:
-        opened = ServerMemory(ServerPoints(AsyncQdrantClient(":memory:"), LAYOUT), clock)
+        opened = ServerMemory(ServerPoints(await client_of(request.param), LAYOUT, OPTIONS), clock)
     await opened.start()
     yield opened
     await opened.close()
@@ -833,15 +836,15 @@ def test_collections_of_two_encoders_never_meet() -> None:
     )
 
 
-@pytest.fixture(params=["edge", "server"])
-def opening(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[str, str], PointMemory]:
+@pytest.fixture(params=STORES)
+async def opening(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[str, str], PointMemory]:
     """Opens memory with encoders of these names, one after the other on the same store."""
-    client = AsyncQdrantClient(":memory:")
+    client = await client_of(request.param)
 
     def opened(image: str, question: str) -> PointMemory:
         if request.param == "edge":
             return EdgeMemory(tmp_path, image, IMAGE_SIZE, question, QUESTION_SIZE, clock=clock)
-        return ServerMemory(ServerPoints(client, Layout(image, IMAGE_SIZE, question, QUESTION_SIZE)), clock)
+        return ServerMemory(ServerPoints(client, Layout(image, IMAGE_SIZE, question, QUESTION_SIZE), OPTIONS), clock)
 
     return opened
 
