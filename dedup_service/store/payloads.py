@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from dedup_service.store.records import Entry, ImageRecord, Touch, bands
 
 Payload = dict[str, Any]
+CHECKED = (
+    "tenant", "image", "space", "question", "normal", "language", "answer", "answer_text", "model", "model_revision",
+    "decision", "file",
+)  # fmt: skip
+"""What an entry's checksum is over: what is served, to whom, and for which question. Times and counts change."""
+
+
+class RecordDamagedError(ValueError):
+    """A record is not what was written."""
 
 
 def image_payload(record: ImageRecord) -> Payload:
@@ -40,8 +50,8 @@ def image_of(point: str, payload: Mapping[str, Any]) -> ImageRecord:
 
 
 def entry_payload(entry: Entry) -> Payload:
-    """The payload of an entry's point; the id is the point's own."""
-    return {
+    """The payload of an entry's point, its checksum included; the id is the point's own."""
+    payload = {
         "tenant": entry.tenant,
         "image": entry.image,
         "space": entry.space,
@@ -63,10 +73,19 @@ def entry_payload(entry: Entry) -> Payload:
         "decision": entry.decision,
         "file": entry.file,
     }
+    return {**payload, "check": check_of(payload)}
+
+
+def check_of(payload: Mapping[str, Any]) -> int:
+    """CRC-32 of what makes an entry."""
+    return zlib.crc32("\0".join(str(payload.get(name, "")) for name in CHECKED).encode("utf-8", "surrogatepass"))
 
 
 def entry_of(point: str, payload: Mapping[str, Any]) -> Entry:
-    """The entry that a point holds. Raises KeyError or ValueError for a payload that is none."""
+    """The entry that a point holds. Raises KeyError or ValueError for a payload that is none, RecordDamagedError where
+    its checksum is another; records of earlier versions have none."""
+    if payload.get("check", check := check_of(payload)) != check:
+        raise RecordDamagedError(f"entry {point} is not what was written")
     return Entry(
         id=point,
         tenant=payload["tenant"],

@@ -6,15 +6,24 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import numpy as np
+import prometheus_client
+import structlog
 
 from dedup_service.image.perceptual import hamming
 from dedup_service.store.eviction import Kept, evicted
-from dedup_service.store.payloads import entry_of, entry_payload, image_of, image_payload, touch_payload
+from dedup_service.store.payloads import (
+    RecordDamagedError,
+    entry_of,
+    entry_payload,
+    image_of,
+    image_payload,
+    touch_payload,
+)
 from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Found, Kind, Point, Points, Where
 from dedup_service.store.records import (
     BANDS,
@@ -31,6 +40,12 @@ from dedup_service.store.records import (
     Vector,
     bands,
 )
+
+DAMAGED = prometheus_client.Counter(
+    "askonce_dedup_records_damaged_total",
+    "Entries read that were not what was written; they count as missing.",
+)
+log = structlog.get_logger("store")
 
 CHUNK = 64
 """Points removed or changed in one call: short enough that look-ups get their turn in between."""
@@ -163,8 +178,7 @@ class PointMemory:
         found = await self.own(Kind.ENTRIES, tenant, [entry])
         if not found:
             return None
-        stored = entry_of(found[0].id, found[0].payload)
-        return stored if stored.expire_time > self.clock() else None
+        return next((stored for stored in whole(found) if stored.expire_time > self.clock()), None)
 
     async def entries_near(
         self, tenant: str, image: str, space: str, vector: Vector, limit: int
@@ -172,14 +186,14 @@ class PointMemory:
         """The entries of this image and space that are nearest to the vector, shape (D,), nearest first."""
         where = (*belonging(tenant, image), Equals("space", space), Above("expire_time", self.clock()))
         found = await self.points.nearest(Kind.ENTRIES, vector[None, :], where, limit)
-        return [Scored(entry_of(one.id, one.payload), one.score) for one in found]
+        return [Scored(entry, one.score) for one in found for entry in whole([one])]
 
     async def entries_of(self, tenant: str, image: str, space: str | None = None) -> list[Entry]:
         """All entries of an image that have not expired, of one space if given."""
         where: Where = (*belonging(tenant, image), Above("expire_time", self.clock()))
         if space is not None:
             where = (*where, Equals("space", space))
-        return [entry_of(found.id, found.payload) async for found in self.every(Kind.ENTRIES, where)]
+        return whole([found async for found in self.every(Kind.ENTRIES, where)])
 
     async def put_entry(
         self, entry: Entry, vector: Vector, keep: int, intent: Callable[[str], str] | None = None
@@ -384,8 +398,8 @@ class PointMemory:
             entries: list[Entry] = []
             vectors: list[Vector] = []
             async for entry in self.every(Kind.ENTRIES, belonging(tenant, record.id), vectors=True):
-                if entry.vector is not None:
-                    entries.append(entry_of(entry.id, entry.payload))
+                if entry.vector is not None and (read := whole([entry])):
+                    entries += read
                     vectors.append(entry.vector)
             stacked = np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
             yield Exported(record, found.vector, fingerprint, tuple(entries), stacked)
@@ -399,7 +413,7 @@ class PointMemory:
             if not found.payload["hits"]:
                 never.append((found.payload["create_time"], found.id))
         oldest = [point for _, point in heapq.nsmallest(most, never)]
-        named = [entry_of(found.id, found.payload) for found in await self.points.retrieve(Kind.ENTRIES, oldest)]
+        named = whole(await self.points.retrieve(Kind.ENTRIES, oldest))
         return Unused(entries, len(never), tuple(sorted(named, key=lambda entry: entry.create_time)))
 
     async def holdings(self) -> Holdings:
@@ -489,3 +503,15 @@ def chunks(items: list[T], size: int) -> Iterator[list[T]]:
 def add(one: Deleted, other: Deleted) -> Deleted:
     """The sum of two deletions."""
     return Deleted(one.entries + other.entries, one.images + other.images, one.aliases + other.aliases)
+
+
+def whole(found: Iterable[Found]) -> list[Entry]:
+    """The entries that points hold; one that is not what was written is left out, as if it were not there."""
+    entries = []
+    for one in found:
+        try:
+            entries.append(entry_of(one.id, one.payload))
+        except RecordDamagedError:
+            DAMAGED.inc()
+            log.error("record_damaged", entry=one.id)
+    return entries

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from dedup_service.store.payloads import (
+    CHECKED,
+    RecordDamagedError,
     bytes_of,
+    check_of,
     entry_of,
     entry_payload,
     image_of,
@@ -104,8 +107,32 @@ def test_a_payload_that_is_no_entry_is_an_error(missing: str) -> None:
     entry = Entry("1", "t", "i", "s", "q", "n", "en", b"", "", "m", "r", 0.0, 0.0, 0.0, 0.0)
     payload = entry_payload(entry)
     del payload[missing]
+    payload["check"] = check_of(payload)
     with pytest.raises(KeyError):
         entry_of("1", payload)
+
+
+@given(entries, some.sampled_from(CHECKED), some.integers(0, 10**6))
+def test_a_changed_record_is_never_taken_for_what_was_written(entry: Entry, field: str, at: int) -> None:
+    """Whatever sign of what is served, to whom or for which question was changed on the disk, the entry is refused."""
+    payload = entry_payload(entry)
+    text = payload[field]
+    if text:
+        at %= len(text)
+        changed = chr(ord(text[at]) ^ 1) if not 0xD7FE <= ord(text[at]) <= 0xE001 else "x"
+        payload[field] = text[:at] + changed + text[at + 1 :]
+    else:
+        payload[field] = "x"
+    with pytest.raises(RecordDamagedError):
+        entry_of(entry.id, payload)
+
+
+def test_a_record_of_an_earlier_version_is_taken() -> None:
+    """Entries that were written without a checksum are read as ever."""
+    entry = Entry("1", "t", "i", "s", "q", "n", "en", b"", "", "m", "r", 0.0, 0.0, 0.0, 0.0)
+    payload = entry_payload(entry)
+    del payload["check"]
+    assert entry_of("1", payload) == entry
 
 
 def test_a_spoilt_answer_is_an_error() -> None:

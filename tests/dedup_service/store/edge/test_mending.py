@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dedup_service.console.__main__ import askonce
-from dedup_service.store.edge.integrity import checksum
+from dedup_service.store.edge.integrity import DamageError, checksum
 from dedup_service.store.edge.mending import survey
 from dedup_service.store.edge.worker import EdgeStore, Options
 from dedup_service.store.points import Kind
@@ -43,12 +43,14 @@ def test_damage_is_found_and_mended(closed: Path, tmp_path: Path, name: str) -> 
 
 
 def test_a_flipped_bit_in_a_closed_store_is_found(closed: Path, tmp_path: Path) -> None:
-    """A start reads no more than it needs; verifying reads everything, and a repair keeps the old files."""
+    """Verifying reads everything, and a repair keeps the old files; a start refuses a small store so damaged."""
     page = largest(entries(closed), "page_0.dat")
     content = bytearray(page.read_bytes())
     content[next(at for at, byte in enumerate(content) if byte)] ^= 1
     page.write_bytes(content)
     before = checksum(page)
+    with pytest.raises(DamageError, match="page_0"):
+        EdgeStore(closed, LAYOUT, Options())
     runner = CliRunner()
     told = runner.invoke(askonce, ["store", "verify", "--data", str(tmp_path), "--json"])
     assert told.exit_code == 1
