@@ -30,6 +30,10 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
+class UnreachableError(Failure):
+    """Nobody answers where the service should be."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """The service to talk to."""
@@ -62,7 +66,7 @@ def failure(error: grpc.aio.AioRpcError, target: str) -> Failure:
     """What a failed call means to somebody at a terminal."""
     fault = faults.from_error(error)
     if error.code() is grpc.StatusCode.UNAVAILABLE and fault.reason == "UNAVAILABLE":
-        return Failure(
+        return UnreachableError(
             f"UNAVAILABLE: nobody answers at {target}; name the dedup service with --target or ASKONCE_TARGET"
         )
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

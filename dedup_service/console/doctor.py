@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 
 import click
 import cv2
@@ -17,9 +19,11 @@ from askonce import telemetry
 from askonce.names import PROBE_TENANT, policy_name, tenant_name
 from askonce.reasons import explain
 from askonce.v1 import content_pb2, dedup_pb2, dedup_pb2_grpc, policy_pb2, policy_pb2_grpc
-from dedup_service.console.calling import Peer, with_peer
+from dedup_service.console.calling import Peer, UnreachableError, with_peer
 from dedup_service.console.printing import as_json, print_json, print_table, say
 from dedup_service.console.values import TENANT_OPTION
+from dedup_service.settings import Settings
+from dedup_service.store.edge.mending import survey
 
 OWN_TENANT = PROBE_TENANT
 """Where probes are stored: no real tenant's traffic meets them."""
@@ -72,12 +76,30 @@ def packed(pixels: np.ndarray, kind: str) -> bytes:
 
 @click.command()
 @click.option("--tenant", type=TENANT_OPTION, help="A tenant whose policy is explained as well.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Settings().data,
+    envvar="ASKONCE_DEDUP_DATA",
+    show_default=True,
+    help="The service's data folder, looked into when nobody answers. Also ASKONCE_DEDUP_DATA.",
+)
 @as_json
 @with_peer
-def doctor(peer: Peer, tenant: str | None, json_: bool) -> None:
+def doctor(peer: Peer, tenant: str | None, data: Path, json_: bool) -> None:
     """Store and look up a probe in a tenant of its own and explain each tier's verdict; then versions, encoders,
-    stores, policy, disk. Exit code 1 when no hit is possible or a wrong one was given."""
-    info, policy, checks = peer.call(lambda channel: examine(channel, peer.timeout, tenant))
+    stores, policy, disk. Where no service answers, look for the reason in its data folder. Exit code 1 when no hit is
+    possible or a wrong one was given."""
+    try:
+        info, policy, checks = peer.call(lambda channel: examine(channel, peer.timeout, tenant))
+    except UnreachableError as failure:
+        notes = [f"{failure.message}.", *causes(data)]
+        if json_:
+            print_json({"sound": False, "notes": notes, "checks": []})
+        else:
+            for note in notes:
+                say(note)
+        sys.exit(1)
     notes = remarks(info, policy, checks)
     sound = all(check.verdict != "FAIL" for check in checks)
     if json_:
@@ -98,6 +120,31 @@ def doctor(peer: Peer, tenant: str | None, json_: bool) -> None:
     else:
         show(info, checks, notes, sound)
     sys.exit(0 if sound else 1)
+
+
+def causes(data: Path) -> list[str]:
+    """Why a service on this machine may not run, by its data folder. Changes nothing that was stored."""
+    if not data.is_dir():
+        return [f"There is no folder {data.resolve()} here: run this where the service keeps its data, or name --data."]
+    found = []
+    if (free := shutil.disk_usage(data).free) < Settings().least_free_bytes:
+        found.append(f"The disk of {data} is full: {free >> 20} MiB are free. Free some space, then start the service.")
+    try:
+        store = survey(data)
+    except TimeoutError:
+        return [*found, "A process has the store open: the service is starting, or it hangs. Its log says which."]
+    except FileNotFoundError:
+        return [*found, f"{data} holds no embedded store, so none is damaged. The service's log says why it ended."]
+    for finding in store.findings:
+        found += [f"{finding.name}: {problem}." for problem in finding.problems]
+    if not store.sound:
+        found.append(
+            "The store is damaged, and on_damage=refuse keeps the service from starting. `askonce store repair "
+            f"--data {data}` mends what can be mended and keeps all as it was beside it; "
+            "ASKONCE_DEDUP_ON_DAMAGE=continue starts without what is damaged."
+        )
+    found += [f"{name} was set aside earlier; delete it once nothing in it is needed." for name in store.aside]
+    return found or ["Its store is sound: start the service; its log says why it ended."]
 
 
 async def examine(
