@@ -22,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.stats import beta
 
 from benchmarks.images import MARGIN, MAX_BYTES, interval
 from dedup_service.image.fingerprint import Fingerprint, take_fingerprint
@@ -106,8 +107,27 @@ def row(name: str, pairs: Sequence[Measured], limits: Limits = DEFAULT_LIMITS) -
     return f"{name:44} {taken:5} of {len(pairs):5}  {low:.4f}-{high:.4f}  {dict(why.most_common(3))}"
 
 
+def worth(pairs: Sequence[Measured]) -> None:
+    """Print, for each kind of comparison, how many look-alikes pass at most, and so what a passed check is worth.
+
+    The bound is one-sided, 95 %. It is the chance of being wrong where look-alikes and copies come equally often and
+    every copy passes; `CHECK_PROBABILITY` of `dedup_service.usecases.image_resolver` is taken from here.
+    """
+    print("\nWhat was compared: look-alikes that passed, at most (95 %); copies that passed")
+    for comparison in sorted({kind_of(pair.evidence) for pair in pairs}):
+        of_kind = [pair for pair in pairs if kind_of(pair.evidence) == comparison]
+        passed = {same: [pair.reason() == "COPY" for pair in of_kind if pair.same == same] for same in (False, True)}
+        wrong, tried = sum(passed[False]), len(passed[False])
+        most = float(beta.ppf(0.95, wrong + 1, tried - wrong)) if tried > wrong else 1.0
+        right, copies = sum(passed[True]), len(passed[True])
+        print(f"  {comparison:12} {wrong:3} of {tried:5}  at most {most:.4f}   {right:5} of {copies:5}")
+
+
 def show(pairs: Sequence[Measured]) -> None:
     """Print the tables."""
+    refused = Counter((pair.same, pair.kind) for pair in pairs if pair.refused.startswith("IMAGE_"))
+    pairs = [pair for pair in pairs if not pair.refused.startswith("IMAGE_")]
+    print(f"Left out, since the service does not take such files: {dict(refused)}")
     groups: dict[tuple[bool, str], dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
     for pair in pairs:
         groups[pair.same, pair.group][pair.kind].append(pair)
@@ -116,13 +136,7 @@ def show(pairs: Sequence[Measured]) -> None:
         for kind, members in sorted(of_group.items()):
             print("  " + row(kind, members))
         print("  " + row("all", [member for members in of_group.values() for member in members]))
-    print("\nLook-alikes by what was compared")
-    found = defaultdict(list)
-    for pair in pairs:
-        if not pair.same:
-            found[kind_of(pair.evidence)].append(pair)
-    for comparison, members in sorted(found.items()):
-        print("  " + row(comparison, members))
+    worth(pairs)
     for half in (0, 1):
         limits = fit([pair for pair in pairs if half_of(pair.kind) != half])
         scored = [pair for pair in pairs if half_of(pair.kind) == half]

@@ -42,7 +42,7 @@ _EVEN = 7
 _EVEN_SPREAD = 16.0
 _GROUND_LEAST = 0.05
 # Levels squared by which faint print varies at least to be compared, and that it is forgiven.
-_FAINTEST = 16.0
+_FAINTEST = 6.0
 _FAINT_FLOOR = 8.0
 # Light varies over this share of the longer side of a photo.
 _SLOW = 10

@@ -150,7 +150,10 @@ def faint_characters(grey: Grey) -> NDArray[np.int32]:
     offset = max(1.0, 1.5 * noise)
     for kind, sign in ((cv2.THRESH_BINARY_INV, 1), (cv2.THRESH_BINARY, -1)):
         ink = cv2.adaptiveThreshold(calm, 255, cv2.ADAPTIVE_THRESH_MEAN_C, kind, 31, sign * offset)
-        boxes = _in_lines(_pieces(cv2.multiply(ink, weak)))
+        pale = cv2.multiply(ink, weak)
+        if cv2.countNonZero(pale) < 6 * _FAINT_CHARACTERS:
+            continue
+        boxes = _in_lines(_pieces(pale))
         if len(boxes) >= _FAINT_CHARACTERS:
             return boxes
     return nothing

@@ -1,6 +1,7 @@
 """Is the query a copy of the stored image, or does it only look like it?"""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -116,7 +117,7 @@ class Limits:
     ground: float = 6.0
     faint_print: float = 0.3
     moved: int = 3
-    text: float = 4.0
+    text: float = 3.8
     stored_overlap: float = 0.80
     query_overlap: float = 0.40
     rms: float = 0.5
@@ -385,10 +386,11 @@ def _colour(
     size = (there.shape[0], there.shape[1])
     double = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1.0]])
     here = warp(here, np.linalg.inv(double) @ alignment.to_reference @ double, size, fast=True)
-    planes = [cv2.cvtColor(one, cv2.COLOR_RGB2YCrCb).astype(np.float32)[:, :, 1:] for one in (here, there)]
+    converted = [np.asarray(cv2.cvtColor(one, cv2.COLOR_RGB2YCrCb), dtype=np.uint8) for one in (here, there)]
     both = np.ascontiguousarray(inside[: 2 * size[0] : 2, : 2 * size[1] : 2])
-    if readable and _greyed(planes[0], planes[1], both):
+    if readable and _greyed(converted, both):
         return Peak(0.0, (0, 0), 1)
+    planes = [one[:, :, 1:].astype(np.float32) for one in converted]
     if photo:
         for channel in (0, 1):
             cast = np.clip(slow(planes[1][:, :, channel]) - slow(planes[0][:, :, channel]), -_CAST, _CAST)
@@ -412,11 +414,19 @@ def _photo(
     return replace(photo, rgb=flat, text=measure_text(grey)), grey, align(stored, Features(grey)), around, matrix
 
 
-def _greyed(a: NDArray[np.float32], b: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:
-    """Whether one of two pairs of colour planes is grey throughout and the other hardly coloured."""
-    off = [np.abs(one[inside] - 128).max(axis=1) if inside.any() else np.zeros(1) for one in (a, b)]
+def _greyed(converted: Sequence[NDArray[np.uint8]], inside: NDArray[np.bool_]) -> bool:
+    """Whether one of two YCrCb images is grey throughout and the other hardly coloured."""
+    within = inside.view(np.uint8)
+    count = cv2.countNonZero(within)
+    if count == 0:
+        return True
+    off, grey = [], np.full(inside.shape, 128, np.uint8)
+    for one in converted:
+        most = cv2.max(*(cv2.absdiff(cv2.extractChannel(one, channel), grey) for channel in (1, 2)))
+        off.append(np.asarray(cv2.copyTo(most, within), dtype=np.uint8))
     least, most = sorted(off, key=lambda one: float(one.mean()))
-    return bool((least > GREY).mean() < 0.001 and (most > COLOURED).mean() < COLOURED_SHARE)
+    coloured = (cv2.countNonZero((least > GREY).view(np.uint8)), cv2.countNonZero((most > COLOURED).view(np.uint8)))
+    return bool(coloured[0] < 0.001 * count and coloured[1] < COLOURED_SHARE * count)
 
 
 def _halved(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
