@@ -407,17 +407,48 @@ async def kill(options: argparse.Namespace) -> dict[str, Any]:
 # news
 
 
-async def until_all(fleet: Fleet, told: Callable[[int], Awaitable[bool]], begun: float, limit: float = 30.0) -> float:
-    """Seconds from `begun` until the last replica of dedup has been told. Raises TimeoutError."""
+@dataclass(frozen=True, slots=True)
+class News:
+    """How one piece of news travelled, in seconds."""
 
-    async def wait(number: int) -> float:
-        while True:
-            if await told(number):
-                return time.monotonic() - begun
+    call: float
+    """What the call took that told it."""
+    last_old: float
+    """From the call's beginning to that of the last look-up, at any replica, which did not know of it."""
+
+    @property
+    def after(self) -> float:
+        """The same, from the call's end: 0 when no look-up that began later did not know."""
+        return max(0.0, self.last_old - self.call)
+
+
+Told = Callable[[int], Awaitable[bool]]
+"""Whether the replica of this number has been told."""
+
+
+async def spread(fleet: Fleet, tell: Callable[[], Awaitable[Any]], *told: Told, limit: float = 30.0) -> list[News]:
+    """Tells one replica and asks all of them all the while, until each has said three times that it knows; one piece of
+    news for every way to ask. Raises TimeoutError."""
+
+    async def watch(number: int, asks: Told) -> float:
+        last, knows = begun, 0
+        while knows < 3:
+            sent = time.monotonic()
+            if await asks(number):
+                knows += 1
+            else:
+                last, knows = sent, 0
             await asyncio.sleep(0.002)
+        return last - begun
 
+    begun = time.monotonic()
     async with asyncio.timeout(limit):
-        return max(await asyncio.gather(*(wait(number) for number in range(len(fleet.dedups)))))
+        watches = [asyncio.gather(*(watch(number, asks) for number in range(len(fleet.dedups)))) for asks in told]
+        await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        await tell()
+        call = time.monotonic() - begun
+        return [News(call, max(0.0, *(await each))) for each in watches]
 
 
 async def settled(fleet: Fleet, one: Asked) -> str:
@@ -437,69 +468,70 @@ async def hits(fleet: Fleet, number: int, one: Asked) -> bool:
     return found.WhichOneof("outcome") == "hit"
 
 
-async def policy_news(fleet: Fleet, turn: int) -> float:
-    """Seconds until all replicas apply a policy that one was told of."""
+async def policy_news(fleet: Fleet, turn: int) -> News:
+    """A policy that one replica was told of is applied by all."""
     policy = policy_pb2.Policy(name=f"{PARENT}/policy", answers_per_image=10 + turn)
-    before = (await fleet.dedups[0].GetDedupInfo(dedup_pb2.GetDedupInfoRequest(parent=PARENT))).policy_revision
-    begun = time.monotonic()
-    await fleet.policies[turn % DEDUPS].UpdatePolicy(policy_pb2.UpdatePolicyRequest(policy=policy), timeout=10)
+    request = dedup_pb2.GetDedupInfoRequest(parent=PARENT)
+    before = (await fleet.dedups[0].GetDedupInfo(request, timeout=10)).policy_revision
 
     async def told(number: int) -> bool:
-        request = dedup_pb2.GetDedupInfoRequest(parent=PARENT)
         return (await fleet.dedups[number].GetDedupInfo(request, timeout=10)).policy_revision != before
 
-    return await until_all(fleet, told, begun)
+    def tell() -> Awaitable[Any]:
+        return fleet.policies[turn % DEDUPS].UpdatePolicy(policy_pb2.UpdatePolicyRequest(policy=policy), timeout=10)
+
+    return (await spread(fleet, tell, told))[0]
 
 
-async def wrong_news(fleet: Fleet, turn: int) -> tuple[float, float]:
-    """Seconds from a client's "wrong" until no replica serves the answer, to an exact repeat and to a copy."""
+async def wrong_news(fleet: Fleet, turn: int) -> list[News]:
+    """An answer that a client found wrong is served by no replica, neither to an exact repeat nor to a copy."""
     repeat, *others = asked(picture(50_000 + turn), ASPECTS[turn % len(ASPECTS)])
     decision = await settled(fleet, repeat)
-    copy = others[-1]
+    await settled(fleet, others[-1])
     request = answer_pb2.SubmitFeedbackRequest(decision=decision, verdict=answer_pb2.VERDICT_WRONG)
-    begun = time.monotonic()
-    await fleet.answers[turn % GATEWAYS].SubmitFeedback(request, timeout=20)
 
-    async def gone(number: int, one: Asked) -> bool:
-        return not await hits(fleet, number, one)
+    async def repeat_gone(number: int) -> bool:
+        return not await hits(fleet, number, repeat)
 
-    return (
-        await until_all(fleet, lambda number: gone(number, repeat), begun),
-        await until_all(fleet, lambda number: gone(number, copy), begun),
-    )
+    async def copy_gone(number: int) -> bool:
+        return not await hits(fleet, number, others[-1])
+
+    def tell() -> Awaitable[Any]:
+        return fleet.answers[turn % GATEWAYS].SubmitFeedback(request, timeout=20)
+
+    return await spread(fleet, tell, repeat_gone, copy_gone)
 
 
-async def purge_news(fleet: Fleet, turn: int) -> float:
-    """Seconds from a purge of an image until no replica serves its answers."""
+async def purge_news(fleet: Fleet, turn: int) -> News:
+    """The answers about a purged image are served by no replica."""
     one = asked(picture(60_000 + turn), ASPECTS[turn % len(ASPECTS)])[0]
     await settled(fleet, one)
     request = store_pb2.PurgeRequest(parent=PARENT, image_digest=hashlib.sha256(one.content).digest())
-    begun = time.monotonic()
-    await fleet.stores[turn % DEDUPS].Purge(request, timeout=20)
 
     async def gone(number: int) -> bool:
         return not await hits(fleet, number, one)
 
-    return await until_all(fleet, gone, begun)
+    return (await spread(fleet, lambda: fleet.stores[turn % DEDUPS].Purge(request, timeout=20), gone))[0]
 
 
-async def verdict_news(fleet: Fleet, turn: int) -> float:
-    """Seconds from a judge's verdict that two questions ask the same until all replicas serve the one's answer to the
-    other."""
+async def verdict_news(fleet: Fleet, turn: int) -> News:
+    """After verdicts that two questions ask the same, all replicas serve the one's answer to the other."""
     known, new = f"Which stamp has number {turn}?", f"What is the stamp of number {turn} called?"
     stored = asked(picture(70_000 + turn), known, several=False)[0]
     wanted = asked(stored.content, new, several=False)[0]
     await settled(fleet, stored)
     pair = dedup_pb2.JudgedPair(left=new, right=known, same_probability=0.9999, model="judge")
-    begun = time.monotonic()
-    for _ in range(3):
-        await fleet.dedups[turn % DEDUPS].Learn(dedup_pb2.LearnRequest(parent=PARENT, judged=pair), timeout=10)
-    return await until_all(fleet, lambda number: hits(fleet, number, wanted), begun)
+
+    async def tell() -> None:
+        for _ in range(3):
+            await fleet.dedups[turn % DEDUPS].Learn(dedup_pb2.LearnRequest(parent=PARENT, judged=pair), timeout=10)
+
+    return (await spread(fleet, tell, lambda number: hits(fleet, number, wanted)))[0]
 
 
 async def news(options: argparse.Namespace) -> dict[str, Any]:
     """The study of how fast news travels."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[News]] = {}
     with tempfile.TemporaryDirectory(prefix="askonce-fleet-") as folder:
         async with Fleet(Path(folder), None, READY, options.qdrant) as fleet:
             for turn in range(options.rounds):
@@ -508,13 +540,22 @@ async def news(options: argparse.Namespace) -> dict[str, Any]:
                 found.setdefault("wrong, exact repeat", []).append(repeat)
                 found.setdefault("wrong, copy", []).append(copy)
                 found.setdefault("purge", []).append(await purge_news(fleet, turn))
-                with suppress(TimeoutError):
-                    found.setdefault("verdict on two questions", []).append(await verdict_news(fleet, turn))
-    return {
-        what: {"rounds": len(times), "median_ms": 1e3 * statistics.median(times), "worst_ms": 1e3 * max(times)}
-        for what, times in found.items()
-        if times
+                found.setdefault("verdict on two questions", []).append(await verdict_news(fleet, turn))
+    return {what: table(all_of_it) for what, all_of_it in found.items()}
+
+
+def table(all_of_it: Sequence[News]) -> dict[str, float]:
+    """Medians and worst cases, in milliseconds."""
+    columns = {
+        "call": [each.call for each in all_of_it],
+        "from_the_call": [each.last_old for each in all_of_it],
+        "after_its_end": [each.after for each in all_of_it],
     }
+    shown: dict[str, float] = {"rounds": len(all_of_it)}
+    for name, seconds in columns.items():
+        shown[f"{name}_median_ms"] = round(1e3 * statistics.median(seconds), 1)
+        shown[f"{name}_worst_ms"] = round(1e3 * max(seconds), 1)
+    return shown
 
 
 STUDIES: Mapping[str, Callable[[argparse.Namespace], Coroutine[Any, Any, dict[str, Any]]]] = {
