@@ -308,6 +308,8 @@ ERRORS: Final[Mapping[str, Mapping[str, Meaning]]] = {
             模型的回答中断，请重试。
         INFERENCE_UNAVAILABLE | The model service does not answer: retry; stored answers are still served.
             模型服务无响应，请重试；已存答案仍可返回。
+        JOBS_UNAVAILABLE | The place where jobs are kept does not answer: retry.
+            任务存储无响应，请重试。
         STORE_READ_ONLY | The store's disk is full or failing: answers are served, and stored again once there is room.
             存储磁盘已满或故障：答案照常返回，恢复后继续存储。
         LEDGER_UNAVAILABLE | The ledger can't be reached: retry.

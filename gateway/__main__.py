@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
+from redis import asyncio as redis
 
 from askonce import serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, is_loopback, shows
@@ -35,7 +36,8 @@ from gateway.images import ChildDecoder, Decoder, Inspector
 from gateway.job_service import NAME as JOB_SERVICE
 from gateway.job_service import JobService
 from gateway.job_store import JobStore
-from gateway.jobs import Jobs
+from gateway.jobs import Jobs, Queue
+from gateway.jobs_redis import SharedJobs
 from gateway.judge import Judge
 from gateway.leases import Leases, NoLeases
 from gateway.leases_redis import RedisLeases
@@ -44,6 +46,9 @@ from gateway.rates import Rate
 from gateway.replicas import Replicas
 from gateway.service import NAME, AnswerService
 from gateway.settings import Settings
+
+JOBS_TIMEOUT = 5.0
+"""Seconds that keeping one job may take: it may hold 20 MiB of images."""
 
 
 class Gateway:
@@ -90,8 +95,12 @@ class Gateway:
         )
         self.feedback = Feedback(dedup, timeouts.remember)
         self.service = AnswerService(self.admission, self.answering, self.feedback)
-        self.jobs: Jobs | None = None
-        if settings.jobs.folder is not None:
+        self.jobs: Queue | None = None
+        self.jobs_redis: redis.Redis | None = None
+        if settings.jobs.shared and self.redis is not None:
+            self.jobs_redis = connect(settings.redis, JOBS_TIMEOUT)
+            self.jobs = SharedJobs(settings.jobs, self.jobs_redis, self.answer_later)
+        elif settings.jobs.folder is not None:
             self.jobs = Jobs(settings.jobs, JobStore(settings.jobs.folder), self.answer_later)
         job_service = JobService(self.admission, self.answering, self.jobs)
         registrations = [Registration(NAME, self.service.add), Registration(JOB_SERVICE, job_service.add)]
@@ -120,8 +129,8 @@ class Gateway:
         stack.push_async_callback(self.fetcher.close)
         stack.push_async_callback(asyncio.to_thread, self.inspector.close)
         stack.push_async_callback(asyncio.to_thread, self.pdf.close)
-        if self.redis is not None:
-            stack.push_async_callback(self.redis.aclose)
+        for client in filter(None, (self.redis, self.jobs_redis)):
+            stack.push_async_callback(client.aclose)
         steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
         steps |= {"leases": self.leases.step, "replicas": self.replicas.step}
         if self.jobs is not None:
@@ -136,11 +145,14 @@ class Gateway:
             await self.http.start()
 
 
-async def end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels tasks and waits for their end."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks and waits for their end; asks again where a library lost the request on its way (`asyncio.wait_for`
+    does so before Python 3.12)."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -151,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(settings: Settings) -> None:
     """Serves with these settings. Raises SettingsError, StartError and OSError."""
+    if settings.jobs.shared and not settings.redis:
+        raise SettingsError("jobs.shared: name ASKONCE_GATEWAY_REDIS, where the jobs are to be kept")
     authenticator = from_settings(settings.auth)
     refuse_open(settings, authenticator)
     keys = Keys(settings.service_key, authenticator)

@@ -9,7 +9,7 @@ from askonce.faults import InvalidInput, Unsupported
 from askonce.v1 import job_pb2, job_pb2_grpc
 from gateway.admission import Admission
 from gateway.answering import Answering
-from gateway.jobs import Jobs, tenant_of
+from gateway.jobs import Queue, tenant_of
 from gateway.service import Context, credentials
 
 NAME = "askonce.v1.JobService"
@@ -19,7 +19,7 @@ CREATE, GET, LIST, CANCEL = (f"JobService/{name}" for name in ("CreateJob", "Get
 class JobService(job_pb2_grpc.JobServiceServicer):
     """The gRPC face of the queue; without a queue every method is UNIMPLEMENTED."""
 
-    def __init__(self, admission: Admission, answering: Answering, jobs: Jobs | None) -> None:
+    def __init__(self, admission: Admission, answering: Answering, jobs: Queue | None) -> None:
         self.admission = admission
         self.answering = answering
         self.queue = jobs
@@ -29,7 +29,7 @@ class JobService(job_pb2_grpc.JobServiceServicer):
         job_pb2_grpc.add_JobServiceServicer_to_server(self, server)
 
     @property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> Queue:
         """The queue. Raises Unsupported where there is none."""
         if self.queue is None:
             raise Unsupported(
@@ -52,11 +52,11 @@ class JobService(job_pb2_grpc.JobServiceServicer):
 
     async def GetJob(self, request: job_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
         async with self.admission.visit(credentials(context), tenant_of(request.name), GET, poll=True):
-            return self.jobs.get(request.name)
+            return await self.jobs.get(request.name)
 
     async def ListJobs(self, request: job_pb2.ListJobsRequest, context: Context) -> job_pb2.ListJobsResponse:
         async with self.admission.visit(credentials(context), request.parent, LIST, poll=True) as visit:
-            return self.jobs.list(visit.tenant, request.page_size, request.page_token)
+            return await self.jobs.list(visit.tenant, request.page_size, request.page_token)
 
     async def CancelJob(self, request: job_pb2.CancelJobRequest, context: Context) -> job_pb2.CancelJobResponse:
         async with self.admission.visit(credentials(context), tenant_of(request.name), CANCEL, poll=True):

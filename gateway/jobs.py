@@ -7,7 +7,10 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import structlog
 
 from askonce import faults, telemetry
 from askonce.fair import FairQueue
@@ -20,6 +23,7 @@ from gateway import metrics
 from gateway.job_store import JobStore
 from gateway.settings import Jobs as JobSettings
 
+log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
 IDENTIFIER = re.compile(r"[a-z0-9-]{1,63}")
 DEFAULT_PAGE = 20
 PATIENCE = (1.0, 30.0)
@@ -31,8 +35,41 @@ Answer = Callable[[answer_pb2.AnswerRequest, str], Awaitable[answer_pb2.AnswerRe
 """Answers a tenant's request at background priority. Raises Fault."""
 
 
+class Queue(Protocol):
+    """Jobs as the API sees them. Every method raises InvalidInput for what is no job's name, and Unreachable where the
+    place in which they are kept does not answer."""
+
+    async def create(self, tenant: str, request: answer_pb2.AnswerRequest, identifier: str) -> job_pb2.Job:
+        """Queues a checked request; an id that is known returns its job. Raises Exhausted."""
+        ...
+
+    async def get(self, name: str) -> job_pb2.Job:
+        """A job as it is now. Raises Absent."""
+        ...
+
+    async def list(self, tenant: str, size: int, token: str) -> job_pb2.ListJobsResponse:
+        """A page of a tenant's jobs, newest first, without answers."""
+        ...
+
+    async def cancel(self, name: str) -> job_pb2.Job:
+        """Cancels a job unless it is done. Raises Absent."""
+        ...
+
+    async def load(self) -> None:
+        """Takes up what an earlier process left."""
+        ...
+
+    async def step(self) -> None:
+        """Waits for a job and answers it; called again and again."""
+        ...
+
+    async def sweep(self) -> None:
+        """Forgets what has expired, now and then; called again and again."""
+        ...
+
+
 class Jobs:
-    """The jobs of one gateway."""
+    """The jobs of one gateway. Implements `Queue`."""
 
     def __init__(
         self, settings: JobSettings, store: JobStore, answer: Answer, clock: Callable[[], float] = time.time
@@ -59,25 +96,15 @@ class Jobs:
 
     async def create(self, tenant: str, request: answer_pb2.AnswerRequest, identifier: str) -> job_pb2.Job:
         """Queues a checked request; an id that is known returns its job. Raises InvalidInput and Exhausted."""
-        if identifier and not IDENTIFIER.fullmatch(identifier):
-            message = 'job_id: write 1 to 63 characters of a-z, 0-9 and "-".'
-            raise InvalidInput("JOB_ID_INVALID", message, field="job_id")
-        name = f"{tenant}/jobs/{identifier or secrets.token_hex(10)}"
+        name = job_name(tenant, identifier)
         async with self.creating:
             if (known := self.jobs.get(name)) is not None:
                 return known
             if self.waiting.waiting(tenant) >= self.settings.queued_each:
-                message = "The tenant's places in the queue of jobs are full; try again later."
-                raise Exhausted("JOBS_FULL", message, retry_after=30.0)
+                raise full(own=True)
             if len(self.waiting) >= self.settings.queued or not await self.make_room(tenant):
-                raise Exhausted("JOBS_FULL", "The queue of jobs is full; try again later.", retry_after=30.0)
-            now = self.clock()
-            job = job_pb2.Job(
-                name=name,
-                state=job_pb2.JOB_STATE_QUEUED,
-                create_time=to_timestamp(now),
-                expire_time=to_timestamp(now + self.settings.ttl),
-            )
+                raise full()
+            job = new_job(name, self.clock(), self.settings.ttl)
             await asyncio.to_thread(self.store.put_request, name, request)
             await asyncio.to_thread(self.store.put, job)
             self.jobs[name] = job
@@ -96,36 +123,23 @@ class Jobs:
         await self.forget(done)
         return True
 
-    def get(self, name: str) -> job_pb2.Job:
+    async def get(self, name: str) -> job_pb2.Job:
         """A job as it is now. Raises InvalidInput and Absent."""
         tenant_of(name)
         job = self.jobs.get(name)
         if job is None:
-            raise Absent("JOB_UNKNOWN", "There is no such job, or it has expired; create it anew.", field="name")
+            raise unknown()
         return job
 
-    def list(self, tenant: str, size: int, token: str) -> job_pb2.ListJobsResponse:
+    async def list(self, tenant: str, size: int, token: str) -> job_pb2.ListJobsResponse:
         """A page of a tenant's jobs, newest first, without answers. Raises InvalidInput."""
-        size = page_size(size, DEFAULT_PAGE)
         names = [name for name in reversed(self.jobs) if name.startswith(f"{tenant}/")]
-        if token:
-            after = [place for place, name in enumerate(names) if name == f"{tenant}/jobs/{token}"]
-            if not after:
-                raise unknown_token()
-            names = names[after[0] + 1 :]
-        page = names[:size]
-        response = job_pb2.ListJobsResponse()
-        for name in page:
-            short = response.jobs.add()
-            short.CopyFrom(self.jobs[name])
-            short.ClearField("response")
-        if len(names) > len(page):
-            response.next_page_token = page[-1].rpartition("/")[2]
-        return response
+        page, following = page_of(names, tenant, size, token)
+        return listed([self.jobs[name] for name in page], following)
 
     async def cancel(self, name: str) -> job_pb2.Job:
         """Cancels a job unless it is done. Raises InvalidInput and Absent."""
-        job = self.get(name)
+        job = await self.get(name)
         if job.state in UNFINISHED:
             await self.finish(job, job_pb2.JOB_STATE_CANCELLED)
             if (task := self.running.get(name)) is not None:
@@ -163,20 +177,15 @@ class Jobs:
                 if job.state not in UNFINISHED:
                     task.cancelled() or task.exception()
                     return None
-                job.response.CopyFrom(task.result())
-            except Fault as fault:
-                if isinstance(fault, Exhausted | Unreachable | TooLate) and not fault.field:
+                pause, state = conclude(job, task)
+                if pause is not None:
                     job.state = job_pb2.JOB_STATE_QUEUED
-                    metrics.JOBS.labels("postponed").inc()
-                    return fault.retry_after or PATIENCE[0]
-                job.error.CopyFrom(faults.to_status(fault))
-                await self.finish(job, job_pb2.JOB_STATE_FAILED)
+                    return pause
+                await self.finish(job, state)
             except Exception:
                 job.error.CopyFrom(faults.to_status(Internal(telemetry.request_id())))
                 await self.finish(job, job_pb2.JOB_STATE_FAILED)
                 raise
-            else:
-                await self.finish(job, job_pb2.JOB_STATE_SUCCEEDED)
             finally:
                 if (left := self.running.pop(job.name, None)) is not None:
                     left.cancel()
@@ -186,7 +195,7 @@ class Jobs:
         """Ends a job."""
         job.state = state
         job.end_time.CopyFrom(to_timestamp(self.clock()))
-        metrics.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
+        count(state)
         await asyncio.to_thread(self.store.put, job)
 
     async def sweep(self) -> None:
@@ -207,6 +216,82 @@ class Jobs:
         if (task := self.running.get(name)) is not None:
             task.cancel()
         await asyncio.to_thread(self.store.drop, name)
+
+
+def job_name(tenant: str, identifier: str) -> str:
+    """The name of a new job. Raises InvalidInput."""
+    if identifier and not IDENTIFIER.fullmatch(identifier):
+        message = 'job_id: write 1 to 63 characters of a-z, 0-9 and "-".'
+        raise InvalidInput("JOB_ID_INVALID", message, field="job_id")
+    return f"{tenant}/jobs/{identifier or secrets.token_hex(10)}"
+
+
+def new_job(name: str, now: float, ttl: float) -> job_pb2.Job:
+    """A job that waits."""
+    return job_pb2.Job(
+        name=name,
+        state=job_pb2.JOB_STATE_QUEUED,
+        create_time=to_timestamp(now),
+        expire_time=to_timestamp(now + ttl),
+    )
+
+
+def full(own: bool = False) -> Exhausted:
+    """The fault of a queue without a place, or without one of the tenant's own."""
+    whose = "The tenant's places in the queue of jobs are full" if own else "The queue of jobs is full"
+    return Exhausted("JOBS_FULL", f"{whose}; try again later.", retry_after=30.0)
+
+
+def unknown() -> Absent:
+    """The fault of a name that leads to no job."""
+    return Absent("JOB_UNKNOWN", "There is no such job, or it has expired; create it anew.", field="name")
+
+
+def page_of(names: list[str], tenant: str, size: int, token: str) -> tuple[list[str], str]:
+    """A page of names and the token of the next page, empty on the last. Raises InvalidInput."""
+    size = page_size(size, DEFAULT_PAGE)
+    if token:
+        after = [place for place, name in enumerate(names) if name == f"{tenant}/jobs/{token}"]
+        if not after:
+            raise unknown_token()
+        names = names[after[0] + 1 :]
+    page = names[:size]
+    return page, page[-1].rpartition("/")[2] if len(names) > len(page) else ""
+
+
+def listed(jobs: Sequence[job_pb2.Job], following: str) -> job_pb2.ListJobsResponse:
+    """A page of jobs, without their answers."""
+    response = job_pb2.ListJobsResponse(next_page_token=following)
+    for job in jobs:
+        short = response.jobs.add()
+        short.CopyFrom(job)
+        short.ClearField("response")
+    return response
+
+
+def conclude(
+    job: job_pb2.Job, task: asyncio.Task[answer_pb2.AnswerResponse]
+) -> tuple[float | None, job_pb2.JobState.ValueType]:
+    """Writes down what became of a job's answer. Returns the seconds to wait where it should be asked again, and the
+    state in which it ends otherwise."""
+    try:
+        job.response.CopyFrom(task.result())
+    except Fault as fault:
+        if isinstance(fault, Exhausted | Unreachable | TooLate) and not fault.field:
+            metrics.JOBS.labels("postponed").inc()
+            return fault.retry_after or PATIENCE[0], job_pb2.JOB_STATE_QUEUED
+        job.error.CopyFrom(faults.to_status(fault))
+        return None, job_pb2.JOB_STATE_FAILED
+    except Exception as error:
+        log.error("job_failed", job=job.name, exc_info=error)
+        job.error.CopyFrom(faults.to_status(Internal(telemetry.request_id())))
+        return None, job_pb2.JOB_STATE_FAILED
+    return None, job_pb2.JOB_STATE_SUCCEEDED
+
+
+def count(state: job_pb2.JobState.ValueType) -> None:
+    """Counts the end of a job."""
+    metrics.JOBS.labels(job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()).inc()
 
 
 def tenant_of(name: str) -> str:

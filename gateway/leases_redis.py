@@ -113,7 +113,8 @@ class RedisLeases:
                 if left <= 0:
                     return False
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), min(POLL, left))
+                    async with asyncio.timeout(min(POLL, left)):
+                        await event.wait()
         except RedisError:
             self.outage.begin()
         finally:

@@ -179,6 +179,9 @@ class Jobs:
 
     folder: Path | None = None
     """Where jobs are kept, one gateway a folder; unset for no jobs."""
+    shared: bool = False
+    """Whether jobs are kept in `redis` instead, for all gateways together. They live as long as what Redis holds: let
+    it write to disk (`appendonly yes`), and give it memory for the images of `queued` jobs."""
     queued: int = 256
     """Jobs that may wait; more are refused with JOBS_FULL. Their images lie in the folder."""
     queued_each: int = 64

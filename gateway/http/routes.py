@@ -33,7 +33,7 @@ from gateway.http.browsers import Browsers, check_json
 from gateway.http.errors import error_body, guarded, log_bug, no_route
 from gateway.http.openapi import DOCS, document
 from gateway.http.page import PAGE, PAGE_HEADERS
-from gateway.jobs import Jobs
+from gateway.jobs import Queue
 from gateway.settings import Edge
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Routes:
         answering: Answering,
         feedback: Feedback,
         hosted: HostedModel,
-        jobs: Jobs | None = None,
+        jobs: Queue | None = None,
     ) -> None:
         self.settings = settings
         self.bytes_in_flight = 0
@@ -139,7 +139,7 @@ class Routes:
         """A whole completion."""
         return openai.completion(response, int(time.time()), self.settings.bill_hits)
 
-    async def queue(self, request: Request, asked: answer_pb2.AnswerRequest, jobs: Jobs) -> Response:
+    async def queue(self, request: Request, asked: answer_pb2.AnswerRequest, jobs: Queue) -> Response:
         """Queues what the model has no time for, as the client prefers (RFC 7240); the reply says where to look."""
         async with self.admission.visit(request.headers, "", "JobService/CreateJob", poll=True) as visit:
             asked.parent = visit.tenant
@@ -153,7 +153,7 @@ class Routes:
         if self.jobs is None:
             raise Absent("JOB_UNKNOWN", "This deployment keeps no jobs.")
         async with self.admission.visit(request.headers, "", "JobService/GetJob", poll=True) as visit:
-            job = self.jobs.get(f"{visit.tenant}/jobs/{request.path_params['job']}")
+            job = await self.jobs.get(f"{visit.tenant}/jobs/{request.path_params['job']}")
         return JSONResponse(openai.queued(job, self.settings.bill_hits))
 
     async def vision(self, request: Request) -> Response:

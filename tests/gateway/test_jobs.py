@@ -60,11 +60,11 @@ async def test_jobs_expire(tmp_path: Path) -> None:
     job = await jobs.create("tenants/a", ask(), "")
     now += 9.0
     await jobs.expire()
-    assert jobs.get(job.name) is job
+    assert await jobs.get(job.name) is job
     now += 2.0
     await jobs.expire()
     with pytest.raises(Fault, match="no such job"):
-        jobs.get(job.name)
+        await jobs.get(job.name)
     assert files(tmp_path, "*") == []
 
 
@@ -73,9 +73,9 @@ async def test_page_size(tmp_path: Path, size: int) -> None:
     """A page has 1 to 100 jobs."""
     jobs = Jobs(replace(JobSettings(), folder=tmp_path), JobStore(tmp_path), echo)
     with pytest.raises(InvalidInput):
-        jobs.list("tenants/a", size, "")
+        await jobs.list("tenants/a", size, "")
     with pytest.raises(InvalidInput):
-        jobs.list("tenants/a", 1, "nowhere")
+        await jobs.list("tenants/a", 1, "nowhere")
 
 
 async def test_tenants_take_turns(tmp_path: Path) -> None:
