@@ -183,7 +183,8 @@ class Calibration:
                 reason = "JUDGED_SAME" if judged > 0 else "JUDGED_DIFFERENT"
         if evidence.known is not None:
             known = _bounded(evidence.known, MOST_KNOWN)
-            total += known
+            # What speaks for one intent has weighed the unlikeness of the texts already: it must not count twice.
+            total += known + (max(0.0, -base) if known > 0 else 0.0)
             if abs(known) > 1.0:
                 reason = "KNOWN_SAME" if known > 0 else "KNOWN_DIFFERENT"
         if evidence.exact:

@@ -177,3 +177,12 @@ def test_log_odds_and_probability_are_inverse(value: float) -> None:
     """sigmoid undoes logit within its bounds."""
     bounded = max(-20.0, min(20.0, value))
     assert logit(sigmoid(bounded)) == pytest.approx(bounded, abs=1e-3)
+
+
+def test_what_forms_an_intent_has_weighed_the_unlikeness_already() -> None:
+    """Evidence in favour that suffices to merge stands by itself, however unlike the texts; a judge's word against it
+    still counts, and evidence against adds to what the texts say."""
+    unlike = replace(ALIKE, model=-8.0, known=5.0)
+    assert PRIOR.score(unlike).log_odds == pytest.approx(5.0)
+    assert PRIOR.score(replace(unlike, judge=0.02)).log_odds < 2.0
+    assert PRIOR.score(replace(unlike, known=-5.0)).log_odds < PRIOR.score(replace(unlike, known=None)).log_odds
