@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import random
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -185,7 +186,7 @@ async def replay_through(
         estimates = [await estimate(policies, tenant) for tenant in tenants]
     reader = Reader(open_database(ledger))
     served = [*first, *last]
-    figures = summary(lines, served, end)
+    figures = summary(lines, served, end, identities_of(lines, reader))
     generations = [count["answers"] + count["verifications"] for count in (middle, end)]
     lost = [sum(each.failed for each in part) for part in (served, served[half:])]
     figures["saved"] = 1 - (generations[1] + lost[0]) / len(lines)
@@ -288,7 +289,9 @@ def same_answer(left: str, right: str) -> bool:
     return left == right or compare_answers(left, right).verdict == "same"
 
 
-def summary(lines: Sequence[Line], served: Sequence[Served], asked: dict[str, int]) -> dict[str, Any]:
+def summary(
+    lines: Sequence[Line], served: Sequence[Served], asked: dict[str, int], identities: Mapping[Path, str]
+) -> dict[str, Any]:
     """The figures of the whole stream."""
     hits = [each for each in served if each.hit]
     wrong = sum(not each.same for each in hits)
@@ -306,7 +309,7 @@ def summary(lines: Sequence[Line], served: Sequence[Served], asked: dict[str, in
         "coalesced": len(joined),
         "coalesced_wrong": sum(not each.same for each in joined),
         **asked,
-        "avoidable": avoidable(pairs),
+        "avoidable": avoidable(pairs, identities),
         "reasons": dict(Counter(each.reason for each in served).most_common()),
         "hits_by_stratum": by(hits, [each.stratum for each in hits]),
         "hits_by_how": by(hits, [line.how for line, each in pairs if each.hit]),
@@ -334,20 +337,49 @@ CAUSES = {
 """What an avoidable miss is put down to, by its reason."""
 
 
-def avoidable(pairs: Sequence[tuple[Line, Served]]) -> dict[str, dict[str, int]]:
+OTHER_IDENTITY = CAUSES["IMAGE_UNKNOWN"]
+OF_IMAGES = frozenset({"IMAGE_LOOKALIKE", "IMAGE_UNSURE", "IMAGE_UNKNOWN"})
+"""Reasons of a miss for which the question was not looked at."""
+
+
+def avoidable(
+    pairs: Sequence[tuple[Line, Served]], identities: Mapping[Path, str] | None = None
+) -> dict[str, dict[str, int]]:
     """Misses of the whole stream and of its last half that asked what had been asked of the same image before, by
     cause; those that had been asked in the other language only are told apart. Empty where the stream names no
-    intents."""
+    intents.
+
+    `identities` names the stored image that each file was taken for. A file that was taken for a new image once has no
+    answers but its own: what had been asked of the others only is put down to that, whatever the question's reason."""
     found: dict[str, Counter[str]] = {"all": Counter(), "last half": Counter()}
-    seen: dict[tuple[str, tuple[str, str]], set[str]] = {}
+    seen: dict[tuple[str, tuple[str, str]], dict[str, set[str]]] = {}
+    known = identities or {}
     for place, (line, served) in enumerate(pairs):
-        langs = seen.setdefault((line.tenant, line.meaning), set())
+        langs = seen.setdefault((line.tenant, line.meaning), {})
+        mine = known.get(line.image, "" if identities is None else str(line.image))
         if not served.hit and not served.failed and langs and line.meaning[1]:
             cause = CAUSES.get(served.reason, served.reason) if line.lang in langs else "other language"
+            if served.reason not in OF_IMAGES and not any(mine in asked for asked in langs.values()):
+                cause = OTHER_IDENTITY
             found["all"][cause] += 1
             found["last half"][cause] += place >= len(pairs) // 2
-        langs.add(line.lang)
+        langs.setdefault(line.lang, set()).add(mine)
     return {part: dict(causes.most_common()) for part, causes in found.items()}
+
+
+def identities_of(lines: Sequence[Line], reader: Reader) -> dict[Path, str]:
+    """The stored image that each file of the stream was taken for last."""
+    taken: dict[str, str] = {}
+    for digests, images, verdicts in reader.columns(("image", "nearest_image", "image_verdict"), Span()):
+        taken.update(
+            {
+                digest: image
+                for digest, image, verdict in zip(digests, images, verdicts, strict=True)
+                if verdict == "SAME"
+            }
+        )
+    digests_of = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in {line.image for line in lines}}
+    return {path: taken[digest] for path, digest in digests_of.items() if digest in taken}
 
 
 def by(hits: Sequence[Served], names: Sequence[str]) -> dict[str, dict[str, int]]:

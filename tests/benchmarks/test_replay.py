@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_avoidable_misses_are_told_by_cause() -> None:
     found = avoidable(asked)
     assert found["all"] == {"veto": 1, "other language": 1, "budget": 1}
     assert found["last half"] == {"other language": 1, "budget": 1, "veto": 0}
+
+
+def test_a_copy_that_was_taken_for_a_new_image_is_told_apart() -> None:
+    """What had been asked of the other files of an image only is no matter of the question."""
+    copy = replace(line("total", "en"), image=Path("copy.png"))
+    asked = [
+        (line("total", "en"), came_back("IMAGE_UNKNOWN")),
+        (line("date", "en"), came_back("QUESTION_UNKNOWN")),
+        (copy, came_back("QUESTION_DIFFERENT")),
+        (copy, came_back("QUESTION_UNSURE")),
+        (replace(copy, meaning=("0", "date")), came_back("IMAGE_UNSURE")),
+    ]
+    found = avoidable(asked, {Path("0.png"): "first", Path("copy.png"): "second"})
+    assert found["all"] == {"copy under another identity": 1, "question unsure": 1, "copy refused": 1}
 
 
 def test_a_stream_can_ask_from_any_set(tmp_path: Path) -> None:
