@@ -19,7 +19,7 @@ from askonce import telemetry
 from askonce.faults import Absent, Fault, TooLate, Unreachable
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, inference_pb2
 from gateway import images, metrics, response_format
-from gateway.ask import Ask, add_content, generate_request, lookup_request
+from gateway.ask import Ask, add_content, generate_request, judged_on, lookup_request
 from gateway.background import Background
 from gateway.clients import DedupClient, DedupDown, InferenceClient
 from gateway.deadlines import Deadline
@@ -212,7 +212,7 @@ class Answering:
                 await self.sound(ask)
                 add_content(request, ask)
             elif outcome == "judgement_wanted" and not request.HasField("judged"):
-                verdict = await self.judgement(ask, response.judgement_wanted.pair)
+                verdict = await self.judgement(ask, response)
                 if verdict is None:
                     break
                 request.judged.CopyFrom(verdict)
@@ -224,11 +224,18 @@ class Answering:
             return LookupResult(None, found.seconds)
         return found
 
-    async def judgement(self, ask: Ask, pair: dedup_pb2.QuestionPairRef) -> dedup_pb2.JudgedPair | None:
-        """An inline verdict, when the deadline leaves time for it; otherwise the pair is judged in the background."""
-        verdict = None
+    async def judgement(self, ask: Ask, response: dedup_pb2.LookupResponse) -> dedup_pb2.JudgedPair | None:
+        """An inline verdict, when the deadline leaves time for it; otherwise the pair is judged in the background.
+
+        On the image where dedup wants that and there is one: several are no one page.
+        """
+        verdict, pair = None, response.judgement_wanted.pair
         if ask.deadline.remaining() >= 3 * self.timeouts.judge:
-            verdict = await self.judge.decide(pair, self.timeouts.judge)
+            on = None
+            if response.judgement_wanted.on_image and len(ask.pictures) == 1:
+                await self.sound(ask)
+                on = judged_on(ask, response.max_pixels, self.scope(ask.tenant))
+            verdict = await self.judge.decide(pair, self.timeouts.judge, on)
         if verdict is None and ask.mode != answer_pb2.CACHE_MODE_NO_STORE:
             self.judge.offer(ask.tenant, pair)
         return verdict

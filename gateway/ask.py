@@ -87,3 +87,15 @@ def generate_request(ask: Ask, found: LookupResult, scope: str) -> inference_pb2
         request.images.extend(content_pb2.Image(content=picture.content) for picture in ask.pictures)
         request.image_digests.extend(picture.digest for picture in ask.pictures)
     return request
+
+
+def judged_on(ask: Ask, max_pixels: int, scope: str) -> inference_pb2.CompareQuestionsRequest:
+    """The one image of a request as a judge is shown it: with the pixels with which the model answers about it."""
+    (picture,) = ask.pictures
+    wanted = ask.params.max_pixels or max_pixels
+    return inference_pb2.CompareQuestionsRequest(
+        image=content_pb2.Image(content=picture.content),
+        image_digest=picture.digest,
+        max_pixels=min(wanted, max_pixels) if max_pixels else wanted,
+        cache_scope=scope,
+    )

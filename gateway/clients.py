@@ -133,11 +133,18 @@ class InferenceClient:
         finally:
             call.cancel()
 
-    async def compare(self, pairs: list[tuple[str, str]], timeout: float) -> inference_pb2.CompareQuestionsResponse:
-        """Has the model judge pairs of questions. Raises Fault."""
+    async def compare(
+        self,
+        pairs: list[tuple[str, str]],
+        timeout: float,
+        on: inference_pb2.CompareQuestionsRequest | None = None,
+    ) -> inference_pb2.CompareQuestionsResponse:
+        """Has the model judge pairs of questions, `on` the image that a request without pairs names. Raises Fault."""
         request = inference_pb2.CompareQuestionsRequest(
             pairs=[inference_pb2.QuestionPair(left=left, right=right) for left, right in pairs]
         )
+        if on is not None:
+            request.MergeFrom(on)
         try:
             return await self.stub.CompareQuestions(request, timeout=timeout, metadata=telemetry.outgoing())
         except grpc.aio.AioRpcError as error:

@@ -72,28 +72,46 @@ class Judge:
         metrics.JUDGE_QUEUE.set(self.queue.qsize())
         return True
 
-    async def decide(self, pair: dedup_pb2.QuestionPairRef, timeout: float) -> dedup_pb2.JudgedPair | None:
-        """Judges one pair at once; None when there is no verdict in time."""
+    async def decide(
+        self,
+        pair: dedup_pb2.QuestionPairRef,
+        timeout: float,
+        on: inference_pb2.CompareQuestionsRequest | None = None,
+    ) -> dedup_pb2.JudgedPair | None:
+        """Judges one pair at once; None when there is no verdict in time.
+
+        `on`, a request without pairs, names the image to judge it on. Such a verdict is kept for that image alone, and
+        says so.
+        """
         if not self.available:
             return None
-        judgement = self.judgements.get(ordered(pair))
+        how = "inline" if on is None else "on_image"
+        judgement = self.judgements.get(place_of((pair.left, pair.right), on))
         if judgement is None:
             try:
-                (judgement,) = await self.ask([(pair.left, pair.right)], timeout)
+                (judgement,) = await self.ask([(pair.left, pair.right)], timeout, on)
             except Fault as fault:
-                metrics.JUDGED.labels("inline", fault.reason).inc()
+                metrics.JUDGED.labels(how, fault.reason).inc()
                 return None
-        count("inline", judgement)
-        return judged(pair.left, pair.right, judgement)
+        count(how, judgement)
+        verdict = judged(pair.left, pair.right, judgement)
+        if on is not None:
+            verdict.image_digest = on.image_digest
+        return verdict
 
-    async def ask(self, pairs: list[tuple[str, str]], timeout: float) -> list[Judgement]:
+    async def ask(
+        self,
+        pairs: list[tuple[str, str]],
+        timeout: float,
+        on: inference_pb2.CompareQuestionsRequest | None = None,
+    ) -> list[Judgement]:
         """Asks the model and keeps what it says. Raises Fault."""
-        response = await self.inference.compare(pairs, timeout)
+        response = await self.inference.compare(pairs, timeout, on)
         if len(response.judgements) != len(pairs):
             raise Fault("JUDGE_INCOMPLETE", "The judge gave another number of verdicts than it was asked for.")
         judgements = [Judgement(probability(each), response.model) for each in response.judgements]
         for pair, judgement in zip(pairs, judgements, strict=True):
-            self.judgements[tuple(sorted(pair))] = judgement
+            self.judgements[place_of(pair, on)] = judgement
         return judgements
 
     async def step(self) -> None:
@@ -133,6 +151,11 @@ class Judge:
 def ordered(pair: dedup_pb2.QuestionPairRef) -> tuple[str, ...]:
     """The key of a pair; the judge's question has no direction."""
     return tuple(sorted((pair.left, pair.right)))
+
+
+def place_of(pair: tuple[str, str], on: inference_pb2.CompareQuestionsRequest | None = None) -> tuple[str, ...]:
+    """Where a verdict is kept: one on an image under that image's digest, for those who share its caches."""
+    return (*sorted(pair), *((on.image_digest.hex(), on.cache_scope) if on is not None else ()))
 
 
 def probability(judgement: inference_pb2.QuestionJudgement) -> float | None:

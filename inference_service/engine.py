@@ -197,11 +197,22 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict on two questions about one unseen image."""
+    """A verdict on two questions about one image, unseen or seen."""
 
     verdict: Literal["same", "different", "unsure"]
     same_probability: float | None = None
     """Probability that they always have the same answer, 0 to 1; None when the judge can't tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedOn:
+    """The image on which pairs of questions are judged."""
+
+    image: ImageFile
+    max_pixels: int | None = None
+    """The most pixels of it to look at, as in `Sampling`: what is kept of an image is kept by this number, too."""
+    scope: str = ""
+    """As in `Ask`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +297,10 @@ class Engine(Protocol):
         """Yields pieces and at last a Completed. Closing the iterator cancels the work. Raises EngineError."""
         ...
 
-    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
-        """Judges pairs of questions, in order. An engine without judgement says unsure."""
+    async def compare(
+        self, pairs: Sequence[tuple[str, str]], deadline: float | None = None, on: JudgedOn | None = None
+    ) -> list[Judgement]:
+        """Judges pairs of questions, in order: for any image, or on one. An engine without judgement says unsure."""
         ...
 
     def image_tokens(self, width: int, height: int) -> int | None:

@@ -108,7 +108,9 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         ],
     ) -> inference_pb2.CompareQuestionsResponse:
         """Has the engine judge pairs of questions; they take a place like any other work."""
+        fair.share.set(request.cache_scope)
         pairs = wire.from_pairs(request, self.limits)
+        on = wire.from_judged_on(request, self.limits)
         info = self.engine.info()
         if not info.can_judge:
             unsure = inference_pb2.QuestionJudgement(verdict=inference_pb2.QUESTION_VERDICT_UNSURE)
@@ -116,10 +118,10 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         deadline = self.deadline(context)
         try:
             async with self.admission.place(deadline=deadline):
-                judgements = await in_time(self.engine.compare(pairs, deadline), deadline)
+                judgements = await in_time(self.engine.compare(pairs, deadline, on), deadline)
         except EngineError as error:
             raise to_fault(error) from error
-        telemetry.note(pairs=len(pairs))
+        telemetry.note(pairs=len(pairs), on_image=on is not None)
         for each in judgements:
             JUDGEMENTS.labels(each.verdict).inc()
         return inference_pb2.CompareQuestionsResponse(

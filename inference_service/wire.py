@@ -20,6 +20,7 @@ from inference_service.engine import (
     EngineInfo,
     Finish,
     ImageFile,
+    JudgedOn,
     Judgement,
     Piece,
     ResponseFormat,
@@ -117,7 +118,7 @@ def from_image(image: content_pb2.Image, digest: bytes, limits: Limits, where: s
     return ImageFile(content, salted(digest or hashlib.sha256(content).digest(), scope))
 
 
-def from_scope(request: inference_pb2.GenerateRequest) -> str:
+def from_scope(request: inference_pb2.GenerateRequest | inference_pb2.CompareQuestionsRequest) -> str:
     """Who shares what is kept of images. Raises InvalidInput."""
     if len(request.cache_scope) > SCOPE:
         raise InvalidInput("TEXT_TOO_LONG", f"cache_scope: at most {SCOPE} characters.", field="cache_scope")
@@ -251,6 +252,15 @@ def from_pairs(request: inference_pb2.CompareQuestionsRequest, limits: Limits) -
         )
         for number, pair in enumerate(request.pairs)
     ]
+
+
+def from_judged_on(request: inference_pb2.CompareQuestionsRequest, limits: Limits) -> JudgedOn | None:
+    """The image on which pairs are judged; None for pairs that are judged for any."""
+    if not request.HasField("image"):
+        return None
+    scope = from_scope(request)
+    pixels = int(within(request.max_pixels, *PIXELS, "max_pixels")) if request.max_pixels else None
+    return JudgedOn(from_image(request.image, request.image_digest, limits, "image", scope), pixels, scope)
 
 
 def from_sizes(request: inference_pb2.GetInferenceInfoRequest) -> list[tuple[int, int]]:

@@ -154,7 +154,9 @@ def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> 
 def from_judged(pair: dedup_pb2.JudgedPair) -> Judged:
     """A judge's verdict."""
     same = probability(pair.same_probability, "same_probability") if pair.HasField("same_probability") else None
-    return Judged(pair.left, pair.right, same, pair.model)
+    if pair.image_digest and len(pair.image_digest) != 32:
+        raise InvalidInput("DIGEST_INVALID", "judged.image_digest: send 32 bytes.", field="judged.image_digest")
+    return Judged(pair.left, pair.right, same, pair.model, pair.image_digest)
 
 
 def from_answer(answer: content_pb2.Answer, seconds: float) -> FreshAnswer:
@@ -185,7 +187,9 @@ def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
         return response
     miss = to_miss(outcome, query)
     if outcome.judge_inline:
-        response.judgement_wanted.CopyFrom(dedup_pb2.JudgementWanted(pair=miss.judge, miss=miss))
+        response.judgement_wanted.CopyFrom(
+            dedup_pb2.JudgementWanted(pair=miss.judge, miss=miss, on_image=outcome.judge_on_image)
+        )
     else:
         response.miss.CopyFrom(miss)
     return response

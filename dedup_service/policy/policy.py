@@ -35,6 +35,13 @@ class JudgeMode(StrEnum):
     """After the answer, for the benefit of later requests."""
     INLINE = "INLINE"
     """Before the answer when the deadline allows it, otherwise after it."""
+    INLINE_ON_IMAGE = "INLINE_ON_IMAGE"
+    """The same, with the image before the model: the verdict counts for that image alone."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether a look-up may wait for a verdict."""
+        return self in (JudgeMode.INLINE, JudgeMode.INLINE_ON_IMAGE)
 
 
 class IntentSharing(StrEnum):

@@ -172,9 +172,9 @@ class Learn:
         return Learnt(0, verdict.verdict != "unsure")
 
     async def judged(self, tenant: str, judged: Judged) -> Learnt:
-        """Takes a verdict of the judge on two questions."""
+        """Takes a verdict of the judge on two questions. One on an image says nothing of others, and is not kept."""
         probability = judged.same_probability
-        if probability is None:
+        if probability is None or judged.image:
             return Learnt()
         left, right = normalise(judged.left), normalise(judged.right)
         await self.work(lambda: self.labelling.judge(tenant, left, right, probability))

@@ -75,6 +75,8 @@ class Missed:
     """Pairs of questions worth judging, likeliest first: the new one and a stored one."""
     judge_inline: bool = False
     """Whether the verdict is wanted before the miss is final."""
+    judge_on_image: bool = False
+    """Whether the judge is to look at the image."""
     flight: str = ""
     joinable: tuple[str, ...] = ()
 
@@ -274,12 +276,14 @@ class Lookup:
         withheld = findings.reuse.would_hit and query.mode.reads
         findings = replace(findings, reuse=replace(findings.reuse, hit=False, would_hit=withheld, reason=reason))
         judge = worth_judging(query, resolved, matching.matches, policy)
-        inline = bool(judge) and policy.judge is JudgeMode.INLINE and query.judge_available
+        inline = bool(judge) and policy.judge.inline and query.judge_available
         flight, joinable = await self.share(query, resolved, matching, policy)
         ticket = await self.seal(query, findings, resolved, matching, flight) if query.mode.stores else b""
         if not inline or query.judged is not None:
             self.record(query, findings, policy, timings, hit=False)
-        return Missed(findings, reason, ticket, judge, inline and query.judged is None, flight, joinable)
+        wanted = inline and query.judged is None
+        on_image = wanted and policy.judge is JudgeMode.INLINE_ON_IMAGE
+        return Missed(findings, reason, ticket, judge, wanted, on_image, flight, joinable)
 
     async def share(
         self, query: Query, resolved: ResolvedImage, matching: Matching, policy: Policy

@@ -43,6 +43,8 @@ class Judged:
     same_probability: float | None
     """0 to 1; None when the judge could not tell."""
     model: str = ""
+    image: bytes = b""
+    """SHA-256 of the image that the judge looked at: the verdict counts there and nowhere else. Empty for any image."""
 
 
 @dataclass(frozen=True, slots=True)

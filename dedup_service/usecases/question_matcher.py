@@ -148,7 +148,11 @@ class QuestionMatcher:
         shared = policy.shared_intents is not IntentSharing.NONE
         known = self.pairs.verdict(query.tenant, query.normal, entry.normal, shared=shared)
         judged = query.judged
-        applies = judged is not None and (judged.left, judged.right) == (query.question, entry.question)
+        applies = (
+            judged is not None
+            and (judged.left, judged.right) == (query.question, entry.question)
+            and judged.image in (b"", query.byte_digest)
+        )
         evidence = gather(
             query.question,
             entry.question,

@@ -23,6 +23,7 @@ from inference_service.engine import (
     EngineError,
     EngineInfo,
     EngineUnavailableError,
+    JudgedOn,
     Judgement,
     Piece,
     Sampling,
@@ -137,22 +138,7 @@ class GlmEngine:
         row: SequenceState | None = None
         try:
             prompt, constraint, took = await self.prepare(ask)
-            if (needed := len(prompt.ids) + ask.sampling.max_tokens + 1) > self.network.kv_cache.tokens:
-                raise BadAskError(
-                    "TOO_MANY_TOKENS", f"{needed} tokens are needed; at most {self.network.kv_cache.tokens}"
-                )
-            spelling, marks = self.vocabulary.spelling, self.vocabulary.marks
-            row = SequenceState(
-                ask=ask,
-                prompt=replace(prompt, pixels=None),
-                pixels=prompt.pixels,
-                detokenizer=Detokenizer(spelling, marks, ask.sampling.stop, prompt.open_thought),
-                dice=Dice(ask.sampling.seed),
-                mailbox=asyncio.Queue(),
-                preprocess=took,
-                constraint=constraint,
-                arrived=arrived,
-            )
+            row = self.row(ask, prompt, took, asyncio.Queue(), constraint=constraint, arrived=arrived)
             self.scheduler.submit(row)
             with self.watching(row.mailbox, ask.deadline):
                 while True:
@@ -166,6 +152,24 @@ class GlmEngine:
             self.in_flight -= 1
             if row is not None:
                 row.cancelled = True
+
+    def row(
+        self, ask: Ask, prompt: Prompt, preprocess: float, mailbox: asyncio.Queue[Any], **more: Any
+    ) -> SequenceState:
+        """The state of a sequence that begins. Raises BadAskError for one that no KV cache would hold."""
+        if (needed := len(prompt.ids) + ask.sampling.max_tokens + 1) > self.network.kv_cache.tokens:
+            raise BadAskError("TOO_MANY_TOKENS", f"{needed} tokens are needed; at most {self.network.kv_cache.tokens}")
+        spelling, marks = self.vocabulary.spelling, self.vocabulary.marks
+        return SequenceState(
+            ask=ask,
+            prompt=replace(prompt, pixels=None),
+            pixels=prompt.pixels,
+            detokenizer=Detokenizer(spelling, marks, ask.sampling.stop, prompt.open_thought),
+            dice=Dice(ask.sampling.seed),
+            mailbox=mailbox,
+            preprocess=preprocess,
+            **more,
+        )
 
     async def prepare(self, ask: Ask) -> tuple[Prompt, Constraint | None, float]:
         """The prompt and what the answer's form allows, made in the pool, and the seconds it took."""
@@ -211,16 +215,63 @@ class GlmEngine:
             if timer is not None:
                 timer.cancel()
 
-    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
-        """Judges pairs of questions with one token for each put. Raises EngineError."""
+    async def compare(
+        self, pairs: Sequence[tuple[str, str]], deadline: float | None = None, on: JudgedOn | None = None
+    ) -> list[Judgement]:
+        """Judges pairs of questions with one token for each put. Raises EngineError.
+
+        On an image, what is kept of it is used, and what is made of it is kept, as for questions about it.
+        """
         self.require_up()
         if not self.can_judge or not pairs:
             return [Judgement("unsure") for _ in pairs]
-        readings = await self.read([put for left, right in pairs for put in puts(left, right)], deadline)
-        return [
-            judgement(puts(left, right), readings[place * 4 : place * 4 + 4], self.bias, self.calibration)
-            for place, (left, right) in enumerate(pairs)
-        ]
+        asked = [puts(left, right, on is not None) for left, right in pairs]
+        every = [put for each in asked for put in each]
+        if on is None:
+            readings = await self.read(every, deadline)
+        else:
+            empty = empty_puts({put.script: None for put in every if put.script not in self.bias})
+            readings = await self.read_on([*empty, *every], on, deadline)
+            self.bias |= bias_of(empty, readings[: len(empty)])
+            readings = readings[len(empty) :]
+        judged, place = [], 0
+        for each in asked:
+            judged.append(judgement(each, readings[place : place + len(each)], self.bias, self.calibration))
+            place += len(each)
+        return judged
+
+    async def read_on(self, asked: Sequence[Put], on: JudgedOn, deadline: float | None = None) -> list[Reading]:
+        """What the model says to each put with the image before it. Raises EngineError."""
+        if self.in_flight >= self.capacity:
+            raise EngineBusyError("ENGINE_BUSY", f"{self.in_flight} requests are being answered", 1.0)
+        self.in_flight += 1
+        rows: list[SequenceState] = []
+        mailbox: asyncio.Queue[Any] = asyncio.Queue()
+        try:
+            for put in asked:
+                ask = Ask(
+                    "judge",
+                    on.image.content,
+                    on.image.digest,
+                    put.text(str),
+                    sampling=Sampling(max_tokens=1, max_pixels=on.max_pixels),
+                    deadline=deadline,
+                    scope=on.scope,
+                )
+                prompt, _, took = await self.prepare(ask)
+                rows.append(self.row(ask, prompt, took, mailbox, judged=True))
+                # The first one reads the image; the others follow on what is kept of it.
+                self.scheduler.submit(rows[-1])
+            with self.watching(mailbox, deadline):
+                while any(row.reading is None for row in rows):
+                    item = await mailbox.get()
+                    if isinstance(item, EngineError):
+                        raise item
+            return [row.reading for row in rows if row.reading is not None]
+        finally:
+            self.in_flight -= 1
+            for row in rows:
+                row.cancelled = True
 
     async def read(self, asked: Sequence[Put], deadline: float | None = None) -> list[Reading]:
         """What the model says to each put. Raises EngineError."""

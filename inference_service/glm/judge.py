@@ -66,9 +66,7 @@ class Judge:
         return {token for token in firsts if self.prompter.vocabulary.spelling.bytes_of(token).strip()}
 
     def _whole(self, put: Put) -> list[int]:
-        guard = self.prompter.vocabulary.guarded
-        left, right = (" ".join(sanitised(text, guard).split()) for text in (put.left, put.right))
-        text = put.script.instruction + put.script.pair.format(left=left, right=right)
+        text = put.text(lambda part: sanitised(part, self.prompter.vocabulary.guarded))
         rendered = self.prompter.rendered([{"role": "user", "content": [{"type": "text", "text": text}]}], False)
         with self.prompter.lock:
             return self.prompter.tokens(rendered)

@@ -57,8 +57,8 @@ class ModelRunner:
 
     `rows` are the sequences of the running batch; a sequence's place in the list is its row in the KV cache. Running
     out of memory empties the caches and halves what was tried; a sequence that fails alone fails with OUT_OF_MEMORY.
-    `take` is told each token that was chosen, `fail` each sequence that can't go on, `pause` each that leaves for want
-    of room and has to come back, `flush` when there is news.
+    `take` is told each token that was chosen, `tell` what the model said to a row that is judged, `fail` each sequence
+    that can't go on, `pause` each that leaves for want of room and has to come back, `flush` when there is news.
     """
 
     def __init__(
@@ -68,12 +68,13 @@ class ModelRunner:
         verdicts: VerdictTokens,
         patches: Callable[[bytes, int], tuple[Any, Grid]],
         take: Callable[[SequenceState, int], None],
+        tell: Callable[[SequenceState, Reading], None],
         fail: Callable[[SequenceState, EngineError], None],
         flush: Callable[[], None],
         pause: Callable[[SequenceState], None],
     ) -> None:
         self.network, self.settings, self.verdicts, self.patches = network, settings, verdicts, patches
-        self.take, self.fail, self.flush, self.pause = take, fail, flush, pause
+        self.take, self.tell, self.fail, self.flush, self.pause = take, tell, fail, flush, pause
         self.features: ByteLRU[Features] = ByteLRU("features", settings.feature_cache_bytes, lambda each: each.bytes)
         self.prefixes: ByteLRU[Prefix] = ByteLRU("prefixes", settings.prefix_cache_bytes, lambda each: each.bytes)
         self.scripts: dict[Script, list[torch.Tensor]] = {}
@@ -206,7 +207,11 @@ class ModelRunner:
             ends = [row.filled + sizes[row] for row in some]
             chunks = [self.chunk(row, end) for row, end in zip(some, ends, strict=True)]
             logits = self.calling(self.network.prefill, self.rows.index(some[0]), chunks)
-            whole = [place for place, (row, end) in enumerate(zip(some, ends, strict=True)) if end == row.total]
+            ended = [place for place, (row, end) in enumerate(zip(some, ends, strict=True)) if end == row.total]
+            whole = [place for place in ended if not some[place].judged]
+            if judged := [place for place in ended if some[place].judged]:
+                for place, reading in zip(judged, self.readings(logits[judged]), strict=True):
+                    some[place].reading = reading
             tokens = iter(self.calling(self.sample, logits[whole], [some[place] for place in whole]) if whole else [])
             now = time.monotonic()
             for place, (row, end) in enumerate(zip(some, ends, strict=True)):
@@ -219,6 +224,8 @@ class ModelRunner:
                     row.position = int(row.positions(row.total - 1, row.total)[0, 0]) + 1
                     self.make_ready(row)
                     self.take(row, next(tokens))
+                elif row.reading is not None:
+                    self.tell(row, row.reading)
             self.flush()
 
         for group in groups:
@@ -375,6 +382,10 @@ class ModelRunner:
             places = torch.arange(past, len(prompt.ids)).expand(3, -1)
             chunks.append(Chunk(embeds, places, past))
         logits = self.calling(self.network.prefill, first, chunks)
+        return self.readings(logits)
+
+    def readings(self, logits: torch.Tensor) -> list[Reading]:
+        """What scores after a judge's prompt, (prompts, vocabulary), say about the verdicts. Waits for the device."""
         chances = self.calling(lambda: logits.float().log_softmax(-1).cpu())
         yes, no = (chances[:, list(tokens)].logsumexp(-1).tolist() for tokens in (self.verdicts.yes, self.verdicts.no))
         return [Reading(*each) for each in zip(yes, no, strict=True)]

@@ -20,6 +20,7 @@ from inference_service.glm.network import Network
 from inference_service.glm.prompt import Grid
 from inference_service.glm.sequence import JudgeBatch, SequenceState
 from inference_service.glm.settings import GlmSettings
+from inference_service.judge_prompt import Reading
 from inference_service.metrics import BATCH_ROWS, KV_USED
 
 log = structlog.get_logger("scheduler")
@@ -45,7 +46,8 @@ class Scheduler:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.settings, self.ends, self.loop = settings, ends, loop
-        self.runner = ModelRunner(network, settings, verdicts, patches, self.take, self.fail, self.flush, self.pause)
+        told = (self.take, self.tell, self.fail, self.flush, self.pause)
+        self.runner = ModelRunner(network, settings, verdicts, patches, *told)
         self.waiting: deque[SequenceState] = deque()
         self.background: deque[SequenceState] = deque()
         self.judge_batches: deque[JudgeBatch] = deque()
@@ -249,6 +251,11 @@ class Scheduler:
 
     def send(self, row: SequenceState, *items: Any) -> None:
         self.outbox.extend((row.mailbox, item) for item in items)
+
+    def tell(self, row: SequenceState, reading: Reading) -> None:
+        """Ends a row that was judged."""
+        row.done = True
+        self.send(row, reading)
 
     def fail(self, row: SequenceState, error: EngineError) -> None:
         """Ends an answer with an error."""

@@ -70,6 +70,10 @@ class SequenceState:
     constraint: Constraint | None = None
     """Which tokens the answer's form allows; None for free text."""
     guard: LoopGuard = field(default_factory=LoopGuard)
+    judged: bool = False
+    """Whether the row says a verdict on a pair of questions: it is read after its prompt, and ends."""
+    reading: Reading | None = None
+    """What the model said, of a row that is judged."""
     held: Shown = field(default_factory=Shown)
     """What is to be shown with the next event."""
     shown_at: float = 0.0

@@ -28,6 +28,7 @@ from inference_service.engine import (
     EngineError,
     EngineInfo,
     EngineUnavailableError,
+    JudgedOn,
     Judgement,
     Piece,
     Sampling,
@@ -96,8 +97,8 @@ class OpenAIEngine:
         self.in_flight = 0
         self.can_judge = settings.judge
         self.calibration = Calibration(settings.judge_temperature, settings.judge_same_at, settings.judge_different_at)
-        self.bias: dict[Script, float] | None = None
-        """Of the judge; None until it was measured with the first pair."""
+        self.bias: dict[Script, float] = {}
+        """Of the judge, for the scripts with which a pair was judged already."""
         self.trials: dict[str, tuple[float, bool]] = {}
 
     async def start(self) -> None:
@@ -419,16 +420,21 @@ class OpenAIEngine:
         except httpx.HTTPError as error:
             raise EngineUnavailableError("UPSTREAM_RESET", "the connection to the upstream broke") from error
 
-    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
+    async def compare(
+        self, pairs: Sequence[tuple[str, str]], deadline: float | None = None, on: JudgedOn | None = None
+    ) -> list[Judgement]:
         """Judges pairs with one token and its log-probabilities for each put. Raises EngineError.
+
+        On an image, the image stands before each put and goes to the server that has it in its caches.
 
         A server that gives no log-probabilities can't judge: from its first reply on the engine says so.
         """
         if not self.can_judge or not pairs:
             return [Judgement("unsure") for _ in pairs]
         until = self.deadline(deadline)
-        asked = [puts(left, right) for left, right in pairs]
-        empty = [] if self.bias is not None else empty_puts()
+        asked = [puts(left, right, on is not None) for left, right in pairs]
+        picture = None if on is None else await self.picture(on, until)
+        empty = empty_puts({put.script: None for each in asked for put in each if put.script not in self.bias})
         every = [*empty, *(put for each in asked for put in each)]
         limit = asyncio.Semaphore(min(16, self.capacity))
         readings: list[Reading | None] = [None] * len(every)
@@ -436,7 +442,7 @@ class OpenAIEngine:
         async def ask(place: int) -> None:
             async with limit:
                 if self.can_judge:
-                    readings[place] = await self.read(every[place], until)
+                    readings[place] = await self.read(every[place], until, on, picture)
 
         try:
             async with asyncio.timeout(remaining(until)), asyncio.TaskGroup() as group:
@@ -446,24 +452,41 @@ class OpenAIEngine:
             raise late() from error
         except ExceptionGroup as errors:
             raise first_of(errors) from None
-        if self.bias is None and self.can_judge:
-            self.bias = bias_of(empty, readings[: len(empty)])
+        if self.can_judge:
+            self.bias |= bias_of(empty, readings[: len(empty)])
         judged, place = [], len(empty)
         for each in asked:
-            judged.append(judgement(each, readings[place : place + len(each)], self.bias or {}, self.calibration))
+            judged.append(judgement(each, readings[place : place + len(each)], self.bias, self.calibration))
             place += len(each)
         return judged
 
-    async def read(self, put: Put, deadline: float) -> Reading | None:
+    async def picture(self, on: JudgedOn, deadline: float) -> Picture:
+        """The image as it goes to the servers. Raises EngineError."""
+        sampling = Sampling(max_tokens=1, max_pixels=on.max_pixels)
+        ask = Ask("judge", on.image.content, on.image.digest, "", sampling=sampling)
+        try:
+            async with asyncio.timeout(remaining(deadline)):
+                (picture,), _ = await asyncio.to_thread(self.prepare, ask)
+        except TimeoutError as error:
+            raise late() from error
+        return picture
+
+    async def read(
+        self, put: Put, deadline: float, on: JudgedOn | None = None, picture: Picture | None = None
+    ) -> Reading | None:
         """The model's word on one put; None when the server gives no log-probabilities, which ends all judging."""
-        body = judge_body(put, self.model, self.settings)
-        upstream = self.upstreams.choose(())
+        uri, scope = (picture.data_uri(), on.scope) if picture is not None and on is not None else ("", "")
+        body = judge_body(put, self.model, self.settings, uri, scope)
+        upstream = self.upstreams.choose((), on.image.digest if on is not None else b"")
         async with self.upstreams.using(upstream):
             try:
                 timeout = httpx.Timeout(max(0.01, remaining(deadline)), connect=self.settings.connect_timeout_s)
                 answer = await self.opened().post(f"{upstream.url}/chat/completions", json=body, timeout=timeout)
                 await self.refuse(upstream, answer)
-                reading = reading_of(parsed(answer.text))
+                said = parsed(answer.text)
+                if picture is not None:
+                    self.look_for_images(upstream, [picture], usage_of(said, Usage()))
+                reading = reading_of(said)
             except BadAskError:  # all is well but for the log-probabilities
                 reading = None
             except httpx.TimeoutException as error:

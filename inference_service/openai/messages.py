@@ -80,7 +80,7 @@ def chat_body(ask: Ask, image_uris: Sequence[str], model: str, settings: OpenAIS
     if settings.template_kwargs:
         body["chat_template_kwargs"] = {"enable_thinking": sampling.thinking}
     if settings.cache_salt and ask.scope:
-        body["cache_salt"] = hashlib.sha256(b"askonce\0" + ask.scope.encode()).hexdigest()
+        body["cache_salt"] = salt(ask.scope)
     plain_sampling = Sampling()
     for name in VENDOR_PARAMS + PENALTIES:
         if (value := getattr(sampling, name)) != getattr(plain_sampling, name):
@@ -104,13 +104,13 @@ def supported(settings: OpenAISettings) -> frozenset[str]:
     return frozenset((*PENALTIES, *vendor, *(("response_format",) if settings.response_format else ())))
 
 
-def judge_body(put: Put, model: str, settings: OpenAISettings) -> dict[str, Any]:
-    """One put of a pair, to be judged with one token and its log-probabilities."""
-    left, right = (" ".join(plain(text).split()) for text in (put.left, put.right))
-    script = put.script
+def judge_body(put: Put, model: str, settings: OpenAISettings, image_uri: str = "", scope: str = "") -> dict[str, Any]:
+    """One put of a pair, to be judged with one token and its log-probabilities; behind the image, if there is one."""
+    text = put.text(plain)
+    image = [{"type": "image_url", "image_url": {"url": image_uri}}] if image_uri else []
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": "user", "content": script.instruction + script.pair.format(left=left, right=right)}],
+        "messages": [{"role": "user", "content": [*image, {"type": "text", "text": text}] if image else text}],
         "max_tokens": 1,
         "temperature": 0,
         "logprobs": True,
@@ -118,7 +118,14 @@ def judge_body(put: Put, model: str, settings: OpenAISettings) -> dict[str, Any]
     }
     if settings.template_kwargs:
         body["chat_template_kwargs"] = {"enable_thinking": False}
+    if image and settings.cache_salt and scope:
+        body["cache_salt"] = salt(scope)
     return body
+
+
+def salt(scope: str) -> str:
+    """What keeps one scope's prefixes apart from another's at a server."""
+    return hashlib.sha256(b"askonce\0" + scope.encode()).hexdigest()
 
 
 def malformed(message: str) -> EngineError:

@@ -20,6 +20,7 @@ from inference_service.engine import (
     EngineUnavailableError,
     Finish,
     ImageFile,
+    JudgedOn,
     Judgement,
     Piece,
     Sampling,
@@ -168,7 +169,9 @@ class ReaderEngine:
         finally:
             self.begun = None
 
-    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
+    async def compare(
+        self, pairs: Sequence[tuple[str, str]], deadline: float | None = None, on: JudgedOn | None = None
+    ) -> list[Judgement]:
         """The reader has no judgement about questions."""
         return [Judgement("unsure") for _ in pairs]
 

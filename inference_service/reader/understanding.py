@@ -146,6 +146,8 @@ class Wish:
 
 
 NOTHING = Wish()
+LONGEST = 600
+"""Characters of a question beyond which it is more than the name of a value."""
 JOINED = re.compile(r"\band\b|[,&和与及、，]")
 
 
@@ -170,6 +172,8 @@ def normal(text: str) -> str:
 
 def understand(question: str) -> Wish:
     """What `question` asks for. Never raises; a question that is not understood gives an empty wish."""
+    if len(question) > LONGEST:
+        return NOTHING
     text = ASIDE.sub(" ", normal(question)).strip()
     if greeting := GREETING.match(text):
         text = trimmed(text[greeting.end() :]) or text

@@ -54,6 +54,8 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self.explore = False
         self.max_pixels = 0
         self.wanted_pair: tuple[str, str] | None = None
+        self.on_image = False
+        """Whether the wanted pair is to be judged on the image."""
         self.near_pair: tuple[str, str] | None = None
         self.further: list[tuple[str, str]] = []
         self.meaning: Callable[[str], str] | None = None
@@ -118,6 +120,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
             left, right = self.wanted_pair
             response.judgement_wanted.pair.left, response.judgement_wanted.pair.right = left, right
             response.judgement_wanted.miss.CopyFrom(miss)
+            response.judgement_wanted.on_image = self.on_image
             return response
         if request.judged.same_probability > 0.9:
             response.hit.answer.text = "as judged"
@@ -165,6 +168,7 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
     def __init__(self) -> None:
         self.requests: list[inference_pb2.GenerateRequest] = []
         self.compared: list[tuple[str, str]] = []
+        self.comparisons: list[inference_pb2.CompareQuestionsRequest] = []
         self.gate = asyncio.Event()
         """Closed, it holds every answer back after its first piece."""
         self.gate.set()
@@ -222,6 +226,7 @@ class CountingModel(inference_pb2_grpc.InferenceServiceServicer):
     ) -> inference_pb2.CompareQuestionsResponse:
         if self.fault is not None:
             raise self.fault
+        self.comparisons.append(request)
         self.compared.extend((pair.left, pair.right) for pair in request.pairs)
         verdict = inference_pb2.QUESTION_VERDICT_SAME if self.probability else inference_pb2.QUESTION_VERDICT_UNSURE
         return inference_pb2.CompareQuestionsResponse(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 
 from askonce.faults import Unreachable
-from askonce.v1 import content_pb2, dedup_pb2
+from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from gateway.judge import Judge
 from tests.gateway.doubles import IMAGE, Running, until
 from tests.gateway.pictures import picture
@@ -126,3 +127,31 @@ async def test_all_pairs_of_a_near_miss_are_judged(system: Running) -> None:
         ("total?", "tax?"),
         ("total?", "tip?"),
     }
+
+
+async def test_a_verdict_on_an_image_stays_with_that_image(system: Running) -> None:
+    """The judge is shown the image within the policy's pixels; asked again only for another one; nobody else learns."""
+    system.memory.wanted_pair, system.memory.on_image = ("total?", "sum?"), True
+    system.memory.max_pixels = 500_000
+    other = picture(7)
+    for image in (IMAGE, IMAGE, other):
+        answer = await system.ask(image, cache_mode=answer_pb2.CACHE_MODE_NO_STORE)
+        assert answer.provenance.reason == "JUDGED"
+    assert [request.image.content for request in system.model.comparisons] == [IMAGE, other]
+    assert {request.max_pixels for request in system.model.comparisons} == {500_000}
+    told = [request.judged for request in system.memory.lookups if request.HasField("judged")]
+    assert [each.image_digest for each in told] == [hashlib.sha256(each).digest() for each in (IMAGE, IMAGE, other)]
+    assert system.memory.learned == []
+
+
+async def test_several_images_are_judged_without(system: Running) -> None:
+    """They are no one page: the verdict is one for all images."""
+    system.memory.wanted_pair, system.memory.on_image = ("total?", "sum?"), True
+    images = [content_pb2.Image(content=IMAGE), content_pb2.Image(content=picture(7))]
+    request = answer_pb2.AnswerRequest(images=images, question=content_pb2.Question(text="How much?"))
+    answer = await system.stub.Answer(request, timeout=10)
+    assert answer.provenance.reason == "JUDGED"
+    (asked,) = system.model.comparisons
+    assert not asked.HasField("image")
+    (told,) = [request.judged for request in system.memory.lookups if request.HasField("judged")]
+    assert told.image_digest == b""

@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from inference_service.engine import Ask, CacheState, Completed, EngineInfo, Finish, Judgement, Piece, StageTimes, Usage
+from inference_service.engine import (
+    Ask,
+    CacheState,
+    Completed,
+    EngineInfo,
+    Finish,
+    JudgedOn,
+    Judgement,
+    Piece,
+    StageTimes,
+    Usage,
+)
 
 
 class EchoEngine:
@@ -30,6 +41,7 @@ class EchoEngine:
         self.most = 0
         self.cancelled = 0
         self.asks: list[Ask] = []
+        self.judged_on: list[JudgedOn | None] = []
         self.release = asyncio.Event()
         self.release.set()
 
@@ -60,8 +72,11 @@ class EchoEngine:
         finally:
             self.running -= 1
 
-    async def compare(self, pairs: Sequence[tuple[str, str]], deadline: float | None = None) -> list[Judgement]:
+    async def compare(
+        self, pairs: Sequence[tuple[str, str]], deadline: float | None = None, on: JudgedOn | None = None
+    ) -> list[Judgement]:
         """The same when the texts are equal."""
+        self.judged_on.append(on)
         await asyncio.sleep(self.delay)
         return [Judgement("same", 0.9) if left == right else Judgement("different", 0.1) for left, right in pairs]
 

@@ -276,6 +276,28 @@ async def test_pairs_are_judged_in_order() -> None:
     assert judged.model == ""
 
 
+async def test_pairs_are_judged_on_an_image_where_one_is_named() -> None:
+    """The image arrives with its pixels, its scope and the key under which the engine keeps what it saw of it."""
+    engine = EchoEngine()
+    message = inference_pb2.CompareQuestionsRequest(
+        pairs=[inference_pb2.QuestionPair(left="a", right="a")],
+        image=content_pb2.Image(content=b"picture"),
+        max_pixels=500_000,
+        cache_scope="tenants/a",
+    )
+    async with serving(engine) as stub:
+        await stub.CompareQuestions(message, timeout=5)
+        await ask(stub, request("total", image=content_pb2.Image(content=b"picture"), cache_scope="tenants/a"))
+        message.max_pixels = 1
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.CompareQuestions(message, timeout=5)
+    assert from_error(failed.value).reason == "PARAMETER_OUT_OF_RANGE"
+    (on,) = engine.judged_on
+    assert on is not None
+    assert (on.image.content, on.max_pixels, on.scope) == (b"picture", 500_000, "tenants/a")
+    assert on.image.digest == engine.asks[0].image_digest
+
+
 @pytest.mark.parametrize("count", [0, 33])
 async def test_a_senseless_number_of_pairs_is_refused(count: int) -> None:
     """1 to 32 pairs."""

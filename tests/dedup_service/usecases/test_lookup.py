@@ -12,10 +12,11 @@ import pytest
 
 from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import IntentSharing, JudgeMode, Mode, PolicyInvalidError, Tightening
+from dedup_service.question.normal import normalise
 from dedup_service.question.pair_memory import Evidence
 from dedup_service.usecases.lookup import ContentWanted, Found, Missed
 from dedup_service.usecases.miss_ticket import TicketError
-from dedup_service.usecases.query import CacheMode
+from dedup_service.usecases.query import CacheMode, Judged
 from tests.dedup_service.bench import Bench, bench, hit, query_for, reason
 from tests.dedup_service.pages import copy_of, receipt, resaved
 
@@ -538,3 +539,29 @@ async def test_forgetting_an_image_forgets_the_sequences_that_hold_it(dedup: Ben
     assert (deleted.images, deleted.entries) == (2, 2)
     assert hit(await dedup.ask(PAGES[0], QUESTION)) == "138.90"
     assert reason(await dedup.ask(PAGES, QUESTION))
+
+
+async def test_a_verdict_on_an_image_counts_there_and_nowhere_else(dedup: Bench) -> None:
+    """The policy has a near-miss judged on its image; the verdict weighs in look-ups of that image alone, and what is
+    told afterwards of it teaches nothing about the pair."""
+    await dedup.set_policy(judge=JudgeMode.INLINE_ON_IMAGE)
+    other = receipt("702.40", "BENGKEL WONG")
+    for content, answer in ((receipt(), "RM 138.90"), (other, "RM 702.40")):
+        await dedup.teach(content, QUESTION, answer)
+    asked = "How much must the customer pay for everything?"
+    wanted = await dedup.ask(receipt(), asked, judge_available=True)
+    assert isinstance(wanted, Missed)
+    assert (wanted.judge[0], wanted.judge_inline, wanted.judge_on_image) == ((asked, QUESTION), True, True)
+    verdict = Judged(asked, QUESTION, 0.999, "glm", hashlib.sha256(receipt()).digest())
+    tiers = []
+    for content in (receipt(), other):
+        outcome = await dedup.ask(content, asked, judge_available=True, judged=verdict)
+        assert isinstance(outcome, Found | Missed)
+        assert outcome.findings.match is not None
+        tiers.append(outcome.findings.match.side.tier)
+    assert tiers == ["JUDGED", "NEIGHBOUR"]
+    assert not (await dedup.learn.judged("acme", verdict)).labelled
+    known = [dedup.pairs.verdict("acme", normalise(asked), normalise(QUESTION)).explanation]
+    await dedup.learn.judged("acme", replace(verdict, image=b""))
+    known.append(dedup.pairs.verdict("acme", normalise(asked), normalise(QUESTION)).explanation)
+    assert ["judged the same" in each for each in known] == [False, True]

@@ -24,8 +24,15 @@ class Naive:
         self.model: Any = Glm4vForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).eval()
         self.processor = library.from_pretrained(directory)
 
-    def answer(self, ask: Ask) -> tuple[str, int]:
-        """The greedy answer without its thinking, and the number of tokens generated, the end token not counted."""
+    def chances(self, ask: Ask) -> Any:
+        """The natural logarithms of what may come next after the prompt, (vocabulary,)."""
+        import torch
+
+        with torch.inference_mode():
+            return self.model(**self.inputs(ask)).logits[0, -1].float().log_softmax(-1)
+
+    def inputs(self, ask: Ask) -> Any:
+        """The prompt as the processor makes it."""
         messages: list[dict[str, Any]] = [
             {"role": turn.role.value, "content": [{"type": "text", "text": turn.text}]} for turn in ask.history
         ]
@@ -45,7 +52,7 @@ class Naive:
             extra = {"images_kwargs": {"size": {"shortest_edge": 12_544, "longest_edge": 2 * ask.sampling.max_pixels}}}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the processor's own use of NumPy
-            inputs = self.processor.apply_chat_template(
+            return self.processor.apply_chat_template(
                 messages,
                 add_generation_prompt=True,
                 tokenize=True,
@@ -54,6 +61,10 @@ class Naive:
                 enable_thinking=ask.sampling.thinking,
                 processor_kwargs=extra,
             )
+
+    def answer(self, ask: Ask) -> tuple[str, int]:
+        """The greedy answer without its thinking, and the number of tokens generated, the end token not counted."""
+        inputs = self.inputs(ask)
         made = self.model.generate(
             **inputs, max_new_tokens=ask.sampling.max_tokens, do_sample=False, temperature=None, top_p=None, top_k=None
         )

@@ -26,12 +26,14 @@ from inference_service.engine import (
     EngineUnavailableError,
     Finish,
     ImageFile,
+    JudgedOn,
     Piece,
     ResponseFormat,
     Role,
     Sampling,
     Turn,
 )
+from inference_service.judge_prompt import puts
 from inference_service.openai.engine import OpenAIEngine, OpenAISettings
 from tests.inference_service.openai.upstream import WORDS, FakeUpstream, serving
 
@@ -517,8 +519,8 @@ async def test_starting_without_a_server_is_a_clear_error(url: str) -> None:
 
 
 async def test_questions_are_compared_with_one_token() -> None:
-    """One token with log-probabilities for each put, pairs without content once; a model that says yes to everything
-    contradicts itself when the question is turned round."""
+    """One token with log-probabilities for each put, pairs without content once a language; a model that says yes to
+    everything contradicts itself when the question is turned round."""
     async with serving("well") as fakes, opened(fakes) as engine:
         [first] = await engine.compare([("How much?", "What does it cost?")])
         bodies = list(fakes[0].bodies)
@@ -527,7 +529,31 @@ async def test_questions_are_compared_with_one_token() -> None:
     assert first.verdict == "unsure"
     assert {body["max_tokens"] for body in bodies} == {1}
     assert len({body["messages"][0]["content"] for body in bodies}) == len(bodies)
-    assert (len(bodies), again) == (4 + 8, 4)
+    assert (len(bodies), again) == (4 + 4, 4)
+
+
+async def test_questions_are_compared_on_an_image_at_the_server_that_knows_it() -> None:
+    """The image stands before each put, goes where its questions go, and a server that drops it is not believed."""
+    image = ImageFile(photo(600, 400), sha256(photo(600, 400)).digest())
+    on = JudgedOn(image, 400_000)
+    async with serving("well", "well", "well") as fakes, opened(fakes) as engine:
+        engine.calibration = replace(engine.calibration, same_at=0.5)
+        await complete(engine, asking(image=image.content))
+        (home,) = [fake for fake in fakes if fake.bodies]
+        await engine.read(puts("a", "b", on_image=True)[0], time.monotonic() + 3, on, await engine.picture(on, 1e12))
+        assert len(home.bodies) == 2
+        [judged] = await engine.compare([("How much?", "What does it cost?")], on=on)
+        [unseen] = await engine.compare([("How much?", "What does it cost?")])
+        bodies = [body for fake in fakes for body in fake.bodies if body.get("logprobs")]
+        seen = [content for body in bodies if isinstance(content := body["messages"][0]["content"], list)]
+        assert {tuple(part["type"] for part in content) for content in seen} == {("image_url", "text")}
+        assert len(seen) == 1 + 4 + 4  # the puts, and those without content for the two scripts
+        assert (judged.verdict, unseen.verdict) == ("unsure", "unsure")  # it says yes to everything
+        for fake in fakes:
+            fake.usage = {"prompt_tokens": 20}
+        with pytest.raises(EngineError) as caught:
+            await engine.compare([("How much?", "Who?")], on=on)
+        assert caught.value.reason == "UPSTREAM_LOST_IMAGE"
 
 
 async def test_a_server_without_log_probabilities_can_t_judge() -> None:
