@@ -1,7 +1,7 @@
 """What does each image show that the other does not?"""
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import cv2
@@ -26,6 +26,9 @@ _WORD = 3
 # Letters stand closer than this, in their heights; buttons do not.
 _LETTER_GAP = 0.5
 _GROUND = 16.0
+# A device's status bar takes at most this share of the height and shows so many signs beside its clock.
+_STATUS = 0.08
+_SIGNS = 10
 # Pixels next to the seam of a strip that a codec smears, in a broad one and in a narrow one.
 _SMEAR = (8, 3)
 # A mark is furniture when its outline fills this share of its convex hull and it is at least so many pixels large: a
@@ -157,7 +160,8 @@ def strips(rgb: NDArray[np.uint8], grey: NDArray[np.uint8], covered: NDArray[np.
         share = max(share, thickness / side)
         smear = _SMEAR[0] if thickness > 4 * _SMEAR[0] else _SMEAR[1]
         clear = _away_from(covered, smear)[area]
-        on_ground = _marks(rgb[area], clear, narrow=thickness <= _CROP * side)
+        status = area[0].start == 0 and not beside and thickness <= _STATUS * side
+        on_ground = _marks(rgb[area], clear, narrow=thickness <= _CROP * side, status=status)
         if on_ground is None:
             plain = False
             boxes = characters(grey) if boxes is None else boxes
@@ -201,8 +205,13 @@ def _away_from(covered: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return far
 
 
-def _marks(rgb: NDArray[np.uint8], clear: NDArray[np.bool_], *, narrow: bool = False) -> int | None:
-    """How many marks that are no furniture stand on the plain ground of a strip; None when its ground is not plain."""
+def _marks(
+    rgb: NDArray[np.uint8], clear: NDArray[np.bool_], *, narrow: bool = False, status: bool = False
+) -> int | None:
+    """How many marks that are no furniture stand on the plain ground of a strip; None when its ground is not plain.
+
+    A strip at the top that may be a device's `status` bar shows a clock, signs and no words.
+    """
     if clear.sum() < 20:
         return 0
     values = rgb[clear].astype(np.int16)
@@ -216,11 +225,62 @@ def _marks(rgb: NDArray[np.uint8], clear: NDArray[np.bool_], *, narrow: bool = F
     far = np.zeros(clear.shape, np.uint8)
     far[clear] = np.where(off > limit, 255, 0)
     outlines, _ = cv2.findContours(far, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if status and _status_bar([cv2.boundingRect(outline) for outline in outlines], far.shape[1]):
+        return 0
     solid = [outline for outline in outlines if not _speck(outline)]
     word = _in_a_row([cv2.boundingRect(outline) for outline in solid])
     if narrow and plain < _PAPER_SHARE:
         return word
     return max(word, sum(_written_in(one, rgb) if _button(one) else _letters(one) for one in solid))
+
+
+def _status_bar(boxes: list[Any], width: int) -> bool:
+    """Whether marks on a strip are a clock, which is one or two digits, a colon and two digits that stand alone, and
+    besides it a few signs to the left or right that are no words."""
+    for one, other in combinations(sorted(boxes, key=lambda box: box[1]), 2):
+        clock = _clock(one, other, boxes)
+        if clock is None:
+            continue
+        rest = [box for box in boxes if box not in clock]
+        tallest = max(box[3] for box in clock)
+        aside = all(x + w < 0.35 * width or x > 0.6 * width for x, _, w, _ in rest)
+        signs = [box for box in rest if max(box[2:]) >= 4]
+        return (
+            aside
+            and len(signs) <= _SIGNS
+            and all(box[3] <= 1.7 * tallest and box[2] <= 4 * tallest for box in rest)
+            and _in_a_row(signs) <= _WORD
+        )
+    return False
+
+
+def _clock(high: Any, low: Any, boxes: list[Any]) -> list[Any] | None:
+    """The marks of a clock whose colon is made of two dots; None where these are none."""
+    (x, y, w, h), (_, bottom, _, _) = high, low
+    gap = bottom - y
+    dots = max(w, h, *low[2:]) <= max(3, 0.75 * gap) and abs(2 * x + w - 2 * low[0] - low[2]) <= max(2, w)
+    if not dots or gap < 3:
+        return None
+    digits = sorted(
+        box
+        for box in boxes
+        if 1.3 * gap <= box[3] <= 4.5 * gap and box[2] <= box[3] and box[1] <= y + 1 and box[1] + box[3] >= bottom
+    )
+    tall = max((box[3] for box in digits), default=0)
+    left = _close_by([box for box in reversed(digits) if box[0] + box[2] <= x + 1], x, tall, reverse=True)
+    right = _close_by([box for box in digits if box[0] >= x + w - 1], x + w, tall, reverse=False)
+    return [high, low, *left, *right] if len(left) in (1, 2) and len(right) == 2 else None
+
+
+def _close_by(digits: list[Any], edge: int, tall: int, *, reverse: bool) -> list[Any]:
+    """The digits that follow one another from an edge on, nearest first."""
+    found = []
+    for box in digits:
+        if (edge - box[0] - box[2] if reverse else box[0] - edge) > _LETTER_GAP * tall:
+            break
+        found.append(box)
+        edge = box[0] if reverse else box[0] + box[2]
+    return found
 
 
 def _letters(outline: NDArray[Any]) -> int:

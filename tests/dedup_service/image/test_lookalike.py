@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from dedup_service.image.lookalike import Limits, compare, judge, measure, thumbnail
 from tests.dedup_service.image.pages import Rgb, page, query, scene, stored
@@ -159,6 +160,34 @@ def test_writing_outside_the_overlap_is_never_forgiven(word: str, height: int, g
     rgb, longer = page(), with_strip(page(), word, height, ground, above=above)
     for verdict in (compare(stored(rgb), query(longer, "JPEG", quality=85)), compare(stored(longer), query(rgb))):
         assert verdict.verdict != "same"
+
+
+def with_status_bar(rgb: Rgb, text: str, right: str = "") -> Rgb:
+    """A screenshot of a page: a bar with a text, a few words more at the right, and a battery."""
+    bar = Image.new("RGB", (rgb.shape[1], 38), (245, 245, 245))
+    draw = ImageDraw.Draw(bar)
+    draw.text((24, 4), text, fill=(20, 20, 20), font=ImageFont.load_default(20))
+    draw.text((rgb.shape[1] - 130, 4), right, fill=(20, 20, 20), font=ImageFont.load_default(20))
+    draw.rounded_rectangle((rgb.shape[1] - 60, 10, rgb.shape[1] - 30, 24), 3, fill=(20, 20, 20))
+    return np.vstack([np.asarray(bar), rgb])
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "same"),
+    [
+        ("9:41", "", True),
+        ("23:07", "LTE", True),
+        ("VOID", "", False),
+        ("9:41", "VOID COPY", False),
+        ("9:41 CANCELLED", "", False),
+        ("93.41", "", False),
+        ("1:100", "", False),
+    ],
+)
+def test_the_clock_of_a_screenshot_is_furniture_and_words_beside_it_are_not(text: str, right: str, same: bool) -> None:
+    """Hours and minutes at the top of a screen say nothing about the page below; a word may."""
+    screen = with_status_bar(page(), text, right)
+    assert (compare(stored(page()), query(screen, "PNG")).verdict == "same") is same
 
 
 def test_a_bubble_beside_a_copy_is_never_forgiven() -> None:
