@@ -56,6 +56,8 @@ MOVED_FACTOR = 2.0
 FRAMED_SHARE = 0.9
 ICON_SIDE = 160
 SMALL_TEXT = 9.0
+# Frames whose sides are in a ratio that differs by more than this, as a logarithm, are not of one icon.
+ICON_STRETCH = 0.04
 
 # What a pair with small text may reach, as a share of the limits on shape and stroke: at no height, and more for each
 # pixel of it. Digits of 4 pixels that differ reach 1.1, copies of such pages 0.5 to 0.9 (drawn pages of two fonts).
@@ -218,6 +220,9 @@ def measure(
     stored: Fingerprint, query: Fingerprint, limits: Limits = DEFAULT_LIMITS, guess: Matrix | None = None
 ) -> Evidence | None:
     """Register the two and measure every kind of difference; None when they can't be registered."""
+    icon = _icon(stored, query)
+    if icon is not None and icon.level < limits.level and icon.colour < limits.colour:
+        return icon
     stored_grey = _grey(stored.rgb)
     query_grey = _grey(query.rgb)
     cv2.setRNGSeed(7)  # RANSAC draws from OpenCV's generator: the same pair must get the same verdict
@@ -232,7 +237,7 @@ def measure(
     if photo is not None:
         query, query_grey, alignment, outside, lies = photo
     if alignment is None:
-        return None
+        return icon
     lies = alignment.matrix if photo is None else lies
     turn = int(round(np.degrees(np.arctan2(-lies[1, 0], lies[0, 0])) / 90) * 90 % 360)
     scale = scale_of(alignment.matrix)
@@ -412,6 +417,56 @@ def _photo(
     grey = _grey(flat)
     around = Margins(1.0, float(there.mean()), NOTHING, beside(query.grey, there), photo=True)
     return replace(photo, rgb=flat, text=measure_text(grey)), grey, align(stored, Features(grey)), around, matrix
+
+
+def _icon(stored: Fingerprint, query: Fingerprint) -> Evidence | None:
+    """What was measured on two icons, too small to be registered, laid frame on frame; None where these are none.
+
+    Brightness and colour are held against each other in windows of 2 x 2 pixels, in which no detail is lost.
+    """
+    (height, width), (other_height, other_width) = stored.rgb.shape[:2], query.rgb.shape[:2]
+    if max(height, width, other_height, other_width) >= ICON_SIDE:
+        return None
+    if abs(np.log(height * other_width / (width * other_height))) > ICON_STRETCH:
+        return None
+    size = (min(width, other_width), min(height, other_height))
+    a, b = (
+        cv2.cvtColor(cv2.resize(one.rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb).astype(np.float32)
+        for one in (stored, query)
+    )
+    half = (size[0] // 2, size[1] // 2)
+    off = cv2.split(a - b)
+    level, *tints = (
+        cv2.minMaxLoc(np.abs(cv2.blur(plane, (2, 2), borderType=cv2.BORDER_REPLICATE)))
+        for plane in (off[0], *(cv2.resize(tint, half, interpolation=cv2.INTER_AREA) for tint in off[1:]))
+    )
+    colour = max(tints, key=lambda peak: peak[1])
+    text = min(stored.text.height * size[0] / width, query.text.height * size[0] / other_width)
+    nothing = (0.0, 0.0, 0.0, 0.0)
+    boxes = tuple(
+        (at[0] / across[0], at[1] / across[1], 2 / across[0], 2 / across[1])
+        for at, across in ((level[3], size), (colour[3], half))
+    )
+    return Evidence(
+        turn=0,
+        side=max(size),
+        text=text,
+        characters=min(stored.text.characters, query.text.characters),
+        unread=stored.text.unread or query.text.unread,
+        rms=0.0,
+        margins=Margins(),
+        blur=0.0,
+        shape=0.0,
+        faint=0.0,
+        level=level[1],
+        colour=colour[1],
+        stroke=0.0,
+        ground=0.0,
+        faint_print=0.0,
+        noise=1.0,
+        moved=0,
+        boxes=(nothing, nothing, boxes[0], boxes[1], nothing, nothing, nothing),
+    )
 
 
 def _greyed(converted: Sequence[NDArray[np.uint8]], inside: NDArray[np.bool_]) -> bool:

@@ -225,7 +225,7 @@ def _marks(
     far = np.zeros(clear.shape, np.uint8)
     far[clear] = np.where(off > limit, 255, 0)
     outlines, _ = cv2.findContours(far, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if status and _status_bar([cv2.boundingRect(outline) for outline in outlines], far.shape[1]):
+    if status and _status_bar([cv2.boundingRect(outline) for outline in outlines], clear.shape[-1]):
         return 0
     solid = [outline for outline in outlines if not _speck(outline)]
     word = _in_a_row([cv2.boundingRect(outline) for outline in solid])

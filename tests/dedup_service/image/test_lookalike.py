@@ -361,6 +361,31 @@ def test_the_verdict_says_what_was_compared() -> None:
         )
 
 
+def icon(side: int, *, down: bool = False, dot: bool = False, ink: tuple[int, int, int] = (30, 60, 160)) -> Rgb:
+    """An arrow of `side` pixels; `dot` adds the small mark that tells of news."""
+    large = np.full((256, 256, 3), 250, np.uint8)
+    cv2.arrowedLine(large, (128, 220), (128, 36), ink, 30, cv2.LINE_AA, tipLength=0.4)
+    if dot:
+        cv2.circle(large, (212, 44), 26, (220, 40, 40), -1, cv2.LINE_AA)
+    large = large[::-1] if down else large
+    return np.asarray(cv2.resize(np.ascontiguousarray(large), (side, side), interpolation=cv2.INTER_AREA))
+
+
+@pytest.mark.parametrize("side", [20, 32, 64])
+def test_an_icon_is_laid_frame_on_frame(side: int) -> None:
+    """Too small to be registered: a copy hardly differs anywhere, and any mark or colour more is a difference."""
+    first = stored(icon(side))
+    verdict = compare(first, query(icon(side), "JPEG", quality=85))
+    assert (verdict.verdict, verdict.comparison) == ("same", "ICON")
+    for other in (
+        icon(side, down=True),
+        icon(side, dot=True),
+        icon(side, ink=(160, 60, 30)),
+        icon(side, ink=(120,) * 3),
+    ):
+        assert compare(first, query(other)).verdict != "same"
+
+
 def test_another_image_is_different() -> None:
     """Nothing to lay one over the other."""
     verdict = compare(stored(scene(5)), query(scene(6)))
