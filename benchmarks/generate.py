@@ -23,8 +23,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,36 @@ async def engine_row(engine: GlmEngine, name: str, asks: Sequence[Ask], concurre
     )
 
 
+async def standstill(engine: GlmEngine, running: Ask, coming: Ask) -> dict[str, float]:
+    """How long an answer's next token waits while a new prompt is taken in: the longest gap, in its usual steps.
+
+    The first twenty gaps, without a newcomer, say what is usual.
+    """
+    times: list[float] = []
+    tail = asyncio.Event()
+
+    async def watch() -> None:
+        async for item in engine.generate(running):
+            if not isinstance(item, Completed):
+                times.append(time.perf_counter())
+            if len(times) == 20:
+                tail.set()
+
+    scheduler = engine.scheduler
+    scheduler.settings = replace(engine.settings, emit_interval_s=0.0)  # each token by itself
+    try:
+        watching = asyncio.create_task(watch())
+        await tail.wait()
+        await one(engine, coming)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    finally:
+        scheduler.settings = engine.settings
+    gaps = [after - before for before, after in pairwise(times)]
+    usual = statistics.median(gaps[:20])
+    return {"longest_ms": 1e3 * max(gaps), "step_ms": 1e3 * usual, "longest_steps": max(gaps) / usual}
+
+
 def bandwidth(device: str) -> float:
     """Bytes per second that the device reads: a reduction over 2 GiB (256 MiB on a CPU), the best of 5."""
     size = (2 << 30) if device.startswith("cuda") else (256 << 20)
@@ -342,6 +373,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             many = [asking(image, tokens, f"{QUESTION} {number}") for number in range(max(options.requests, 16))]
             await engine_row(engine, "", many[: min(16, options.requests)], 16, device)
             rows.append(await engine_row(engine, "engine, follow-ups, 16", many, 16, device))
+            small = replace(asking(photo(next(fresh), 112, 112), 4_000), sampling=Sampling(max_tokens=4_000))
+            gap = await standstill(engine, small, asking(photo(next(fresh), width, height), 8))
             network = engine.network
             limit = []
             speed = await asyncio.to_thread(bandwidth, device)
@@ -369,6 +402,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             "later_ms": 1e3 * statistics.median(later),
             "ratio": statistics.median(later) / statistics.median(first),
         },
+        "standstill": gap,
         "bandwidth_gb_s": speed / 1e9,
         "decoding": limit,
         "graphs": graphs,
@@ -413,6 +447,11 @@ def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     print(
         f"time to first token: first question {follow['first_ms']:.1f} ms, "
         f"follow-up {follow['later_ms']:.1f} ms, ratio {follow['ratio']:.2f}"
+    )
+    gap = found["standstill"]
+    print(
+        f"while a new image is taken in, a running answer waits at most {gap['longest_ms']:.0f} ms for its next token, "
+        f"{gap['longest_steps']:.1f} steps of {gap['step_ms']:.1f} ms"
     )
     print(f"copy bandwidth {found['bandwidth_gb_s']:.0f} GB/s; CUDA graphs recorded: {found['graphs']}")
     for each in found["decoding"]:

@@ -126,6 +126,7 @@ class ModelRunner:
                 kv_cache.reshape(places, lengths, self.settings.max_batch_rows)
                 return True
             except torch.OutOfMemoryError:  # nothing was moved yet
+                OUT_OF_MEMORY.inc()
                 if attempt_:
                     return False
                 self.free()

@@ -25,6 +25,7 @@ def test_every_row_does_the_same_work(tmp_path: Path) -> None:
     assert all(row["tokens"] == 5 * row["requests"] for row in found["rows"])
     assert all(0 < row["first_p50"] <= row["first_p95"] <= row["seconds"] for row in found["rows"])
     assert [each["rows"] for each in found["decoding"]] == [1, 4]
+    assert found["standstill"]["longest_ms"] >= found["standstill"]["step_ms"] > 0
     assert all(0 < each["share"] < 1 for each in found["decoding"])
 
 

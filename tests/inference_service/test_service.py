@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from askonce.dialing import Dialing, dial
 from askonce.faults import from_error
@@ -381,3 +382,42 @@ async def test_bad_sequences_are_refused(message: inference_pb2.GenerateRequest,
     async with serving(EchoEngine(images=2)) as stub:
         _, fault = await refusal(stub, message)
     assert (fault.reason, fault.field) == (reason, field)
+
+
+def sample(name: str, **labels: str) -> float:
+    """The present value of a metric."""
+    return REGISTRY.get_sample_value(f"askonce_engine_{name}", labels) or 0.0
+
+
+async def test_what_an_operator_watches_is_counted() -> None:
+    """Queue, places, first token, time a token, tokens of each kind, how answers end, and verdicts."""
+    counted = (
+        ("tokens_total", {"kind": "input"}, 3.0),
+        ("tokens_total", {"kind": "output"}, 2.0),
+        ("tokens_total", {"kind": "cached"}, 1.0),
+        ("answers_total", {"finish": "stop"}, 1.0),
+        ("first_token_seconds_count", {}, 1.0),
+        ("token_seconds_count", {}, 1.0),
+        ("token_seconds_sum", {}, 0.25),
+        ("judgements_total", {"verdict": "same"}, 1.0),
+    )
+    before = [sample(name, **labels) for name, labels, _ in counted]
+    engine = EchoEngine()
+    engine.release.clear()
+    async with serving(engine) as stub:
+        calls = [asyncio.create_task(ask(stub, request("total")))]
+        while not engine.running:
+            await asyncio.sleep(0.01)
+        late = stub.CompareQuestions(PAIR, timeout=5)
+        while not sample("queued"):
+            await asyncio.sleep(0.01)
+        assert (sample("running"), sample("queued"), sample("capacity")) == (1, 1, 1)
+        engine.release.set()
+        await asyncio.gather(*calls, late)
+        assert (sample("running"), sample("queued")) == (0, 0)
+    after = [sample(name, **labels) for name, labels, _ in counted]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [each for _, _, each in counted]
+    assert sample("busy_seconds_total") > 0
+
+
+PAIR = inference_pb2.CompareQuestionsRequest(pairs=[inference_pb2.QuestionPair(left="a", right="a")])

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from inference_service.engine import EngineUnavailableError, Finish
 from inference_service.glm import model_runner
+from inference_service.glm.kv_cache import KVCache
 from inference_service.glm.network import Chunk, Network
 from inference_service.judge_prompt import puts
 from tests.inference_service.glm.conftest import Opening, asking, complete, picture
@@ -149,3 +154,89 @@ async def test_tokens_that_come_together_are_one_event(opening: Opening) -> None
         assert "".join(each.text for each in items[:-1]) == items[-1].text
         events[interval] = len(items) - 1
     assert events[60.0] <= 2 < events[0.0]
+
+
+async def test_no_memory_for_another_shape_costs_no_answer(
+    opening: Opening, naive: Naive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the KV cache can't be cut anew beside running answers, the caches are emptied and it is tried again; where
+    that does not help, answers wait for one another. All come, and are the plain path's."""
+    reshape = KVCache.reshape
+    refusals: list[int] = []
+
+    def refusing(self: KVCache, places: int, lengths: list[int], most_rows: int) -> None:
+        if lengths and len(refusals) < 6:  # what is in use has to be set aside, and there is no room for it
+            refusals.append(len(lengths))
+            raise torch.OutOfMemoryError("pretended")
+        reshape(self, places, lengths, most_rows)
+
+    monkeypatch.setattr(KVCache, "reshape", refusing)
+    sizes = (60, 60, 300, 420)
+    asks = [asking(f"How much? {size}", picture(size, size, size), max_tokens=40) for size in sizes]
+    before = REGISTRY.get_sample_value("askonce_engine_out_of_memory_total") or 0.0
+    async with opening(max_batch_tokens=2_048, max_batch_rows=8) as engine:
+        answers = await asyncio.gather(*(complete(engine, ask) for ask in asks))
+        assert engine.healthy()
+    assert len(refusals) >= 2
+    assert REGISTRY.get_sample_value("askonce_engine_out_of_memory_total") == before + len(refusals)
+    ended = [place for place, each in enumerate(answers) if not each.unfit]
+    assert ended
+    assert [answers[place].text for place in ended] == [naive.answer(asks[place])[0] for place in ended]
+
+
+async def test_what_the_tower_took_is_let_go(opening: Opening) -> None:
+    """Pixels go once the tower has seen them, its features once they are in the KV cache: a row that decodes holds
+    neither. Batch, KV use and evictions are shown while it does."""
+    async with opening(prefix_cache_bytes=60_000, feature_cache_bytes=30_000) as engine:
+        engine.scheduler.ends = frozenset()
+        runner = engine.scheduler.runner
+        evicted = sum(REGISTRY.get_sample_value(NAME, {"cache": each}) or 0.0 for each in ("prefixes", "features"))
+        asks = [asking(image=picture(seed, 280, 280), max_tokens=60) for seed in range(4)]
+        tasks = [asyncio.create_task(complete(engine, ask)) for ask in asks]
+        while runner.ready < 2:
+            await asyncio.sleep(0.005)
+        held = [(row.pixels, row.features) for row in runner.rows if row.ready]
+        shown = [REGISTRY.get_sample_value(f"askonce_engine_{each}") or 0.0 for each in ("batch_rows", "kv_used_ratio")]
+        await asyncio.gather(*tasks)
+    assert held
+    assert all(each == (None, None) for each in held)
+    assert shown[0] >= 1
+    assert 0 < shown[1] <= 1
+    assert sum(REGISTRY.get_sample_value(NAME, {"cache": each}) or 0.0 for each in ("prefixes", "features")) > evicted
+
+
+NAME = "askonce_engine_cache_evictions_total"
+
+
+def test_recorded_steps_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs of all shapes take their memory from one pool, as only one runs at a time. The device is pretended."""
+    pools: list[object] = []
+
+    @contextmanager
+    def graph(_: object, pool: object = None) -> Iterator[None]:
+        pools.append(pool)
+        yield
+
+    @contextmanager
+    def stream(_: object) -> Iterator[None]:
+        yield
+
+    idle = SimpleNamespace(wait_stream=lambda _: None)
+    for name, value in {
+        "Stream": lambda _: idle, "current_stream": lambda _: idle, "stream": stream, "graph": graph,
+        "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    network = SimpleNamespace(
+        device="cuda", graph_pool=object(), graphs={}, graphs_allowed=True,
+        kv_cache=SimpleNamespace(rows=8, places=2_048),
+        plain_step=lambda _, numbers, __: torch.zeros(numbers.shape[1], 4),
+    )  # fmt: skip
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_: self)
+    for rows, length in ((1, 10), (3, 10), (3, 700), (2, 10)):
+        logits = Network.recorded_step(network, [1] * rows, [0] * rows, [length] * rows, length + 1)  # type: ignore[arg-type]
+        assert len(logits) == rows
+    assert len(pools) == 4  # 1, 4 and 2 rows, one of them with a longer view
+    assert set(pools) == {network.graph_pool}
+    Network.recorded_step(network, [1] * 4, [0] * 4, [20] * 4, 21)  # type: ignore[arg-type]
+    assert len(pools) == 4  # four rows were recorded with three
