@@ -44,14 +44,16 @@ class Sense:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The word lists, ready to match. ``phrases`` maps a sequence of units (see `words.units`) to the sense names
-    that it stands for (none: it says nothing); ``longest`` is the length of the longest such sequence."""
+    """The word lists, ready to match. ``phrases`` maps a sequence of units (see `words.units`) to the sense names that
+    it stands for (none: it says nothing); ``longest`` is the length of the longest such sequence. ``speech`` holds
+    sounds that are no words."""
 
     senses: Mapping[str, Sense]
     phrases: Mapping[tuple[str, ...], tuple[str, ...]]
     heads: frozenset[tuple[str, ...]]
     tails: frozenset[tuple[str, ...]]
     opposite_characters: frozenset[frozenset[str]]
+    speech: frozenset[str] = frozenset()
     longest: int = field(default=0)
 
     def kind_of_clash(self, one: str, other: str) -> str:
@@ -85,6 +87,7 @@ def build(documents: Mapping[str, Mapping[str, Any]]) -> Lexicon:
     heads: set[tuple[str, ...]] = set()
     tails: set[tuple[str, ...]] = set()
     characters: set[frozenset[str]] = set()
+    speech: set[str] = set()
 
     def claim(expression: str, meaning: tuple[str, ...], where: str) -> None:
         key = units(expression)
@@ -125,13 +128,16 @@ def build(documents: Mapping[str, Mapping[str, Any]]) -> Lexicon:
         drop = document.get("drop", {})
         heads |= _keys(drop.get("head", ()))
         tails |= _keys(drop.get("tail", ()))
+        speech |= set(drop.get("speech", ()))
         for expression in drop.get("anywhere", ()):
             claim(expression, (), f"{file}: says nothing")
         characters |= {
             frozenset((one, other)) for pair in document.get("characters", ()) for one, other in [pair.split("/")]
         }
     longest = max((len(key) for key in phrases), default=0)
-    return Lexicon(senses, phrases, frozenset(heads), frozenset(tails), frozenset(characters), longest)
+    return Lexicon(
+        senses, phrases, frozenset(heads), frozenset(tails), frozenset(characters), frozenset(speech), longest
+    )
 
 
 def _keys(expressions: Iterable[str]) -> set[tuple[str, ...]]:

@@ -222,7 +222,8 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     normal = fold(text)
     parts = scope(text)
     asked = fold(parts.asked) or normal
-    surface = surface_units(_V_NOT_V.sub(_alternation, asked))
+    units = surface_units(_V_NOT_V.sub(_alternation, asked))
+    surface = tuple(unit for unit in units if unit not in lexicon.speech) or units
     surface = tuple(corrected(unit, before) for before, unit in zip(("", *surface), surface, strict=False))
     words = [lemma(unit) for unit in surface]
     start, stop = _frame(words, lexicon)

@@ -27,6 +27,9 @@ _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|「[^」]*」|『[^』]*』|《[
 _END = re.compile(r"[?？]|[!！。；;…]+|[.](?=\s|$)|[:：](?=\D|$)|\s[-–—]+\s|[—–]{1,2}|\n+")
 _COMMA = re.compile(r"[,，](?!\d)|、(?=[我你他她它就才还也都别不没])")
 _WORD = re.compile(r"[a-z0-9']+")
+_FRONTED = re.compile(r"(?P<front>[A-Za-z][\w' -]{2,60}?),\s+(?P<asked>[A-Za-z][^,;:.?!\n]*?)(?P<end>[?.!]*\s*)")
+_VERBS = frozenset(_ENGLISH["auxiliary"]) | {"i", "we", "you", "not", "n't", "but", "and", "or"}
+_OPENS = (frozenset(_ENGLISH["interrogative"]) | frozenset(_ENGLISH["auxiliary"])) - {"which"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class _Clause:
 def scope(text: str) -> Scope:
     """Tells the clauses of a question apart. Pure; any text is accepted."""
     rules = _chinese if _HAN.search(text) else _english
-    clauses = _clauses(text.replace("’", "'"))
+    text = text.replace("’", "'")
+    clauses = _clauses(text if rules is _chinese else unfronted(text))
     if not clauses:
         return Scope(text)
     if not any(clause.question for clause in clauses):
@@ -84,6 +88,21 @@ def asked(text: str) -> str:
     """What a question asks; the text as it is where nothing stands beside it."""
     parts = scope(text)
     return parts.asked if parts.context or parts.aside or parts.filler else text
+
+
+def unfronted(text: str) -> str:
+    """An English question with what stands before it put behind: "on page 2, who signed?" asks "who signed on page 2?".
+
+    Only a phrase that begins with a preposition and holds no verb of its own, before the one comma of a question that
+    begins as questions do; anything else is left as it is."""
+    found = _FRONTED.fullmatch(text)
+    if not found:
+        return text
+    front, asked, end = found["front"], found["asked"], found["end"]
+    words, first = _WORD.findall(front.casefold()), _WORD.findall(asked.casefold())[:1]
+    if not words or words[0] not in _ENGLISH["preposition"] or first[0] not in _OPENS or set(words) & _VERBS:
+        return text
+    return f"{asked} {front}{end}"
 
 
 def _clauses(text: str) -> list[_Clause]:

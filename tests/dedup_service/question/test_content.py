@@ -85,3 +85,17 @@ def test_the_score_says_so_and_serves() -> None:
     assert (found.reason, found.probability >= 0.95) == ("SAME_CONTENT", True)
     protected = gather(*wordings, 0.5, protected_terms=["card"])
     assert Calibration.prior().score(protected).probability < 0.5
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What is, um, the total amount?", "what is the total uh amount"),
+        ("Good morning! Who is the buyer? Thanks in advance", "Who is the buyer?"),
+        ("下午好，嗯这张发票的税率呃是多少，辛苦了", "这张发票的税率是多少"),
+        ("On the second page, what is the subtotal?", "What is the subtotal on the second page?"),
+    ],
+)
+def test_sounds_greetings_and_a_phrase_put_in_front_change_nothing(a: str, b: str) -> None:
+    """They are gone before words are read together, wherever they stand."""
+    assert proven(a, b)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup_service.question.scope import asked, scope
+from dedup_service.question.scope import asked, scope, unfronted
 
 ASKED = [
     # a story beside the question
@@ -79,3 +79,33 @@ def test_nothing_is_invented(text: str) -> None:
     parts = scope(text)
     for piece in (parts.asked, parts.context, parts.aside):
         assert all(word in text for part in piece.split(", ") for word in part.split())
+
+
+@pytest.mark.parametrize(
+    ("fronted", "plain"),
+    [
+        ("On page 2, who signed?", "Who signed on page 2?"),
+        ("In the second table, what is the total?", "What is the total in the second table?"),
+        ("for the flight back, is there a seat number", "is there a seat number for the flight back"),
+    ],
+)
+def test_what_stands_before_a_question_belongs_to_it(fronted: str, plain: str) -> None:
+    """A phrase before the question is asked with it, not told beside it, and may stand behind it as well."""
+    assert scope(fronted).asked.casefold() == scope(plain).asked.casefold()
+    assert scope(fronted).context == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "For that I have a form, what is the date?",
+        "In the table, not in the text, what is the total?",
+        "Not on the left, where is it?",
+        "On page 2, 3, what is the total?",
+        "In short: who signed?",
+        "In the list, name the first item.",
+    ],
+)
+def test_anything_else_before_the_comma_stays_where_it_is(text: str) -> None:
+    """A clause of its own, a contrast, a list or a request is no such phrase."""
+    assert unfronted(text) == text
