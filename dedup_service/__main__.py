@@ -36,6 +36,7 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.pair_evidence import COMPACT_SECONDS, PairEvidence, PairTail, take_over
 from dedup_service.ledger.purge import Purged, RemovalTail, Scrubber
 from dedup_service.ledger.reading import Reader
+from dedup_service.ledger.report_rows import ReportRows
 from dedup_service.ledger.retention import Retention
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.ledger.thumbnails import Album, Thumbnails
@@ -221,8 +222,15 @@ async def serve(chosen: Settings) -> None:
             encoders=encoders, question_dimension=question_encoder.dimension,
         )  # fmt: skip
         default = policy_to_json(book.default)
-        reports = Reports(chosen.data / "reports", ledger_url(chosen), default_policy=default, unused=memory.unused)
+        reports = Reports(
+            chosen.data / "reports",
+            ledger_url(chosen),
+            ReportRows(engine),
+            default_policy=default,
+            unused=memory.unused,
+        )
         await asyncio.to_thread(reports.clear)
+        await asyncio.to_thread(reports.take_over)
         stack.push_async_callback(reports.stop)
         texts = KeptTexts(scrubber, removals, reports)
         learn = Learn(

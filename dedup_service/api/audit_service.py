@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -20,7 +21,9 @@ from askonce.paging import page_size, position
 from askonce.times import to_duration, to_seconds, to_timestamp
 from askonce.v1 import audit_pb2, audit_pb2_grpc, content_pb2, policy_pb2
 from dedup_service.api import messages
-from dedup_service.audit.jobs import BusyError, Reports, Running
+from dedup_service.audit.jobs import BusyError, Reports
+from dedup_service.ledger.records import time_of
+from dedup_service.ledger.report_rows import ReportState
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
 WEEK, MINUTE, YEARS = 604_800.0, 60.0, 315_360_000.0
@@ -51,7 +54,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         if wanted.currency_code and not CURRENCY.fullmatch(wanted.currency_code):
             raise InvalidInput("CURRENCY_INVALID", "currency_code: 1 to 8 letters.", field="audit_report.currency_code")
         try:
-            running = self.reports.start(
+            running = await self.reports.start(
                 tenant,
                 window,
                 max_wrong=max_wrong,
@@ -141,15 +144,15 @@ class Operations(operations_pb2.OperationsServicer):  # type: ignore[misc]
         """The operation once it is done, or when the timeout (at most 60 s) is over."""
         running = await self.running(request.name, context)
         timeout = min(60.0, to_seconds(request.timeout)) if request.HasField("timeout") else 60.0
-        if running.task is not None and not running.done:
-            await asyncio.wait([running.task], timeout=timeout)
+        if not running.done:
+            await self.reports.wait(running.id, timeout)
         return await self.operation(request.name, context)
 
     async def ListOperations(
         self, request: operations_pb2.ListOperationsRequest, context: CONTEXT
     ) -> operations_pb2.ListOperationsResponse:
-        """Operations since the service started, newest first; at most 100, so one page."""
-        jobs = list(self.reports.jobs.values())[::-1]
+        """The newest operations, newest first; at most 100, so one page."""
+        jobs = await self.reports.states()
         return operations_pb2.ListOperationsResponse(operations=[await self.described(job) for job in jobs])
 
     async def CancelOperation(self, request: operations_pb2.CancelOperationRequest, context: CONTEXT) -> Empty:
@@ -161,14 +164,14 @@ class Operations(operations_pb2.OperationsServicer):  # type: ignore[misc]
         """Forgets an operation that is done; the report stays."""
         running = await self.running(request.name, context)
         if running.done:
-            self.reports.jobs.pop(running.id, None)
+            await self.reports.unlist(running.id)
         return Empty()
 
     async def operation(self, name: str, context: CONTEXT) -> operations_pb2.Operation:
         """The message of a named operation."""
         return await self.described(await self.running(name, context))
 
-    async def described(self, running: Running) -> operations_pb2.Operation:
+    async def described(self, running: ReportState) -> operations_pb2.Operation:
         """The message of an operation, with its report when it is done."""
         report = None
         if running.done and not running.reason:
@@ -176,15 +179,15 @@ class Operations(operations_pb2.OperationsServicer):  # type: ignore[misc]
                 read = await asyncio.to_thread(self.reports.read, running.tenant, running.id)
                 report = to_report(running.tenant, running.id, read, self.reports.keep)
             except LookupError:
-                running.reason, running.message = "REPORT_DELETED", "The report was deleted."
+                running = replace(running, reason="REPORT_DELETED", message="The report was deleted.")
         return to_operation(running, report)
 
-    async def running(self, name: str, context: CONTEXT) -> Running:
+    async def running(self, name: str, context: CONTEXT) -> ReportState:
         """The job behind a name; ends the call with NOT_FOUND when there is none."""
         found = OPERATION.fullmatch(name)
-        running = self.reports.jobs.get(found[1]) if found else None
+        running = await self.reports.state(found[1]) if found else None
         if running is None:
-            fault = Absent("OPERATION_UNKNOWN", "There is no such operation, or the service was restarted.")
+            fault = Absent("OPERATION_UNKNOWN", "There is no such operation, or it is past its 30 days.")
             await context.abort(fault.code, fault.message, faults.trailing_metadata(fault))
         assert running is not None
         return running
@@ -218,11 +221,11 @@ def optional(wanted: audit_pb2.AuditReport, name: str, least: float, most: float
     return within(getattr(wanted, name), least, most, name) if presence.HasField(name) else None
 
 
-def to_operation(running: Running, report: audit_pb2.AuditReport | None) -> operations_pb2.Operation:
+def to_operation(running: ReportState, report: audit_pb2.AuditReport | None) -> operations_pb2.Operation:
     """The message of a job."""
     operation = operations_pb2.Operation(name=f"operations/{running.id}", done=running.done)
     metadata = audit_pb2.CreateAuditReportMetadata(
-        stage=running.stage, stage_share=running.share, start_time=to_timestamp(running.start)
+        stage=running.stage, stage_share=running.share, start_time=to_timestamp(time_of(running.id))
     )
     operation.metadata.Pack(metadata)
     if running.done and running.reason:

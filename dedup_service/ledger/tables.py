@@ -214,3 +214,24 @@ class AccountRow(Base):
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
     balance: Mapped[float]
+
+
+class ReportRow(Base):
+    """A report for an audit: how far it is, and once it is done its page and its figures. Any replica reads it."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("reports_by_tenant", "tenant", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    beat: Mapped[float]
+    stage: Mapped[str]
+    share: Mapped[float]
+    done: Mapped[bool]
+    unwanted: Mapped[bool]
+    cancelled: Mapped[bool]
+    listed: Mapped[bool]
+    reason: Mapped[str]
+    message: Mapped[str]
+    page: Mapped[bytes | None]
+    figures: Mapped[bytes | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from askonce.v1 import audit_pb2, audit_pb2_grpc
 from benchmarks.ledgers import Made, make_ledger
 from dedup_service.api.audit_service import AuditService, Operations
 from dedup_service.audit.jobs import Reports
+from dedup_service.ledger.database import open_database
+from dedup_service.ledger.report_rows import ReportRows
 
 pytestmark = pytest.mark.slow
 END = 1_790_000_000.0
@@ -66,7 +69,8 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture
 async def peer(ledger: Made, tmp_path: Path) -> AsyncIterator[Peer]:
     """Both services on a port of their own."""
-    reports = Reports(tmp_path / "reports", ledger.url, clock=lambda: END)
+    engine = await asyncio.to_thread(open_database, ledger.url)
+    reports = Reports(tmp_path / "reports", ledger.url, ReportRows(engine), clock=lambda: END)
     registrations = [
         Registration(
             "askonce.v1.AuditService",
@@ -85,6 +89,8 @@ async def peer(ledger: Made, tmp_path: Path) -> AsyncIterator[Peer]:
         await reports.stop()
         await channel.close()
         await server.server.stop(0)
+        await asyncio.to_thread(reports.rows.delete_all, ["-", "acme"])
+        await asyncio.to_thread(engine.dispose)
 
 
 async def test_a_report_from_start_to_deletion(peer: Peer, ledger: Made) -> None:
