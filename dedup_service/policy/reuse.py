@@ -27,6 +27,8 @@ NORMALISED_PROBABILITY = 0.999
 """Probability that two questions of one normal form ask the same. `python -m benchmarks.equality` bounds the share of
 meaningful edits that merge; this prior is kept well above that bound, for kinds of edits that nobody thought of, until
 labels of its stratum say otherwise."""
+JUDGED_FACTOR = 5.0
+"""How many times as often a hit is verified that rests on a judge's word alone."""
 IMAGE_STRATA = {"BYTES": "exact", "PIXELS": "pixels", "ALIAS": "copy", "PERCEPTUAL": "copy", "NEIGHBOUR": "copy"}
 """The image's half of a stratum's name, by tier."""
 QUESTION_STRATA = {
@@ -194,6 +196,15 @@ def hit_reason(question_tier: str, exact: bool) -> str:
     if exact or question_tier in EXACT_QUESTION_TIERS:
         return question_tier
     return "SCORED" if question_tier == "NEIGHBOUR" else question_tier
+
+
+def exploration(rate: float, *, judged: bool) -> float:
+    """The probability with which a hit is drawn for verification, at a policy's `rate` (both 0 to 1).
+
+    A hit that rests on a judge's word alone is drawn `JUDGED_FACTOR` times as often: a judge that is wrong about a pair
+    is wrong about it on every image, so one look is worth many. Once an answer has confirmed the pair, it is a hit like
+    any other."""
+    return min(1.0, rate * (JUDGED_FACTOR if judged else 1.0))
 
 
 def explored(decision: str, rate: float) -> bool:

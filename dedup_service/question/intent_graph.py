@@ -273,6 +273,16 @@ class IntentGraph:
         said = pair.refused or "judge:different" in pair.counts
         return not said and at is not None and at == self.intent.get(right) and self.strength[at] + pair.total > 0
 
+    def confirmed(self, left: str, right: str) -> bool:
+        """Whether answers about images, or people, tie each of two questions to the intent that they share; else a
+        judge's word does, or nothing."""
+        group = self.group(left) | self.group(right)
+        return all(any(self._answered(question, twin) for twin in group - {question}) for question in (left, right))
+
+    def _answered(self, one: str, other: str) -> bool:
+        pair = self.pairs.get((one, other) if one < other else (other, one))
+        return pair is not None and any(name.endswith(":same") and name != "judge:same" for name in pair.counts)
+
     def verdict(self, left: str, right: str) -> tuple[float, State, str]:
         if left == right:
             return 0.0, "unknown", "they read alike; nothing was learnt about them"

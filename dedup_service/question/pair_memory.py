@@ -47,11 +47,12 @@ class Evidence:
 class KnownVerdict:
     """What is known about two questions: log-odds, the state they amount to, and why. Evidence in favour counts only
     once it suffices (state "same"), evidence against counts at once: of all questions asked about an image most
-    differ."""
+    differ. ``judged``: that they are the same rests on a judge's word, which no answers have confirmed."""
 
     log_odds: float
     state: State
     explanation: str
+    judged: bool = False
 
 
 class PairMemory:
@@ -190,7 +191,9 @@ class PairMemory:
         mine = self._tenants.get(name)
         if mine is None:
             return KnownVerdict(0.0, "unknown", "never compared")
-        return KnownVerdict(*mine.verdict(self._node(mine, one), self._node(mine, other)))
+        left, right = self._node(mine, one), self._node(mine, other)
+        log_odds, state, explanation = mine.verdict(left, right)
+        return KnownVerdict(log_odds, state, explanation, state == "same" and not mine.confirmed(left, right))
 
     def _node(self, mine: IntentGraph, normal: str) -> str:
         return mine.node(digest(normal), normal)

@@ -12,7 +12,7 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Decision, digest, new_id
 from dedup_service.policy.account import Account, LeasedAccount
 from dedup_service.policy.policy import JudgeMode, Mode, Policy, tighten
-from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, explored
+from dedup_service.policy.reuse import UNKNOWN, Reuse, Side, decide, exploration, explored
 from dedup_service.policy.revisions import PolicyBook, Revision
 from dedup_service.question.neutral import is_neutral
 from dedup_service.question.refusals import cannot_tell
@@ -248,12 +248,13 @@ class Lookup:
         """Records a hit, keeps the entry warm, and draws it for verification or not."""
         now = self.clock()
         self.account.settle(query.tenant, findings.reuse.cost, policy.error_budget)
-        explore = policy.exploration_rate > 0 and explored(findings.decision, policy.exploration_rate)
+        drawn = exploration(policy.exploration_rate, judged=match.judged)
+        explore = drawn > 0 and explored(findings.decision, drawn)
         kept = replace(policy, sliding_ttl=False) if fleeting(match.entry) else policy
         entry = self.touches.use(match.entry, kept, now)
         if findings.reuse.stratum in HOT_STRATA and policy.hot_ttl > 0:
             await self.exact_cache.put(exact_key(query), entry)
-        self.record(query, findings, policy, timings, hit=True, explore=explore)
+        self.record(query, findings, policy, timings, hit=True, explore=explore, drawn=drawn)
         return Found(findings, entry, explore)
 
     def missed_unseen(self, query: Query, revision: Revision, reason: str) -> Missed:
@@ -392,6 +393,7 @@ class Lookup:
         *,
         hit: bool,
         explore: bool = False,
+        drawn: float = 0.0,
     ) -> None:
         """Writes the decision down, off the request path."""
         resolved, match, reuse = findings.resolved, findings.match, findings.reuse
@@ -435,7 +437,7 @@ class Lookup:
             model=query.model,
             timings=timings,
             explored=explore,
-            propensity=policy.exploration_rate if hit else 0.0,
+            propensity=drawn,
             saved_seconds=nearest.generate_seconds if nearest and hit else 0.0,
         )
         metrics.count(decision, timings)

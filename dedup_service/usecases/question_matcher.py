@@ -41,6 +41,8 @@ class Match:
     cosine: float = 0.0
     prior: float = 0.0
     """What the likeness of the two texts alone says: log-odds."""
+    judged: bool = False
+    """Whether that the two are the same rests on a judge's word alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,8 @@ class QuestionMatcher:
         if not vetoed and score.probability >= policy.question_threshold:
             verdict = "SAME"
         side = Side(verdict, tier, score.probability, score.reason, vetoed)
-        return Match(side, entry, evidence.vetoes, cosine, self.calibration.similarity_log_odds(evidence))
+        likeness = self.calibration.similarity_log_odds(evidence)
+        return Match(side, entry, evidence.vetoes, cosine, likeness, evidence.judge is not None or known.judged)
 
     def apart(self, query: Query, entry: Entry) -> bool:
         """Whether a client's feedback parted the two questions, as they are spelt or in their normal forms."""

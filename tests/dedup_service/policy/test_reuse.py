@@ -20,6 +20,7 @@ from dedup_service.policy.reuse import (
     Side,
     combine,
     decide,
+    exploration,
     explored,
     stratum_of,
 )
@@ -269,6 +270,14 @@ def test_exploration_draws_its_share() -> None:
     assert [explored(i, 0.05) for i in ids[:50]] == [explored(i, 0.05) for i in ids[:50]]
     assert not any(explored(i, 0.0) for i in ids)
     assert all(explored(i, 1.0) for i in ids)
+
+
+def test_a_judges_word_is_verified_more_often() -> None:
+    """What rests on a judge alone is drawn at five times the rate, never above 1; a rate of 0 stays 0."""
+    assert exploration(0.01, judged=False) == 0.01
+    assert exploration(0.01, judged=True) == pytest.approx(0.05)
+    assert exploration(0.5, judged=True) == 1.0
+    assert exploration(0.0, judged=True) == 0.0
 
 
 def test_reuse_is_a_plain_value() -> None:

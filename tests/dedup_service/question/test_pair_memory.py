@@ -132,6 +132,19 @@ def test_one_judge_suffices() -> None:
     assert memory.verdict("t", PAID, SPENT).state == "same"
 
 
+def test_a_judges_word_alone_is_told_apart() -> None:
+    """Two questions that a judge alone made one are so marked, until an answer confirms each of them."""
+    memory = PairMemory()
+    for other in (SPENT, SHELLED):
+        memory.add("t", PAID, other, Evidence("judge", 5.0, True, 1.0, prior=2.0))
+    assert memory.verdict("t", SPENT, SHELLED).state == "same"
+    assert memory.verdict("t", SPENT, SHELLED).judged
+    memory.add("t", PAID, SPENT, seen("exploration", on="image-1"))
+    assert memory.verdict("t", SPENT, SHELLED).judged, "nothing confirms the other"
+    memory.add("t", PAID, SHELLED, seen(on="image-1"))
+    assert not memory.verdict("t", SPENT, SHELLED).judged
+
+
 def test_wordings_of_one_reading_share_evidence() -> None:
     """What is learnt about "total?" holds for "what is the total", until the two are told apart; from then on it holds
     for the wording alone that it was learnt about."""
