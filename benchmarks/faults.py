@@ -63,6 +63,7 @@ START_SECONDS = 120.0
 SLOW_SECONDS = 10.0
 """A call that takes longer is a fault: its client has given up."""
 PARENT = "tenants/faults"
+WORKER = "dedup_service.store.edge.worker"
 CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 
@@ -107,11 +108,11 @@ class Services:
         return grpc.aio.insecure_channel(self.address("gateway"), OPTIONS)
 
     def pid(self, module: str) -> int:
-        """The process of a service, 0 when it is gone."""
+        """The process of a service or of one of its children, 0 when it is gone."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 line = child.cmdline()
-                if line and line[-1] == module and child.status() != psutil.STATUS_ZOMBIE:
+                if module in (line[-1:] + line[2:3]) and child.status() != psutil.STATUS_ZOMBIE:
                     return child.pid
         return 0
 
@@ -383,7 +384,8 @@ async def damage(stage: Stage) -> list[Row]:
 
 async def full_disk(stage: Stage) -> list[Row]:
     """Stores, ledger and logs on a disk of 600 MiB that is filled to the last byte. A fault: a stored answer is not
-    served, a new question not answered, or nothing is stored again when there is room."""
+    served, for its file or a copy, a new question not answered, the store's process died, or nothing is stored again
+    when there is room."""
     row = Row("5 a full disk: store, ledger and logs")
     disk = stage.folder / "disk"
     disk.mkdir()
@@ -394,10 +396,11 @@ async def full_disk(stage: Stage) -> list[Row]:
         async with stage.services("", home=disk / "home") as services:
             pairs = await stored(services, 40)
             filler = disk / "filler"
+            worker = services.pid(WORKER)
             for _ in range(3):
                 fill(filler)
                 await asyncio.sleep(2)
-            for image, text in pairs:
+            for image, text in [*pairs, *((as_png(image), text) for image, text in pairs)]:
                 fault = "a stored answer was not served"
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     answer = await ask(services, image, text)
@@ -408,12 +411,18 @@ async def full_disk(stage: Stage) -> list[Row]:
                 fill(filler)
             left = await hits(services, pairs)
             row.note("stored answers were not served afterwards" if left < len(pairs) else "")
+            row.note("the store's process died" if services.pid(WORKER) != worker else "")
             filler.unlink()
             await asyncio.sleep(8)
             row.note("" if await again(services) else "nothing was stored when there was room again")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
     return [row]
+
+
+def as_png(content: bytes) -> bytes:
+    """A copy of equal pixels."""
+    return hostile_files.encode(Image.open(io.BytesIO(content)).convert("RGB"), "PNG")
 
 
 async def again(services: Services) -> bool:

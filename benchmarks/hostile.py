@@ -22,7 +22,7 @@ from typing import Any
 
 from askonce.child_pool import ChildError, ChildPool
 from benchmarks.hostile_files import bombs, damaged, many_scans, text_bomb, webp_frames
-from benchmarks.hostile_texts import hostile_texts
+from benchmarks.hostile_texts import expanding_texts, hostile_texts
 from dedup_service.image.picture import PictureError, open_picture
 from dedup_service.question.encoder import MOST_CHARACTERS, bounded
 from dedup_service.usecases.image_features import open_checked
@@ -137,6 +137,10 @@ def main() -> None:
     for method in ("before", "now"):
         texts = chosen.texts if method == "now" else min(chosen.texts, 400)  # many of them end a child
         rows.append(study("texts", "Tokenizer", method, hostile_texts(texts, seed=7), BATCH, chosen.seconds))
+        print(rows[-1], flush=True)
+        rows.append(
+            study("expanding texts", "Tokenizer", method, expanding_texts(texts, seed=7), BATCH, chosen.seconds)
+        )
         print(rows[-1], flush=True)
         rows.append(study("damaged files", "Decoder", method, damaged(chosen.files, seed=7), BATCH, chosen.seconds))
         print(rows[-1], flush=True)

@@ -64,6 +64,42 @@ def hostile_texts(count: int, seed: int = 0) -> Iterator[str]:
         yield text if chance.random() < 0.7 else f"What is {text}?"
 
 
+@lru_cache(maxsize=1)
+def growth() -> dict[str, float]:
+    """How many times as many bytes a growing code point has once it is normalised or folded, the most of all forms."""
+    found = {}
+    for sign in growing():
+        forms = (unicodedata.normalize("NFKC", sign), unicodedata.normalize("NFKD", sign), sign.casefold())
+        found[sign] = max(len(form.encode()) for form in forms) / len(sign.encode())
+    return found
+
+
+def expanding_texts(count: int, seed: int = 0) -> Iterator[str]:
+    """Texts of code points that grow, the more often the more they grow (by the fourth power; U+FDFA, eighteen letters
+    from one, before all), of lengths around those at which texts are cut, mixed with words, marks and astral signs."""
+    chance = random.Random(seed)
+    signs = list(growth())
+    weights = [growth()[sign] ** 4 for sign in signs]
+    for _ in range(count):
+        size = chance.choice((1, 2, 19, 20, 21, 63, 170, 341, 512, 1_023, 1_999, 2_000, 2_001, 3_999, 4_000))
+        drawn = chance.choices(signs, weights, k=size if chance.random() < 0.6 else 1)
+        text = "".join(drawn) if len(drawn) > 1 else drawn[0] * size
+        match chance.randrange(6):
+            case 0:
+                text = "What is " + text + "?"
+            case 1:
+                text = "\u0301".join(text[:2_000])
+            case 2:
+                text = "总额" * (size // 2) + text[:2_000]
+            case 3:
+                text = "\U0001f9fe".join((text[: size // 2], text[size // 2 :]))
+            case 4:
+                text = "a" * max(0, 2_000 - len(text) // 2) + text
+            case _:
+                pass
+        yield text[:4_000]
+
+
 class Tokenizer:
     """For a child: counts the tokens of the embedded encoder without its model's arithmetic, thousands a second."""
 
