@@ -48,7 +48,10 @@ class DedupClient:
         fault by which it refuses the request."""
         try:
             return await self.call(
-                lambda stub, left: stub.Lookup(request, timeout=left, metadata=telemetry.outgoing()), key, timeout
+                lambda stub, left: stub.Lookup(request, timeout=left, metadata=telemetry.outgoing()),
+                key,
+                timeout,
+                request.parent,
             )
         except grpc.aio.AioRpcError as error:
             if error.code() in BLAMELESS:
@@ -61,7 +64,10 @@ class DedupClient:
         """Stores an answer. Raises Fault."""
         try:
             return await self.call(
-                lambda stub, left: stub.Remember(request, timeout=left, metadata=telemetry.outgoing()), key, timeout
+                lambda stub, left: stub.Remember(request, timeout=left, metadata=telemetry.outgoing()),
+                key,
+                timeout,
+                request.parent,
             )
         except DedupDown as down:
             raise unreachable("DEDUP_UNAVAILABLE") from down
@@ -72,7 +78,10 @@ class DedupClient:
         """Reports evidence. Raises Fault."""
         try:
             return await self.call(
-                lambda stub, left: stub.Learn(request, timeout=left, metadata=telemetry.outgoing()), b"", timeout
+                lambda stub, left: stub.Learn(request, timeout=left, metadata=telemetry.outgoing()),
+                b"",
+                timeout,
+                request.parent,
             )
         except DedupDown as down:
             raise unreachable("DEDUP_UNAVAILABLE") from down
@@ -80,15 +89,19 @@ class DedupClient:
             raise fault_of(error, "DEDUP_UNAVAILABLE") from error
 
     async def call(
-        self, method: Callable[[dedup_pb2_grpc.DedupServiceAsyncStub, float], Awaitable[R]], key: bytes, timeout: float
+        self,
+        method: Callable[[dedup_pb2_grpc.DedupServiceAsyncStub, float], Awaitable[R]],
+        key: bytes,
+        timeout: float,
+        tenant: str,
     ) -> R:
-        """Calls a replica; when it can't be reached, the next one. Raises DedupDown when none may be asked, and
-        AioRpcError."""
+        """Calls a replica for a tenant; when it can't be reached, the next one. Raises DedupDown when none may be
+        asked, and AioRpcError."""
         until = time.monotonic() + timeout
         tried: set[str] = set()
         failed: grpc.aio.AioRpcError | None = None
         while (left := until - time.monotonic()) > 0:
-            replica = self.replicas.choose(key, tried)
+            replica = self.replicas.choose(key, tried, tenant)
             if replica is None:
                 break
             tried.add(replica.name)
@@ -97,15 +110,17 @@ class DedupClient:
                 response = await method(replica.stub, left)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    replica.breaker.failed()  # only lateness costs anything: a refused connection is known at once
+                    replica.breaker.failed(
+                        tenant
+                    )  # only lateness costs anything: a refused connection is known at once
                 elif error.code() in BLAMELESS:
-                    replica.breaker.succeeded()
+                    replica.breaker.succeeded(tenant)
                 if not is_transport(error):
                     raise
                 failed = error
                 replica.down_until = time.monotonic() + REST
             else:
-                replica.breaker.succeeded()
+                replica.breaker.succeeded(tenant)
                 return response
             finally:
                 replica.running -= 1

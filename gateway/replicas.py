@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import grpc
 import structlog
+from cachetools import LRUCache
 
 from askonce import rendezvous
 from askonce.dialing import Dialing, dial
@@ -29,8 +30,9 @@ PARTING = 30.0
 class Breaker:
     """Stops asking a peer that keeps being late: after `failures` in a row one call in `rest` seconds goes through."""
 
-    def __init__(self, failures: int = 5, rest: float = 1.0) -> None:
+    def __init__(self, failures: int = 5, rest: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.failures = failures
+        self.clock = clock
         self.rest = rest
         self.count = 0
         self.next = 0.0
@@ -39,7 +41,7 @@ class Breaker:
         """Whether a call may go through now."""
         if self.count < self.failures:
             return True
-        now = time.monotonic()
+        now = self.clock()
         if now < self.next:
             return False
         self.next = now + self.rest
@@ -53,7 +55,38 @@ class Breaker:
         """Notes a call that was not answered in time."""
         self.count += 1
         if self.count == self.failures:
-            self.next = time.monotonic() + self.rest
+            self.next = self.clock() + self.rest
+
+
+class TenantBreakers:
+    """A breaker that one tenant alone can't open for the others: what it asks may simply take long. It opens for the
+    tenant whose calls are late, and for all once calls of two are late in a row."""
+
+    def __init__(self, most: int = 1_024, clock: Callable[[], float] = time.monotonic) -> None:
+        """`most` bounds the tenants remembered for being late."""
+        self.clock = clock
+        self.shared = Breaker(clock=clock)
+        self.late: set[str] = set()
+        """Tenants whose calls were late since the last that was answered in time."""
+        self.own: LRUCache[str, Breaker] = LRUCache(most)
+
+    def closed(self, tenant: str) -> bool:
+        """Whether a call of this tenant may go through now."""
+        own = self.own.get(tenant)
+        return (own is None or own.closed()) and (len(self.late) < 2 or self.shared.closed())
+
+    def succeeded(self, tenant: str) -> None:
+        """Notes a call that was answered."""
+        self.shared.succeeded()
+        self.late.clear()
+        self.own.pop(tenant, None)
+
+    def failed(self, tenant: str) -> None:
+        """Notes a call that was not answered in time."""
+        self.shared.failed()
+        if len(self.late) < 2:
+            self.late.add(tenant)
+        self.own.setdefault(tenant, Breaker(clock=self.clock)).failed()
 
 
 class Replica:
@@ -63,7 +96,7 @@ class Replica:
         self.name = name
         self.channel = channel
         self.stub: dedup_pb2_grpc.DedupServiceAsyncStub = dedup_pb2_grpc.DedupServiceStub(channel)
-        self.breaker = Breaker()
+        self.breaker = TenantBreakers()
         self.running = 0
         self.down_until = 0.0
 
@@ -115,13 +148,13 @@ class Replicas:
         await asyncio.sleep(RESOLVE_SECONDS)
         await self.refresh()
 
-    def choose(self, key: bytes, tried: Collection[str] = ()) -> Replica | None:
+    def choose(self, key: bytes, tried: Collection[str] = (), tenant: str = "") -> Replica | None:
         """The replica to ask about an image's digest, or about nothing in particular without a key. None when none is
-        left that may be asked."""
+        left that may be asked for this tenant."""
         now = time.monotonic()
         left = [each for each in self.members.values() if each.name not in tried]
         up = [each for each in left if each.down_until <= now] or left
-        ready = [each for each in up if each.breaker.closed()]
+        ready = [each for each in up if each.breaker.closed(tenant)]
         if not ready:
             return None
         if key:

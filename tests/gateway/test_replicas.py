@@ -12,7 +12,7 @@ from askonce.dialing import Dialing
 from askonce.serving import Server
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, dedup_pb2_grpc
 from gateway.clients import DedupClient, DedupDown
-from gateway.replicas import Replicas
+from gateway.replicas import Replicas, TenantBreakers
 from gateway.settings import Settings
 from tests.gateway.doubles import ExactMemory, Running, running, serve_double
 from tests.gateway.pictures import picture
@@ -140,3 +140,41 @@ async def test_localhost_is_found() -> None:
     await replicas.refresh()
     assert "ipv4:127.0.0.1:50052" in replicas.members or "ipv6:[::1]:50052" in replicas.members
     await replicas.close()
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_tenant_whose_calls_are_late_shuts_nobody_else_out() -> None:
+    """Long questions of one tenant, however many, cost that tenant its look-ups; others go through."""
+    clock = Clock()
+    breakers = TenantBreakers(clock=clock)
+    for _ in range(50):
+        breakers.failed("slow")
+    assert not breakers.closed("slow")
+    assert all(breakers.closed("other") for _ in range(50))
+    clock.now += 1.0
+    assert [breakers.closed("slow") for _ in range(2)] == [True, False]  # one call tries whether it is over
+    breakers.succeeded("slow")
+    assert breakers.closed("slow")
+
+
+def test_a_replica_that_is_late_for_all_is_left_alone() -> None:
+    """Calls of two tenants late in a row are the replica's fault: nobody waits for it, but for one call a second; an
+    answer in time lets all back in."""
+    clock = Clock()
+    breakers = TenantBreakers(clock=clock)
+    for tenant in ("a", "b", "a", "b", "a"):
+        breakers.failed(tenant)
+    assert not breakers.closed("c")
+    clock.now += 1.0
+    assert [breakers.closed("c") for _ in range(2)] == [True, False]
+    breakers.succeeded("c")
+    assert all(breakers.closed(tenant) for tenant in ("a", "b", "c"))
