@@ -100,6 +100,8 @@ class ChildPool:
         call and `opening` the making, in seconds; `memory` the bytes of a child's own data. Where `abandon` is given,
         a call for which nobody waits any more is ended, with its child, once it has run for so many seconds: right
         where a call may take far longer than a new child. `environ` adds variables."""
+        if size < 1:
+            raise ValueError(f"{name}: at least 1 worker is needed, not {size}")
         self.name = name
         self.opening_message = pack((target, arguments, memory))
         self.size = size

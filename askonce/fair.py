@@ -113,6 +113,8 @@ class FairExecutor(Executor):
 
     def __init__(self, threads: int, name: str, *, waiting: int = 512, each: int = 128) -> None:
         """`waiting` bounds the work that waits, `each` that of one share. `submit` raises FullError beyond them."""
+        if threads < 1:
+            raise ValueError(f"{name}: at least 1 worker is needed, not {threads}")
         self.limit = waiting
         self.each = each
         self.queue: FairQueue[tuple[Work[Any], Callable[[], Any]]] = FairQueue()

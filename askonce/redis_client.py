@@ -11,6 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 
+from askonce.settings import SettingsError, shown
+
 DRIVER = DriverInfo()
 """What clients say about themselves; made once, for it reads the package's metadata from disk."""
 TIMEOUT = 0.25
@@ -41,12 +43,15 @@ class Outage:
 
 def connect(address: str, timeout: float = TIMEOUT) -> redis.Redis:
     """A client for "redis://HOST:PORT/DB", "rediss://…" or "unix://PATH"; it connects when first used and
-    tries nothing twice. Raises ValueError for what is no address."""
-    client: redis.Redis = redis.Redis.from_url(
-        address,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        driver_info=DRIVER,
-    )
+    tries nothing twice. Raises SettingsError for what is no address."""
+    try:
+        client: redis.Redis = redis.Redis.from_url(
+            address,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=DRIVER,
+        )
+    except ValueError as error:
+        raise SettingsError(f"redis: write redis://HOST:PORT/DB, not {shown(address)!r}") from error
     return client

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from askonce.os_errors import advice
 from askonce.settings import SettingsError
 
 MIN_SECRET = 16
@@ -69,7 +70,7 @@ def read_or_make(path: Path) -> tuple[bytes, ...]:
             make(path)
         return read(path)
     except OSError as error:
-        raise SettingsError(f"{path.name}: can't use {path}: {error}") from error
+        raise SettingsError(f"can't use {path} as a file of secrets: {advice(error)}") from error
 
 
 def make(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from askonce.access import Guard
 from askonce.interceptor import Gate, Requests
+from askonce.os_errors import listening
 from askonce.settings import StartError
 
 MIB = 2**20
@@ -209,23 +209,24 @@ async def until(stopping: asyncio.Event, server: Server, watch: Callable[[], boo
                 server.log.warning("health", serving=healthy)
 
 
-def check_address(listen: str) -> None:
-    """Makes sure that a "host:port" can be listened on: gRPC says why not on standard error only. Raises StartError."""
+def host_and_port(listen: str) -> tuple[str, int]:
+    """The parts of a "host:port" to listen on. Raises StartError for what is none."""
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65_535:
         raise StartError(f"can't listen on {listen!r}: write HOST:PORT, such as 127.0.0.1:50051")
+    return host, int(port)
+
+
+def check_address(listen: str) -> None:
+    """Makes sure that a "host:port" can be listened on: gRPC says why not on standard error only. Raises StartError."""
+    host, port = host_and_port(listen)
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host.strip("[]"), int(port)))
+            probe.bind((host.strip("[]"), port))
     except OSError as error:
-        hints = {
-            errno.EADDRINUSE: "the port is taken; stop whoever has it or name another one",
-            errno.EADDRNOTAVAIL: "the address is not this machine's; name one that is, or 0.0.0.0 for all",
-            errno.EACCES: "this user may not use the port; name one above 1023",
-        }
-        raise StartError(f"can't listen on {listen}: {hints.get(error.errno or 0, error.strerror)}") from error
+        raise StartError(listening(listen, error)) from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -4,7 +4,6 @@ one line that says what to do."""
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from importlib import metadata
 from typing import Any, TypeVar
 
 from askonce import settings, telemetry, tracing
+from askonce.os_errors import advice
 from askonce.private import UMASK
 from askonce.settings import StartError
 
@@ -83,16 +83,9 @@ def explain(error: BaseException) -> str:
         return one_line(str(error))
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        hints = {
-            errno.ENOSPC: "the disk is full; free some space or name another folder",
-            errno.EACCES: "permission denied; give this user the right to it or name another place",
-            errno.EPERM: "permission denied; give this user the right to it or name another place",
-            errno.EROFS: "the file system is read-only; name another folder",
-            errno.EADDRINUSE: "the port is taken; stop whoever has it or name another one",
-            errno.ENOENT: "there is no such file or folder; check the path",
-        }
-        known = hints.get(error.errno or 0)
-        return one_line(f"{place}{known}" if known else f"{place}{error.strerror or error}")
+        return one_line(f"{place}{advice(error)}")
+    if type(error) is ValueError:
+        return one_line(str(error))
     reason = getattr(error, "reason", "")
     return one_line(f"{reason}: {error}" if isinstance(reason, str) and reason else f"{type(error).__name__}: {error}")
 

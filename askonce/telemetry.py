@@ -14,6 +14,7 @@ import prometheus_client
 import structlog
 
 from askonce import logs
+from askonce.os_errors import listening
 from askonce.settings import StartError
 
 REQUEST_ID = "askonce-request-id"
@@ -109,8 +110,10 @@ def start_metrics(listen: str) -> tuple[str, Any] | None:
     host, _, port = listen.rpartition(":")
     try:
         server, _thread = prometheus_client.start_http_server(int(port), addr=host or "127.0.0.1")
-    except (OSError, ValueError) as error:
-        raise StartError(f"metrics_listen: can't listen on {listen}: {error}") from error
+    except OSError as error:
+        raise StartError(f"metrics_listen: {listening(listen, error)}") from error
+    except (ValueError, OverflowError) as error:
+        raise StartError(f"metrics_listen: write HOST:PORT, such as 127.0.0.1:9100, not {listen!r}") from error
     bound: tuple[str, int] = server.server_address  # type: ignore[assignment]
     address = f"{bound[0]}:{bound[1]}"
     structlog.get_logger("telemetry").info("metrics_served", address=address)

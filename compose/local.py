@@ -27,8 +27,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from askonce import private
+from askonce import private, startup
 from askonce.access import SERVICE_KEY
+from askonce.os_errors import advice
 from compose.health import serving
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -341,6 +342,9 @@ async def main(arguments: Sequence[str] | None = None) -> int:
         await starting
     except StartError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(startup.explain(error) if error.filename else f"{chosen.home}: {advice(error)}", file=sys.stderr)
         return 1
     print(f"AskOnce serves on {system.gateway}. Stop it with Ctrl-C.", flush=True)
     ended = asyncio.create_task(system.supervise())

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import structlog
 from google.longrunning import operations_pb2_grpc
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from askonce import private, serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, Guard
@@ -21,7 +22,7 @@ from askonce.names import is_tenant_id
 from askonce.periodic import PeriodicTask, PeriodicThread
 from askonce.redis_client import Outage, connect
 from askonce.secret_file import SecretFile, checked
-from askonce.settings import SettingsError, StartError
+from askonce.settings import SettingsError, StartError, shown
 from askonce.v1 import audit_pb2_grpc, dedup_pb2_grpc, policy_pb2_grpc, store_pb2_grpc
 from askonce.watch import Watch
 from dedup_service.api.audit_service import AuditService, Operations
@@ -125,7 +126,7 @@ async def serve(chosen: Settings) -> None:
         images, sentences, engine = await asyncio.gather(
             asyncio.to_thread(ChildImageWork, chosen.image_encoder, chosen.workers),
             asyncio.to_thread(open_question_encoder, chosen),
-            asyncio.to_thread(open_database, ledger_url(chosen)),
+            asyncio.to_thread(open_ledger, chosen),
         )
         stack.callback(engine.dispose)
         for children in (images, sentences):
@@ -170,7 +171,7 @@ async def serve(chosen: Settings) -> None:
             follower.start()
             stack.push_async_callback(asyncio.to_thread, follower.stop)
         memory = open_memory(chosen, images.identity, images.dimension, question_encoder)
-        await memory.start()
+        await start_memory(memory, chosen)
         stack.push_async_callback(memory.close)
         gauges = Gauges(memory, account, accounts, reader, book, chosen.metrics_tenants)
         for name, step in (("holdings", gauges.holdings), ("figures", gauges.figures)):
@@ -332,6 +333,35 @@ def ledger_url(chosen: Settings) -> str:
     return chosen.ledger or f"sqlite:///{chosen.data / 'ledger.sqlite'}"
 
 
+def open_ledger(chosen: Settings) -> Engine:
+    """The ledger's database. Raises StartError, LedgerNewerError."""
+    url = ledger_url(chosen)
+    try:
+        return open_database(url)
+    except LedgerNewerError:
+        raise
+    except (ValueError, ArgumentError) as error:
+        text = f"ledger: write sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME, not {shown(url)!r}"
+        raise StartError(text) from error
+    except SQLAlchemyError as error:
+        why = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        raise StartError(f"ledger: can't open {shown(url)}: {why}") from error
+
+
+async def start_memory(memory: PointMemory, chosen: Settings) -> None:
+    """Opens the store. Raises StartError, MemoryDamagedError."""
+    try:
+        await memory.start()
+    except MemoryDamagedError:
+        raise
+    except MemoryUnavailableError as error:
+        if chosen.store == "edge":
+            why = str(error).removeprefix("TimeoutError: ")
+            raise StartError(f"store: {why}; ASKONCE_DEDUP_DATA names another folder") from error
+        text = f"store: no Qdrant answers at {shown(chosen.store)} ({error}); its port is that of gRPC, 6334 as a rule"
+        raise StartError(text) from error
+
+
 def open_memory(chosen: Settings, image_identity: str, image_dimension: int, question: AskedEncoder) -> PointMemory:
     """The store that the settings name."""
     if chosen.store == "edge":
@@ -369,7 +399,12 @@ def open_exact_cache(chosen: Settings, memory: Memory) -> ExactCache:
 
 def default_policy(path: Path | None) -> Policy | None:
     """The policy of tenants without one of their own, from a JSON file."""
-    return policy_from_json(path.read_text(encoding="utf-8")) if path else None
+    if path is None:
+        return None
+    try:
+        return policy_from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"default_policy: {path}: {error}") from error
 
 
 def ticket_keys(chosen: Settings) -> TicketKeys:

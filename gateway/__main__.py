@@ -207,10 +207,13 @@ class Keys:
 
 
 def refuse_open(settings: Settings, authenticator: Authenticator) -> None:
-    """Makes sure that a gateway without keys is not open to other machines by mistake. Raises SettingsError."""
-    if settings.auth.open or not isinstance(authenticator, Everybody):
-        return
+    """Makes sure that a gateway without keys is not open to other machines by mistake.
+
+    Raises SettingsError, and StartError for an address that is none."""
     for listen in filter(None, (settings.serving.listen, settings.edge.listen)):
+        serving.host_and_port(listen)
+        if settings.auth.open or not isinstance(authenticator, Everybody):
+            continue
         if not is_loopback(listen):
             raise SettingsError(
                 f"{listen} can be reached from other machines and nobody needs a key: name "

@@ -14,6 +14,7 @@ import jwt
 from askonce.access import METHODS, USUAL, Identity, Role, parse_keys
 from askonce.faults import Forbidden, InvalidInput, Unauthenticated
 from askonce.names import HINT, PREFIX, is_tenant_id, tenant_name
+from askonce.os_errors import advice
 from askonce.secret_file import stamp_of
 from askonce.settings import SettingsError
 from gateway import rates
@@ -185,7 +186,10 @@ class KeyFiles(Registered):
             tokens = Tokens(auth.jwt_key.read_text(encoding="utf-8"), auth) if auth.jwt_key else None
         except (OSError, UnicodeDecodeError) as error:
             name = getattr(error, "filename", None) or "a file of keys"
-            raise SettingsError(f"auth: can't read {name}") from error
+            why = advice(error) if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"auth: can't read {name}: {why}") from error
+        except SettingsError as error:
+            raise SettingsError(f"{auth.api_keys}: {error}") from error
         self.keys, self.tokens, self.stamps = keys, tokens, stamps
 
 

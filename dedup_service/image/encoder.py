@@ -1,5 +1,7 @@
 """Image encoders: a vector per picture, by which likely copies are found among the stored ones."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -48,3 +50,7 @@ class EncoderUnavailable(Exception):  # noqa: N818 -- a state, not a mistake
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[EncoderUnavailable], tuple[str, str]]:
+        """Survives the way from a child process with its reason."""
+        return type(self), (self.reason, str(self))

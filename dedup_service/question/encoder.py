@@ -150,6 +150,8 @@ class SentenceTransformers:
             raise UnknownEncoderError(
                 "sentence-transformers is not installed; it comes with askonce[sbert]"
             ) from missing
+        if Path(model).is_absolute() and not Path(model).exists():
+            raise UnknownEncoderError(f"there is no {model}; name a model's folder or its hub id")
         try:
             load: Callable[..., Any] = SentenceTransformer
             self._model = load(model, backend=backend)

@@ -84,7 +84,7 @@ class ServerPoints:
                 async with asyncio.timeout(self.timeout):
                     yield max(1, math.ceil(self.timeout))
             except FAULTS as error:
-                raise MemoryUnavailableError(f"Qdrant: {type(error).__name__}") from error
+                raise MemoryUnavailableError(f"Qdrant: {short(error)}") from error
 
     async def start(self) -> None:
         """Creates the collections that are missing, with their indexes. Raises MemoryUnavailableError, also for a
@@ -386,6 +386,11 @@ def quantisation_of(name: str) -> models.ScalarQuantization | None:
         raise ValueError(f"quantisation is none or int8, not {name!r}")
     scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
     return models.ScalarQuantization(scalar=scalar) if name == "int8" else None
+
+
+def short(error: Exception) -> str:
+    """An error in a few words: a call's status, or the error's kind."""
+    return str(error.code().name) if isinstance(error, grpc.aio.AioRpcError) else type(error).__name__
 
 
 def condition_of(condition: Condition) -> models.Condition:

@@ -13,6 +13,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from askonce import serving
+from askonce.os_errors import listening
+from askonce.settings import StartError
 from gateway.http.protocol import protocol
 from gateway.settings import Edge
 
@@ -57,22 +59,22 @@ class HttpServer:
         self.task: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """Listens. Returns the bound address. Raises OSError when the port is taken."""
-        host, _, port = self.settings.listen.rpartition(":")
+        """Listens. Returns the bound address. Raises StartError when the port is taken."""
+        host, port = serving.host_and_port(self.settings.listen)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((host.strip("[]"), int(port)))
-        except OSError:
+            listener.bind((host.strip("[]"), port))
+        except OSError as error:
             listener.close()
-            raise
+            raise StartError(f"edge: {listening(self.settings.listen, error)}") from error
         listener.setblocking(False)
         self.address = f"{host}:{listener.getsockname()[1]}"
         self.task = asyncio.create_task(self.server.serve(sockets=[listener]), name="http")
-        listening = asyncio.create_task(self.server.listening.wait())
-        await asyncio.wait({self.task, listening}, return_when=asyncio.FIRST_COMPLETED)
-        listening.cancel()
+        open_ = asyncio.create_task(self.server.listening.wait())
+        await asyncio.wait({self.task, open_}, return_when=asyncio.FIRST_COMPLETED)
+        open_.cancel()
         if self.task.done():
             await self.task
         if self.settings.port_file is not None:

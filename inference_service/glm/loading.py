@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ def load(settings: GlmSettings) -> Loaded:
     """Loads what the settings name. Raises EngineError(MODEL_UNAVAILABLE) with the reason when it can't be."""
     if not settings.model:
         raise EngineError("MODEL_UNAVAILABLE", "no model is named")
+    if Path(settings.model).is_absolute() and not Path(settings.model).exists():
+        raise EngineError("MODEL_UNAVAILABLE", f"there is no {settings.model}; name a checkpoint's folder or a hub id")
     library: Any = transformers
     source: dict[str, Any] = {"local_files_only": settings.offline}
     if settings.revision:

@@ -10,12 +10,21 @@ from pathlib import Path
 from askonce.faults import InvalidInput
 
 
+class UnsendableError(Exception):
+    """An error that pickle can't make again: its arguments are not those of its constructor."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
 class Crasher:
     """Fails on demand."""
 
     def __init__(self, folder: str = "") -> None:
         if folder == "/missing":
             raise FileNotFoundError(folder)
+        if folder == "/unsendable":
+            raise UnsendableError("this", "that")
         self.folder = folder
 
     def describe(self) -> dict[str, int]:

@@ -123,6 +123,20 @@ def test_an_object_that_can_not_be_made_is_named() -> None:
     assert not made.alive
 
 
+def test_an_error_that_can_not_be_sent_is_told() -> None:
+    """Its kind and its text arrive, not a complaint about pickling."""
+    made = ChildPool("test", "tests.askonce.crasher:Crasher", ("/unsendable",))
+    with pytest.raises(OpeningError) as caught:
+        made.start()
+    assert str(caught.value.__cause__) == "UnsendableError: this and that"
+
+
+def test_a_pool_has_at_least_one_child() -> None:
+    """None at all would let every call wait for ever."""
+    with pytest.raises(ValueError, match="test: at least 1 worker is needed, not 0"):
+        ChildPool("test", "tests.askonce.crasher:Crasher", size=0)
+
+
 def test_a_first_call_starts_the_children() -> None:
     """A pool that nobody started starts when it is first needed."""
     made = ChildPool("test", "tests.askonce.crasher:Crasher")
