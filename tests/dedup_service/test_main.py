@@ -12,7 +12,7 @@ import pytest
 
 from askonce.settings import SettingsError, StartError
 from dedup_service.__main__ import default_policy, open_ledger, run, start_memory
-from dedup_service.settings import Settings
+from dedup_service.settings import Qdrant, Settings
 from dedup_service.store.edge.client import EdgeMemory
 from dedup_service.store.qdrant_server import ServerMemory
 
@@ -40,7 +40,7 @@ async def test_a_qdrant_that_does_not_answer_is_named(mute: bool) -> None:
         if not mute:
             other.close()
         address = f"http://127.0.0.1:{port}"
-        memory = await asyncio.to_thread(ServerMemory.connect, address, *ENCODERS, timeout=0.3)
+        memory = await asyncio.to_thread(ServerMemory.connect, address, *ENCODERS, options=Qdrant(timeout=0.3))
         with pytest.raises(StartError, match=rf"no Qdrant answers at {address} \(Qdrant: \w+\).*6334"):
             await start_memory(memory, Settings(store=address))
         await memory.close()
