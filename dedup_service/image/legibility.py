@@ -13,6 +13,9 @@ _MAX_COMPONENTS = 2500
 # A page is measured in so many rows and columns of cells: small print under a headline has cells of its own.
 _CELLS = (8, 4)
 _IN_CELL = 8
+# The pixels before one in reading order that touch it; so many labels are safe in 16 bits.
+_BEFORE = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], np.uint8)
+_LABELS = 65_000
 # Pieces of print up to this height are too small to be made out; so many in lines, each with so many others beside it,
 # are text and not dust.
 _TINY = 4
@@ -128,7 +131,10 @@ def _inks(grey: Grey) -> list[Grey]:
 
 
 def _pieces(ink: np.ndarray) -> NDArray[np.int32]:
-    _, _, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    # Labels of 16 bits take a third of the time. A label is taken where a piece begins in reading order.
+    begun = cv2.countNonZero(cv2.subtract(ink, cv2.dilate(ink, _BEFORE, borderType=cv2.BORDER_CONSTANT, borderValue=0)))
+    kind = cv2.CV_16U if begun < _LABELS else cv2.CV_32S
+    _, _, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8, ltype=kind)
     return np.asarray(stats[1:], dtype=np.int32)
 
 
