@@ -286,9 +286,9 @@ class KeptTexts:
 
     async def scrub(self, purged: Purged) -> None:
         """See `Texts`."""
+        await self.reports.forget(purged.tenant)  # first: afterwards SQLite's log is emptied
         await asyncio.to_thread(self.scrubber.scrub, purged)
         await asyncio.to_thread(self.removals.turn)
-        await self.reports.forget(purged.tenant)
 
     async def scrub_answers(self, purged: Purged) -> None:
         """See `Texts`."""
