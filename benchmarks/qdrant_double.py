@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import grpc
 from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as wire
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
-from qdrant_client.grpc import collections_service_pb2_grpc, points_service_pb2_grpc
+from qdrant_client.grpc import collections_service_pb2_grpc, points_service_pb2_grpc, qdrant_pb2_grpc
 
 MIB = 2**20
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -47,6 +48,13 @@ class Collections(collections_service_pb2_grpc.CollectionsServicer):
 
     async def Delete(self, request: Any, context: Context) -> Any:
         return wire.CollectionOperationResponse(result=self.client.delete_collection(request.collection_name))
+
+
+class Health(qdrant_pb2_grpc.QdrantServicer):
+    """Says the version: the client's own."""
+
+    async def HealthCheck(self, request: Any, context: Context) -> Any:
+        return wire.HealthCheckReply(title="double", version=version("qdrant-client"))
 
 
 class Points(points_service_pb2_grpc.PointsServicer):
@@ -129,6 +137,8 @@ async def main() -> None:
     add_points: Any = points_service_pb2_grpc.add_PointsServicer_to_server
     add_collections(Collections(client), server)
     add_points(Points(client), server)
+    add_health: Any = qdrant_pb2_grpc.add_QdrantServicer_to_server
+    add_health(Health(), server)
     server.add_insecure_port(sys.argv[1])
     await server.start()
     await server.wait_for_termination()

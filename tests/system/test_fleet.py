@@ -52,7 +52,7 @@ async def test_two_hundred_misses_make_one_call(fleet: Fleet) -> None:
     fresh = [
         each for each in answers if each.provenance.source == content_pb2.SOURCE_MODEL and not each.provenance.coalesced
     ]
-    assert [each.provenance.reason for each in fresh] == ["IMAGE_UNKNOWN"]
+    assert len(fresh) == 1, [each.provenance.reason for each in fresh]
     assert len({each.answer.text for each in answers}) == 1
 
 
