@@ -52,7 +52,7 @@ fast: $(VENV)/.dev ## the fast ring: under a minute
 
 check: $(VENV)/.dev ## style, types, architecture, protos
 	@ruff check . && ruff format --check .
-	@mypy -n 2
+	@mypy
 	@lint-imports
 	@.ci/protos
 

@@ -63,6 +63,7 @@ METHODS: Mapping[str, frozenset[Role]] = {
     "DedupService/Remember": _SERVE,
     "DedupService/Learn": _WRITE,
     "DedupService/Forget": _OPERATE | _SERVE,
+    "DedupService/ListRemovals": _OPERATE | _SERVE,
     "DedupService/GetDedupInfo": _READ,
     "InferenceService/Generate": _SERVE,
     "InferenceService/CompareQuestions": _SERVE,

@@ -10,11 +10,14 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import structlog
 
 log = structlog.get_logger("periodic")
+FAILED_SECONDS = 1.0
+"""How long a series without an interval, whose steps wait by themselves, rests after one that failed."""
+CANCEL_SECONDS = 0.2
+"""How long a task that was told to end has before it is told again."""
 JOIN_SECONDS = 30.0
 """How long a stop waits for the step under way."""
 
@@ -79,6 +82,7 @@ class PeriodicThread:
                 self.trouble.fine()
             except Exception as error:  # whatever the step's vendor raises
                 self.trouble.failed(error)
+                delay = self.interval or FAILED_SECONDS
 
 
 class PeriodicTask:
@@ -102,12 +106,12 @@ class PeriodicTask:
             self.task = asyncio.create_task(self.run(), name=self.name)
 
     async def stop(self) -> None:
-        """Cuts the step under way off. Safe to repeat."""
-        if self.task is not None:
-            self.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self.task
-            self.task = None
+        """Cuts the step under way off, and asks again where a library lost the request on its way (`asyncio.wait_for`
+        does so before Python 3.12). Safe to repeat."""
+        task, self.task = self.task, None
+        while task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_SECONDS)
 
     async def run(self) -> None:
         """The task: steps until it is cancelled."""
@@ -120,3 +124,4 @@ class PeriodicTask:
                 self.trouble.fine()
             except Exception as error:  # whatever the step's vendor raises
                 self.trouble.failed(error)
+                delay = self.interval or FAILED_SECONDS

@@ -35,7 +35,7 @@ from dedup_service.ledger.accounts import AccountRows
 from dedup_service.ledger.database import LedgerNewerError, open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.pair_evidence import COMPACT_SECONDS, PairEvidence, PairTail, take_over
-from dedup_service.ledger.purge import Purged, RemovalTail, Scrubber
+from dedup_service.ledger.purge import Purged, RemovalTail, Scrubber, removals_after
 from dedup_service.ledger.reading import Reader
 from dedup_service.ledger.report_rows import ReportRows
 from dedup_service.ledger.retention import Retention
@@ -241,7 +241,7 @@ async def serve(chosen: Settings) -> None:
         service = DedupService(
             lookup, remember, Forget(memory, exact_cache, mismatches, album, texts), learn, memory, book,
             image_encoder=images.identity, question_encoder=question_encoder.identity, versions=versions(),
-            data=chosen.data,
+            data=chosen.data, removals=partial(removals_after, engine),
         )  # fmt: skip
         policies = PolicyService(book, reader)
         store = StoreService(

@@ -13,7 +13,7 @@ from redis import asyncio as redis
 from askonce import serving, startup, telemetry
 from askonce.access import RELOAD_SECONDS, is_loopback, shows
 from askonce.dialing import dial
-from askonce.periodic import PeriodicThread
+from askonce.periodic import PeriodicTask, PeriodicThread
 from askonce.redis_client import Outage, connect
 from askonce.secret_file import SecretFile
 from askonce.serving import Registration, Server
@@ -22,13 +22,13 @@ from askonce.v1 import answer_pb2
 from gateway.admission import Admission
 from gateway.answering import Answering
 from gateway.auth import Authenticator, Everybody, KeyFiles, from_settings
-from gateway.background import Background, for_ever
+from gateway.background import Background
 from gateway.clients import DedupClient, InferenceClient
 from gateway.feedback import Feedback
 from gateway.fetching import Fetcher
 from gateway.guardrails import BuiltInGuardrails, read_terms
 from gateway.hit_verifier import HitVerifier
-from gateway.hosted_model import HostedModel, Model
+from gateway.hosted_model import UNKNOWN_INTERVAL, HostedModel, Model
 from gateway.http.routes import Routes
 from gateway.http.server import HttpServer
 from gateway.image_sources import ImageSources
@@ -36,19 +36,23 @@ from gateway.images import ChildDecoder, Decoder, Inspector
 from gateway.job_service import NAME as JOB_SERVICE
 from gateway.job_service import JobService
 from gateway.job_store import JobStore
-from gateway.jobs import Jobs, Queue
+from gateway.jobs import SWEEP_INTERVAL, Jobs, Queue
 from gateway.jobs_redis import SharedJobs
 from gateway.judge import Judge
 from gateway.leases import Leases, NoLeases
 from gateway.leases_redis import RedisLeases
 from gateway.pdf import PdfPages
 from gateway.rates import Rate
-from gateway.replicas import Replicas
+from gateway.removals import INTERVAL as REMOVALS_INTERVAL
+from gateway.removals import Removals
+from gateway.replicas import RESOLVE_SECONDS, Replicas
 from gateway.service import NAME, AnswerService
 from gateway.settings import Settings
 
 JOBS_TIMEOUT = 5.0
 """Seconds that keeping one job may take: it may hold 20 MiB of images."""
+WAITS_BY_ITSELF = 0.0
+"""The interval of steps that wait for something to do."""
 
 
 class Gateway:
@@ -62,7 +66,8 @@ class Gateway:
         self.settings = settings
         self.replicas = Replicas(settings.dedup)
         self.inference_channel = dial(settings.inference)
-        dedup, inference = DedupClient(self.replicas), InferenceClient(self.inference_channel)
+        self.dedup = dedup = DedupClient(self.replicas)
+        inference = InferenceClient(self.inference_channel)
         pinned = Model(settings.model, settings.model_revision) if settings.model else None
         self.hosted = HostedModel(inference, pinned)
         self.inspector = Inspector(settings.images, decoder)
@@ -131,28 +136,28 @@ class Gateway:
         stack.push_async_callback(asyncio.to_thread, self.pdf.close)
         for client in filter(None, (self.redis, self.jobs_redis)):
             stack.push_async_callback(client.aclose)
-        steps = {"hosted": self.hosted.step, "judge": self.judge.step, "hit_verifier": self.hit_verifier.step}
-        steps |= {"leases": self.leases.step, "replicas": self.replicas.step}
+        tasks = [
+            PeriodicTask("hosted", self.hosted.step, UNKNOWN_INTERVAL),
+            PeriodicTask("judge", self.judge.step, WAITS_BY_ITSELF),
+            PeriodicTask("hit_verifier", self.hit_verifier.step, WAITS_BY_ITSELF),
+            PeriodicTask("leases", self.leases.step, WAITS_BY_ITSELF),
+            PeriodicTask("replicas", self.replicas.refresh, RESOLVE_SECONDS),
+        ]
         if self.jobs is not None:
             await self.jobs.load()
-            steps |= {"jobs": self.jobs.step, "expiry of jobs": self.jobs.sweep}
-        workers = [asyncio.create_task(for_ever(name, step), name=name) for name, step in steps.items()]
-        stack.push_async_callback(end, workers)
+            tasks += [
+                PeriodicTask("jobs", self.jobs.step, WAITS_BY_ITSELF),
+                PeriodicTask("expiry of jobs", self.jobs.expire, SWEEP_INTERVAL),
+                PeriodicTask("removals", Removals(self.dedup, self.jobs).step, REMOVALS_INTERVAL),
+            ]
+        for task in tasks:
+            await task.start()
+            stack.push_async_callback(task.stop)
         stack.push_async_callback(self.background.drain, self.settings.timeouts.drain)
         await self.hosted.refresh()
         if self.http is not None:
             stack.push_async_callback(self.http.stop)
             await self.http.start()
-
-
-async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancels tasks and waits for their end; asks again where a library lost the request on its way (`asyncio.wait_for`
-    does so before Python 3.12)."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -47,14 +47,3 @@ class Background:
             await asyncio.wait(late, timeout=1.0)
             self.log.warning("background_cut", count=len(late))
         return len(late)
-
-
-async def for_ever(name: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Takes one step after the other until cancelled. A bug in a step is logged and ends that step only."""
-    log: structlog.stdlib.BoundLogger = structlog.get_logger(service="gateway")
-    while True:
-        try:
-            await step()
-        except Exception as error:
-            log.error("background_failed", task=name, exc_info=error)
-            await asyncio.sleep(1.0)

@@ -88,6 +88,17 @@ class DedupClient:
         except grpc.aio.AioRpcError as error:
             raise fault_of(error, "DEDUP_UNAVAILABLE") from error
 
+    async def removals(self, request: dedup_pb2.ListRemovalsRequest, timeout: float) -> dedup_pb2.ListRemovalsResponse:
+        """What was purged lately. Raises Fault."""
+        try:
+            return await self.call(
+                lambda stub, left: stub.ListRemovals(request, timeout=left, metadata=telemetry.outgoing()), b"", timeout
+            )
+        except DedupDown as down:
+            raise unreachable("DEDUP_UNAVAILABLE") from down
+        except grpc.aio.AioRpcError as error:
+            raise fault_of(error, "DEDUP_UNAVAILABLE") from error
+
     async def call(
         self,
         method: Callable[[dedup_pb2_grpc.DedupServiceAsyncStub, float], Awaitable[R]],

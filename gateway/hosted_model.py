@@ -10,7 +10,8 @@ import structlog
 from askonce.faults import Fault, Unreachable
 from gateway.clients import InferenceClient
 
-INTERVAL = 5.0
+INTERVAL, UNKNOWN_INTERVAL = 5.0, 0.5
+"""Seconds between two questions for the model, once it is known and until then."""
 TIMEOUT = 2.0
 
 
@@ -59,7 +60,7 @@ class HostedModel:
             self.model = model
         return self.model
 
-    async def step(self) -> None:
-        """Asks again after a while; sooner while nothing is known."""
-        await asyncio.sleep(INTERVAL if self.model else 0.5)
+    async def step(self) -> float:
+        """Asks again. Returns the seconds until the next time, fewer while nothing is known."""
         await self.refresh()
+        return INTERVAL if self.model else UNKNOWN_INTERVAL

@@ -17,7 +17,7 @@ from askonce.fair import FairQueue
 from askonce.faults import Absent, Exhausted, Fault, Internal, InvalidInput, TooLate, Unreachable
 from askonce.names import split_child, tenant_name
 from askonce.paging import page_size, unknown_token
-from askonce.times import to_timestamp
+from askonce.times import to_seconds, to_timestamp
 from askonce.v1 import answer_pb2, job_pb2
 from gateway import metrics
 from gateway.job_store import JobStore
@@ -63,8 +63,13 @@ class Queue(Protocol):
         """Waits for a job and answers it; called again and again."""
         ...
 
-    async def sweep(self) -> None:
-        """Forgets what has expired, now and then; called again and again."""
+    async def expire(self) -> None:
+        """Forgets what has expired; called now and then."""
+        ...
+
+    async def purge(self, tenant: str, before: float) -> None:
+        """Forgets a tenant's jobs that were done before a time, in seconds since the epoch: their answers may be what
+        was purged then."""
         ...
 
 
@@ -198,16 +203,18 @@ class Jobs:
         count(state)
         await asyncio.to_thread(self.store.put, job)
 
-    async def sweep(self) -> None:
-        """Forgets what has expired, now and then."""
-        await asyncio.sleep(SWEEP_INTERVAL)
-        await self.expire()
-
     async def expire(self) -> None:
         """Forgets what has expired."""
         now = self.clock() * 1e9
         for name in [name for name, job in self.jobs.items() if job.expire_time.ToNanoseconds() <= now]:
             await self.forget(name)
+
+    async def purge(self, tenant: str, before: float) -> None:
+        """Forgets a tenant's jobs that were done before a time, in seconds since the epoch: their answers may be what
+        was purged then."""
+        for name, job in list(self.jobs.items()):
+            if name.startswith(f"{tenant}/") and done_before(job, before):
+                await self.forget(name)
 
     async def forget(self, name: str) -> None:
         """Forgets one job; one that is being answered is given up."""
@@ -234,6 +241,11 @@ def new_job(name: str, now: float, ttl: float) -> job_pb2.Job:
         create_time=to_timestamp(now),
         expire_time=to_timestamp(now + ttl),
     )
+
+
+def done_before(job: job_pb2.Job, time: float) -> bool:
+    """Whether a job was over at a time, in seconds since the epoch."""
+    return job.state not in UNFINISHED and to_seconds(job.end_time) <= time
 
 
 def full(own: bool = False) -> Exhausted:

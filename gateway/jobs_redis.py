@@ -21,6 +21,7 @@ from gateway.jobs import (
     Answer,
     conclude,
     count,
+    done_before,
     full,
     job_name,
     listed,
@@ -248,9 +249,18 @@ class SharedJobs:
         count(state)
         return True
 
-    async def sweep(self) -> None:
+    async def expire(self) -> None:
         """Redis forgets by itself."""
-        await asyncio.Event().wait()
+
+    async def purge(self, tenant: str, before: float) -> None:
+        mine = f"{PREFIX}:of:{tenant}"
+        async with reached():
+            names: Any = await self.client.zrange(mine, 0, -1)
+            for name in names:
+                found: Any = await self.client.hget(key_of(name.decode()), "job")
+                if found is not None and done_before(job_pb2.Job.FromString(found), before):
+                    await self.client.delete(key_of(name.decode()))
+                    await self.client.zrem(mine, name)
 
     async def run(self, script: str, *arguments: bytes | str | float) -> Any:
         """Runs a script. Raises Unreachable."""

@@ -143,11 +143,6 @@ class Replicas:
         if found:
             self.take(found)
 
-    async def step(self) -> None:
-        """Looks the name up after a while."""
-        await asyncio.sleep(RESOLVE_SECONDS)
-        await self.refresh()
-
     def choose(self, key: bytes, tried: Collection[str] = (), tenant: str = "") -> Replica | None:
         """The replica to ask about an image's digest, or about nothing in particular without a key. None when none is
         left that may be asked for this tenant."""

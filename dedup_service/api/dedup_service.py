@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import grpc
 
 from askonce import fair, telemetry
 from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
-from askonce.names import child_id, tenant_id
-from askonce.times import to_seconds
+from askonce.names import child_id, tenant_id, tenant_name
+from askonce.paging import page_size, position
+from askonce.times import to_seconds, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, dedup_pb2_grpc
 from dedup_service.api import messages
 from dedup_service.image.picture import PictureError
@@ -29,6 +31,12 @@ from dedup_service.usecases.remember import Remember
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
 COMMENT_CHARACTERS = 1_000
 CORRECT_CHARACTERS = 4_000
+
+
+REMOVALS = 1_000
+"""Removals in one response at most."""
+Removals = Callable[[int, int], list[tuple[int, str, float]]]
+"""Names removals after a sequence number, so many at most: sequence number, tenant, seconds since the epoch. Blocks."""
 
 
 class DedupService(dedup_pb2_grpc.DedupServiceServicer):
@@ -47,7 +55,9 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         question_encoder: str,
         versions: tuple[str, ...],
         data: Path | None,
+        removals: Removals = lambda after, size: [],
     ) -> None:
+        self.removals = removals
         self.lookup = lookup
         self.remember = remember
         self.forget = forget
@@ -134,6 +144,18 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
                     metadata={"limit": str(limit)},
                 )
         return await self.learn.feedback(tenant, decision, verdict == "RIGHT", request.correct_text, request.comment)
+
+    async def ListRemovals(
+        self, request: dedup_pb2.ListRemovalsRequest, context: CONTEXT
+    ) -> dedup_pb2.ListRemovalsResponse:
+        """See the proto."""
+        size = page_size(request.page_size, REMOVALS, REMOVALS)
+        found = await asyncio.to_thread(self.removals, position(request.page_token) or 0, size)
+        response = dedup_pb2.ListRemovalsResponse(next_page_token=request.page_token)
+        for sequence, tenant, time in found:
+            response.removals.add(parent=tenant_name(tenant), remove_time=to_timestamp(time))
+            response.next_page_token = str(sequence)
+        return response
 
     async def GetDedupInfo(
         self, request: dedup_pb2.GetDedupInfoRequest, context: CONTEXT

@@ -16,8 +16,8 @@ from askonce.v1 import store_pb2, store_pb2_grpc
 from dedup_service.api import store_messages
 from dedup_service.ledger.purge import Purged
 from dedup_service.store.exact_cache import ExactCache
-from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of, image_id
-from dedup_service.usecases.forget import Texts, images_showing
+from dedup_service.store.records import Deleted, Memory, MemoryUnavailableError, Selection, files_of
+from dedup_service.usecases.forget import Texts, images_showing, purged_of
 from dedup_service.usecases.image_resolver import Pictures
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
@@ -91,16 +91,9 @@ class StoreService(store_pb2_grpc.StoreServiceServicer):
             return Purged(selection.tenant, whole=True)
         unknown = bool(digests) and not selection.images
         chosen = [] if unknown else [one async for one in self.memory.selected(selection)]
-        founded = {image_id(selection.tenant, bytes.fromhex(digest)) for digest in digests}
         narrow = bool(selection.model or selection.tag or digests)
-        return Purged(
-            selection.tenant,
-            entries=tuple(entry for entry, _ in chosen),
-            normals=tuple({normal for _, normal in chosen}),
-            images=tuple(founded.union(selection.images)),
-            digests=tuple(digests),
-            before=None if narrow else selection.created_before,
-        )
+        before = None if narrow else selection.created_before
+        return purged_of(selection.tenant, chosen, images=selection.images, digests=digests, before=before)
 
     def forget_pictures(self, selection: Selection, files: list[str] | None) -> None:
         """Deletes the thumbnails that a purge means: of an image, of a tenant, of a time. A model or a tag is nothing

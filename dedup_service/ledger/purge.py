@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, insert, or_, select, tuple_, update
 
 from askonce.periodic import PeriodicThread
 from dedup_service.ledger.database import empty_log
@@ -49,6 +49,11 @@ class Purged:
     whole: bool = False
     entries: Sequence[str] = ()
     """Ids of entries."""
+    decisions: Sequence[str] = ()
+    """Ids of the decisions whose answers they hold."""
+    asked: Sequence[tuple[str, str]] = ()
+    """Files, by digest in hexadecimal, and digests (`records.digest`) of what was asked of them: others may have waited
+    for the same answer."""
     normals: Sequence[str] = ()
     """Normal forms of their questions."""
     images: Sequence[str] = ()
@@ -105,6 +110,10 @@ def decisions_of(purged: Purged) -> Iterator[ColumnElement[bool]]:
         return
     for part in parts(purged.entries):
         yield or_(DECISIONS.c.entry.in_(part), DECISIONS.c.nearest_entry.in_(part))
+    for part in parts(purged.decisions):
+        yield DECISIONS.c.id.in_(part)
+    for pairs in parts(purged.asked):
+        yield tuple_(DECISIONS.c.image, DECISIONS.c.question_digest).in_(pairs)
     for part in parts(purged.images):
         yield DECISIONS.c.nearest_image.in_(part)
     for part in parts(purged.digests):
@@ -174,6 +183,15 @@ def parts(values: Sequence[T]) -> Iterator[list[T]]:
     """The values in runs that a statement can name."""
     for start in range(0, len(values), PART):
         yield list(values[start : start + PART])
+
+
+def removals_after(engine: Engine, after: int, size: int) -> list[tuple[int, str, float]]:
+    """At most so many removals with a sequence number greater than `after`, with tenant and time, oldest first.
+    Blocks."""
+    query = select(REMOVALS.c.sequence, REMOVALS.c.tenant, REMOVALS.c.time).where(REMOVALS.c.sequence > after)
+    with engine.connect() as connection:
+        rows = connection.execute(query.order_by(REMOVALS.c.sequence).limit(size)).all()
+    return [(int(sequence), tenant, time) for sequence, tenant, time in rows]
 
 
 class RemovalTail(PeriodicThread):

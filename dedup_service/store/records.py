@@ -167,6 +167,17 @@ class MemoryDamagedError(MemoryUnavailableError):
     """The store found its data damaged and won't start with it. The message says what is wrong."""
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an entry is known by elsewhere."""
+
+    id: str
+    normal: str
+    question: str
+    decision: str
+    file: str
+
+
 class Memory(Protocol):
     """Keeps and finds. Every method may raise MemoryUnavailableError; none blocks the event loop."""
 
@@ -248,8 +259,8 @@ class Memory(Protocol):
         """Deletes entries, and image records left without any, with their vectors, fingerprints and digests."""
         ...
 
-    def selected(self, selection: Selection) -> AsyncIterator[tuple[str, str]]:
-        """Yields the id of every entry that a selection names, with the normal form of its question."""
+    def selected(self, selection: Selection) -> AsyncIterator[Named]:
+        """Yields what every entry that a selection names is known by."""
         ...
 
     async def sweep(self, now: float, limit: int) -> Deleted:

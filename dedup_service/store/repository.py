@@ -32,6 +32,7 @@ from dedup_service.store.records import (
     Exported,
     Holdings,
     ImageRecord,
+    Named,
     Scored,
     Selection,
     T,
@@ -264,10 +265,12 @@ class PointMemory:
         """See `Memory`."""
         await self.points.rewrite(within)
 
-    async def selected(self, selection: Selection) -> AsyncIterator[tuple[str, str]]:
-        """Yields the id of every entry that a selection names, with the normal form of its question."""
-        async for found in self.every(Kind.ENTRIES, chosen(selection), fields=("normal",)):
-            yield found.id, found.payload["normal"]
+    async def selected(self, selection: Selection) -> AsyncIterator[Named]:
+        """Yields what every entry that a selection names is known by."""
+        fields = ("normal", "question", "decision", "file")
+        async for found in self.every(Kind.ENTRIES, chosen(selection), fields=fields):
+            normal, question, decision, file = (found.payload.get(name, "") for name in fields)
+            yield Named(found.id, normal, question, decision, file)
 
     async def survey(self, selection: Selection, where: Where, whole: bool) -> Deleted:
         """What `delete` would remove now."""

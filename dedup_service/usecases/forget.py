@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from dedup_service.image.sequence import mark_of
 from dedup_service.ledger.purge import Purged
+from dedup_service.ledger.records import digest as text_digest
 from dedup_service.store.exact_cache import ExactCache
-from dedup_service.store.records import Deleted, Entry, ImageRecord, Memory, Selection, files_of, image_id
+from dedup_service.store.records import Deleted, Entry, ImageRecord, Memory, Named, Selection, files_of, image_id
 from dedup_service.usecases.image_resolver import Pictures
 from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.part_file import part_file
@@ -89,11 +90,12 @@ class Forget:
 
 def purged_of(
     tenant: str,
-    entries: Sequence[Entry],
+    entries: Sequence[Entry] | Sequence[Named],
     ids: Sequence[str] = (),
     *,
     images: Sequence[str] = (),
-    digests: frozenset[str] | set[str] = frozenset(),
+    digests: Collection[str] = (),
+    before: float | None = None,
 ) -> Purged:
     """What goes with these entries, image records and files. Files that no record shows may have been asked about all
     the same."""
@@ -101,9 +103,12 @@ def purged_of(
     return Purged(
         tenant,
         entries=tuple({entry.id for entry in entries}.union(ids)),
+        decisions=tuple({entry.decision for entry in entries} - {""}),
+        asked=tuple({(entry.file, text_digest(entry.question)) for entry in entries if entry.file}),
         normals=tuple({entry.normal for entry in entries}),
         images=tuple(founded.union(images)),
         digests=tuple(digests),
+        before=before,
     )
 
 

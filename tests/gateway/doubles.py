@@ -47,6 +47,7 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self.lookups: list[dedup_pb2.LookupRequest] = []
         self.remembered: list[dedup_pb2.RememberRequest] = []
         self.learned: list[dedup_pb2.LearnRequest] = []
+        self.removals: list[dedup_pb2.Removal] = []
         self.fault: Fault | None = None
         self.delay = 0.0
         self.remember_gate = asyncio.Event()
@@ -155,6 +156,15 @@ class ExactMemory(dedup_pb2_grpc.DedupServiceServicer):
         self, request: dedup_pb2.ForgetRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> dedup_pb2.ForgetResponse:
         raise Unsupported("NOT_HERE", "The gateway never asks for this.")
+
+    async def ListRemovals(
+        self, request: dedup_pb2.ListRemovalsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> dedup_pb2.ListRemovalsResponse:
+        if self.fault is not None:
+            raise self.fault
+        start = int(request.page_token or 0)
+        page = self.removals[start : start + 2]
+        return dedup_pb2.ListRemovalsResponse(removals=page, next_page_token=str(start + len(page)))
 
     async def GetDedupInfo(
         self, request: dedup_pb2.GetDedupInfoRequest, context: grpc.aio.ServicerContext[Any, Any]

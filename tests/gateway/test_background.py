@@ -6,7 +6,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from gateway.background import Background, for_ever
+from gateway.background import Background
 from tests.gateway.doubles import IMAGE, running
 
 
@@ -53,22 +53,3 @@ async def test_drain_cuts_what_never_ends() -> None:
     background.start(asyncio.sleep(1_000), "never")
     assert await background.drain(0.01) == 1
     assert not background.tasks
-
-
-async def test_a_step_that_fails_does_not_end_the_loop() -> None:
-    """A bug in one step of a periodic task costs that step only."""
-    steps: list[int] = []
-    second = asyncio.Event()
-
-    async def step() -> None:
-        steps.append(1)
-        if len(steps) == 1:
-            raise RuntimeError("bug")
-        second.set()
-        await asyncio.sleep(1_000)
-
-    with capture_logs() as logs:
-        task = asyncio.create_task(for_ever("sweeping", step))
-        await asyncio.wait_for(second.wait(), 10)
-        task.cancel()
-    assert [each["task"] for each in logs] == ["sweeping"]

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from dedup_service.ledger.database import open_database
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.pair_evidence import PairEvidence
-from dedup_service.ledger.purge import Purged, RemovalTail, Scrubber
+from dedup_service.ledger.purge import Purged, RemovalTail, Scrubber, removals_after
 from dedup_service.ledger.reading import Reader, Span
-from dedup_service.ledger.records import Decision, Feedback, Label, Source
+from dedup_service.ledger.records import Decision, Feedback, Label, Source, digest
 from dedup_service.question.normal import normalise
 from dedup_service.question.pair_memory import POOL, Evidence, PairMemory
 
@@ -47,6 +47,8 @@ CASES = {
     "image": Purged("t", entries=("e1",), normals=(normalise(PLANTED),), images=("i1",), digests=("aa",)),
     "age": Purged("t", before=200.0, entries=("e1",), normals=(normalise(PLANTED),)),
     "tag": Purged("t", entries=("e1",), normals=(normalise(PLANTED),)),
+    "asked in vain": Purged("t", normals=(normalise(PLANTED),), asked=(("bb", digest("")), ("aa", digest(PLANTED)))),
+    "a stored answer": Purged("t", normals=(normalise(PLANTED),), decisions=("d-t",)),
     "unknown image": Purged("t", normals=(normalise(PLANTED),), images=("i1",), digests=("aa",)),
 }
 
@@ -129,6 +131,19 @@ def test_other_replicas_let_go(engine: Engine) -> None:
     Scrubber(engine, ledger).scrub(CASES["tenant"])
     tail.turn()
     assert (theirs.size("t")[1], theirs.size(POOL)[1]) == (0, 0)
+    ledger.close()
+
+
+def test_removals_are_told_in_order(engine: Engine) -> None:
+    """Each purge leaves word with its tenant and time; who goes on from a number gets what came after it."""
+    ledger = Ledger(engine)
+    times = iter((10.0, 20.0, 30.0))
+    scrubber = Scrubber(engine, ledger, lambda: next(times))
+    for tenant in ("t", "u", "t"):
+        scrubber.scrub(Purged(tenant, whole=True))
+    found = removals_after(engine, 0, 2)
+    assert [row[1:] for row in found] == [("t", 10.0), ("u", 20.0)]
+    assert [row[1:] for row in removals_after(engine, found[-1][0], 2)] == [("t", 30.0)]
     ledger.close()
 
 
