@@ -92,7 +92,10 @@ class DedupClient:
         """What was purged lately. Raises Fault."""
         try:
             return await self.call(
-                lambda stub, left: stub.ListRemovals(request, timeout=left, metadata=telemetry.outgoing()), b"", timeout
+                lambda stub, left: stub.ListRemovals(request, timeout=left, metadata=telemetry.outgoing()),
+                b"",
+                timeout,
+                "",
             )
         except DedupDown as down:
             raise unreachable("DEDUP_UNAVAILABLE") from down
