@@ -266,7 +266,9 @@ def read_with(text: str, lexicon: Lexicon) -> Reading:
     if ask == "what" and any(pair in _ASKS_ABOUT_DEEDS for pair in itertools.pairwise(words)):
         expects = frozenset()
     wanted = ask
-    if any(lexicon.type_of(name) in _ABSORBED.get(ask, ()) for name in names):
+    # "How many calories" asks for the calories; "how many groups have a higher percentage" counts groups.
+    asked_for = names[:1] if ask == "count" else names
+    if any(lexicon.type_of(name) in _ABSORBED.get(ask, ()) for name in asked_for):
         ask = "what"
     elif ask in ("amount", "number") and set(names) <= {"altogether", "cost"}:
         content, ask = [("total", ask_span)], "what"

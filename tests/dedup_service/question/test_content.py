@@ -57,6 +57,8 @@ def test_function_words_carriers_and_asides_prove_nothing_different(a: str, b: s
         ("列出全部站名", "一共几站", "names, a number"),
         ("有几个人", "站着的有几个人", "those who stand"),
         ("谁的电话", "电话多少", "whose, which"),
+        ("How many dishes have a higher percentage?", "Which dishes have a higher percentage?", "a number, names"),
+        ("有几种商品的税率更高？", "哪种商品的税率更高？", "a number, a name"),
     ],
 )
 def test_what_may_matter_proves_a_difference(a: str, b: str, why: str) -> None:
