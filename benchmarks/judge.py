@@ -2,10 +2,12 @@
 
     python -m benchmarks.judge PAIRS.jsonl (--endpoint URL [--model NAME] | --checkpoint PATH) [--limit N] [--write OUT]
 
-PAIRS holds one `{"a": ..., "b": ..., "same": true}` a line. Each pair is put to the model as the service puts it: both
-orders, and turned round. Half of the pairs, drawn by their text, fit the temperature (likelihood) and the threshold
-(highest recall with at most 1 % wrong); the other half shows what they are worth. Pairs to which the model does not
-say yes or no count as not served. Intervals are Clopper-Pearson, 95 %. `--write` writes the settings as JSON.
+PAIRS holds one `{"a": ..., "b": ..., "same": true}` a line; with `"image": "FILE"`, beside PAIRS, the pair is judged
+on that image, as the policy's `judge=INLINE_ON_IMAGE` has it. Judge pairs with images and without in runs of their own:
+they need thresholds of their own. Each pair is put to the model as the service puts it: both orders, and turned round.
+Half of the pairs, drawn by their text, fit the temperature (likelihood) and the threshold (highest recall with at most
+1 % wrong); the other half shows what they are worth. Pairs to which the model does not say yes or no count as not
+served. Intervals are Clopper-Pearson, 95 %. `--write` writes the settings as JSON.
 
 No figure of GLM-4.6V-Flash is known yet: its weights could not be had where this was written.
 """
@@ -15,26 +17,29 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import itertools
 import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from benchmarks.reader import share
-from inference_service.judge_prompt import LEAST_MASS, Put, Reading, bias_of, empty_puts, puts
+from inference_service.engine import ImageFile, JudgedOn
+from inference_service.judge_prompt import LEAST_MASS, Put, Reading, Script, bias_of, empty_puts, puts
 from inference_service.openai.engine import OpenAIEngine
 from inference_service.openai.settings import OpenAISettings
 
 WRONG = 0.01
 """The share of pairs served that may be wrong."""
 
-Read = Callable[[Sequence[Put]], Awaitable[list[Reading | None]]]
+Read = Callable[[Sequence[Put], JudgedOn | None], Awaitable[list[Reading | None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,11 @@ def fit_threshold(judged: Judged, wrong: float = WRONG) -> float:
     return float(odds[good[-1]]) if len(good) else float("inf")
 
 
+def drawn(pair: Pair) -> bool:
+    """Whether a pair fits the settings; the other half shows what they are worth."""
+    return hashlib.sha256(f"{pair.left}\0{pair.right}".encode()).digest()[0] % 2 == 0
+
+
 def shown(name: str, judged: Judged, threshold: float) -> str:
     """Recall and wrong share at a threshold, with intervals."""
     served = judged.odds >= threshold
@@ -84,18 +94,40 @@ def shown(name: str, judged: Judged, threshold: float) -> str:
     return f"{name:6} recall {recall} of {judged.same.sum()}, wrong {mistakes} of {right + wrong}"
 
 
-async def judge_all(pairs: Sequence[tuple[str, str]], read: Read) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two questions, and the image on which they are judged where there is one."""
+
+    left: str
+    right: str
+    on: JudgedOn | None = None
+
+
+def read_pair(row: dict[str, Any], folder: Path) -> Pair:
+    """A pair of the file."""
+    on = None
+    if row.get("image"):
+        content = (folder / row["image"]).read_bytes()
+        on = JudgedOn(ImageFile(content, hashlib.sha256(content).digest()))
+    return Pair(row["a"], row["b"], on)
+
+
+async def judge_all(pairs: Sequence[Pair], read: Read) -> NDArray[np.float64]:
     """The log-odds of each pair's most doubtful put, less the model's bias."""
-    asked = empty_puts()
-    bias = bias_of(asked, await read(asked))
+    bias: dict[Script, float] = {}
     found = []
-    for start in range(0, len(pairs), 16):
-        batch = [puts(left, right) for left, right in pairs[start : start + 16]]
-        readings = iter(await read([put for each in batch for put in each]))
+    for on, some in itertools.groupby(pairs, lambda pair: pair.on):
+        batch = [puts(pair.left, pair.right, on is not None) for pair in some]
+        if empty := empty_puts({put.script: None for each in batch for put in each if put.script not in bias}):
+            bias |= bias_of(empty, await read(empty, on))
+        readings: list[Reading | None] = []
+        for start in range(0, len(batch), 16):
+            readings += await read([put for each in batch[start : start + 16] for put in each], on)
+        told = iter(readings)
         for each in batch:
             odds = []
             for put in each:
-                reading = next(readings)
+                reading = next(told)
                 known = reading is not None and reading.mass >= LEAST_MASS
                 odds.append(
                     reading.odds(put.script) - max(0.0, bias.get(put.script, 0.0)) if known and reading else -np.inf
@@ -104,7 +136,7 @@ async def judge_all(pairs: Sequence[tuple[str, str]], read: Read) -> NDArray[np.
     return np.array(found)
 
 
-async def judge_by(options: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+async def judge_by(options: argparse.Namespace, pairs: Sequence[Pair]) -> NDArray[np.float64]:
     """Judges all pairs by the model that the command line names."""
     if options.checkpoint:
         from inference_service.glm.engine import GlmEngine
@@ -114,8 +146,8 @@ async def judge_by(options: argparse.Namespace, pairs: Sequence[tuple[str, str]]
         await local.start()
         try:
 
-            async def read_locally(asked: Sequence[Put]) -> list[Reading | None]:
-                return list(await local.read(asked))
+            async def read_locally(asked: Sequence[Put], on: JudgedOn | None) -> list[Reading | None]:
+                return list(await (local.read(asked) if on is None else local.read_on(asked, on)))
 
             return await judge_all(pairs, read_locally)
         finally:
@@ -124,9 +156,10 @@ async def judge_by(options: argparse.Namespace, pairs: Sequence[tuple[str, str]]
     await remote.start()
     try:
 
-        async def read(asked: Sequence[Put]) -> list[Reading | None]:
+        async def read(asked: Sequence[Put], on: JudgedOn | None) -> list[Reading | None]:
             deadline = time.monotonic() + 120
-            return list(await asyncio.gather(*(remote.read(put, deadline) for put in asked)))
+            picture = None if on is None else await remote.picture(on, deadline)
+            return list(await asyncio.gather(*(remote.read(put, deadline, on, picture) for put in asked)))
 
         return await judge_all(pairs, read)
     finally:
@@ -147,10 +180,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [json.loads(line) for line in options.pairs.read_text(encoding="utf-8").splitlines() if line.strip()]
     if options.limit:
         rows = rows[:: max(1, len(rows) // options.limit)][: options.limit]
-    pairs = [(row["a"], row["b"]) for row in rows]
+    rows.sort(key=lambda row: str(row.get("image", "")))
+    pairs = [read_pair(row, options.pairs.parent) for row in rows]
     odds = asyncio.run(judge_by(options, pairs))
     judged = Judged(odds, np.array([bool(row["same"]) for row in rows]))
-    fitting = np.array([hashlib.sha256("\0".join(pair).encode()).digest()[0] % 2 == 0 for pair in pairs])
+    fitting = np.array([drawn(pair) for pair in pairs])
     temperature, threshold = fit_temperature(judged.part(fitting)), fit_threshold(judged.part(fitting))
     print(f"{len(pairs)} pairs, {int((~np.isfinite(odds)).sum())} without a verdict, temperature {temperature:.3f}")
     print(shown("fitted", judged.part(fitting), threshold))

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.judge import Judged, fit_temperature, fit_threshold, main
+from inference_service.openai.settings import OpenAISettings
 from tests.inference_service.openai.upstream import serving
 
 
@@ -42,3 +48,54 @@ async def test_a_server_is_judged_and_its_settings_are_written(
         assert await asyncio.to_thread(main, arguments) == 0
     assert "8 pairs" in capsys.readouterr().out
     assert json.loads((tmp_path / "out.json").read_text())["judge_same_at"] > 0.99
+
+
+def scripted(body: dict[str, Any]) -> list[tuple[str, float]]:
+    """A model that knows: questions are the same when they end in the same word. It is surer than it should be, wrong
+    about one pair in twelve, leans towards "yes", and says so in forms that differ."""
+    content = body["messages"][0]["content"]
+    text = content if isinstance(content, str) else content[1]["text"]
+    *_, left, right, ask = text.split("\n")
+    turned = "differ" in ask.lower()
+    odds = 0.5
+    if left != "A: N/A" and left != "A: -":
+        words = sorted((left.split()[-1], right.split()[-1]))
+        odd = zlib.crc32(" ".join(words).encode()) % 12 == 0
+        odds = (6.0 if odd else 9.0) * (1 if (words[0] == words[1]) is not odd else -1)
+    yes = 1 / (1 + math.exp(odds if turned else -odds))
+    forms = ("Yes", " yes", "NO", "no.") if odds > 0 else ("yes", "YES", " No", "no")
+    return [(forms[0], math.log(0.6 * yes)), (forms[1], math.log(0.35 * yes)),
+            (forms[2], math.log(0.6 * (1 - yes))), (forms[3], math.log(0.35 * (1 - yes)))]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_image", [False, True])
+async def test_a_judge_that_knows_is_measured_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], on_image: bool
+) -> None:
+    """Scripted log-probabilities: nearly all that it knows is served, its certainty is taken down to what it is right
+    in, and the settings that are written are the service's own. On images each put has the image before it."""
+    image = {}
+    if on_image:
+        Image.new("RGB", (600, 400), "white").save(tmp_path / "page.png")
+        image = {"image": "page.png"}
+    rows = [
+        {"a": f"What is w{n}", "b": f"Tell me w{n if n % 2 else n + 1000}", "same": bool(n % 2), **image}
+        for n in range(120)
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with serving("well") as fakes:
+        fakes[0].judge = scripted
+        arguments = [str(pairs), "--endpoint", fakes[0].url, "--write", str(tmp_path / "out.json")]
+        assert await asyncio.to_thread(main, arguments) == 0
+        kinds = {isinstance(body["messages"][0]["content"], list) for body in fakes[0].bodies}
+    said = capsys.readouterr().out
+    assert "120 pairs, 0 without a verdict" in said
+    assert kinds == {on_image}
+    fitted = json.loads((tmp_path / "out.json").read_text())
+    assert fitted["judge_temperature"] > 1.5
+    recall, wrong = re.findall(r"(\d+\.\d)%", said.splitlines()[-1])
+    assert float(recall) > 80
+    assert float(wrong) == 0
+    OpenAISettings(base_url="http://x/v1", **fitted)

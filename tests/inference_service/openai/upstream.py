@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -31,6 +31,8 @@ class FakeUpstream:
             "prompt_tokens_details": {"cached_tokens": 3},
         }
         self.listed: list[dict[str, Any]] = [{"id": "tiny"}]
+        self.judge: Callable[[dict[str, Any]], list[tuple[str, float]]] | None = None
+        """What it says to a pair, in place of `top`."""
         self.top: list[tuple[str, float]] | None = [("Yes", -0.1), ("No", -2.5), ("the", -6.0)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,8 +91,9 @@ class FakeUpstream:
             return
         if not body.get("stream"):
             message: dict[str, Any] = {"choices": [{"message": {"content": "Yes"}}], "usage": self.usage}
-            if self.top is not None:
-                listed = [{"token": token, "logprob": chance} for token, chance in self.top]
+            top = self.top if self.judge is None else self.judge(body)
+            if top is not None:
+                listed = [{"token": token, "logprob": chance} for token, chance in top]
                 message["choices"][0]["logprobs"] = {"content": [{"top_logprobs": listed}]}
             self.plain(writer, 200, message)
             return
