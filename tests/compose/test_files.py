@@ -278,3 +278,23 @@ def test_the_gpu_overlay_fits_the_card_that_it_names() -> None:
     kv = int(values["max_batch_tokens"]) * 40 * 1024
     caches = int(values["prefix_cache_bytes"]) + int(values["feature_cache_bytes"])
     assert 12.4e9 + kv + caches + 2e9 < 23e9
+
+
+def test_the_vllm_overlay_serves_what_the_engine_relies_on() -> None:
+    """A pinned vLLM that knows the model, thinking told apart, prefixes kept, as many images as the engine sends, a
+    health check, metrics that are scraped, and answers kept under the weights' format."""
+    services = merged(["compose.yaml", "vllm.yaml"])["services"]
+    vllm, given = services["vllm"], environment(services["inference"])
+    pinned = re.fullmatch(r"vllm/vllm-openai:v(\d+)\.(\d+)\.\d+", vllm["image"])
+    assert pinned is not None
+    assert (int(pinned[1]), int(pinned[2])) >= (0, 14)  # thinking stays out of the content from there on
+    flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in vllm["command"] if flag.startswith("--"))
+    assert flags["reasoning-parser"] == "glm45"
+    assert "enable-prefix-caching" in flags
+    assert json.loads(flags["limit-mm-per-prompt"])["image"] >= OpenAISettings().max_images
+    assert given["ASKONCE_OPENAI_MODEL"] == flags["served-model-name"]
+    assert given["ASKONCE_OPENAI_REVISION"].endswith(f"@{flags['revision']}+--dtype={flags['dtype']}")
+    assert "/health" in " ".join(vllm["healthcheck"]["test"])
+    scraped = [name for job in read("monitoring/prometheus.yaml")["scrape_configs"] for name in
+               (job.get("dns_sd_configs") or [{}])[0].get("names", [])]  # fmt: skip
+    assert "vllm" in scraped
