@@ -79,6 +79,23 @@ def test_the_command_says_what_is_missing(wheels: Path, tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
 
 
+@pytest.mark.parametrize(("command", "without"), [
+    ("policy", "scipy matplotlib alembic sqlalchemy cv2 pyarrow qdrant_client"),
+    ("purge", "scipy matplotlib alembic sqlalchemy cv2 qdrant_client"),
+    ("doctor", "scipy matplotlib alembic sqlalchemy pyarrow qdrant_client"),
+    ("audit", "scipy matplotlib alembic cv2 pyarrow qdrant_client"),
+])  # fmt: skip
+def test_a_command_imports_what_it_needs_alone(command: str, without: str) -> None:
+    """Nothing large is loaded for a command that does not use it: each starts within half a second of work."""
+    code = (
+        "import sys; from askonce.__main__ import main\n"
+        f"try:\n    main(['{command}', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"print(*sorted(set({without.split()!r}) & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "", done.stdout
+
+
 def test_the_command_starts_fast() -> None:
     """`--version` and `--help` import none of what the commands need."""
     for argument in ("--version", "--help"):

@@ -20,7 +20,7 @@ from askonce.names import ALL, child_name, split_child, tenant_id, tenant_name
 from askonce.paging import page_size, position
 from askonce.times import to_duration, to_seconds, to_timestamp
 from askonce.v1 import audit_pb2, audit_pb2_grpc, content_pb2, policy_pb2
-from dedup_service.api import messages
+from dedup_service.api import wire_names
 from dedup_service.audit.jobs import BusyError, Reports
 from dedup_service.ledger.records import time_of
 from dedup_service.ledger.report_rows import ReportState
@@ -267,7 +267,7 @@ def to_report(tenant: str, report: str, read: Mapping[str, Any], keep: float) ->
 def to_finding(shown: Mapping[str, Any]) -> audit_pb2.AuditFinding:
     """The message of a finding."""
     message = audit_pb2.AuditFinding(
-        decision=messages.decision_name(shown["tenant"], shown["decision"]),
+        decision=wire_names.decision_name(shown["tenant"], shown["decision"]),
         decide_time=to_timestamp(shown["time"]),
         hit=shown["hit"],
         signs=shown["signs"],

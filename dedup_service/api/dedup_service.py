@@ -17,7 +17,7 @@ from askonce.names import child_id, tenant_id, tenant_name
 from askonce.paging import page_size, position
 from askonce.times import to_seconds, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2, dedup_pb2_grpc
-from dedup_service.api import messages
+from dedup_service.api import messages, wire_names
 from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import PolicyInvalidError
 from dedup_service.policy.revisions import PolicyBook
@@ -129,7 +129,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
     async def feedback(self, tenant: str, request: answer_pb2.SubmitFeedbackRequest) -> Learnt:
         """A client's verdict, checked."""
         decision = child_id(request.decision, tenant, "decisions", "feedback.decision")
-        verdict = messages.enum_name(answer_pb2.Verdict, request.verdict, "VERDICT_", "feedback.verdict")
+        verdict = wire_names.enum_name(answer_pb2.Verdict, request.verdict, "VERDICT_", "feedback.verdict")
         if verdict == "UNSPECIFIED":
             raise InvalidInput("VERDICT_MISSING", "verdict: say right or wrong.", field="feedback.verdict")
         for text, limit, name in (

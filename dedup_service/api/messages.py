@@ -10,6 +10,7 @@ from askonce.names import child_name, policy_name, tenant_id
 from askonce.times import to_duration, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from askonce.visible import visible
+from dedup_service.api import wire_names
 from dedup_service.image.sequence import digest_of
 from dedup_service.policy.policy import Tightening
 from dedup_service.policy.revisions import Revision
@@ -33,11 +34,6 @@ def entry_name(tenant: str, entry: str) -> str:
     return child_name(tenant, "entries", entry)
 
 
-def decision_name(tenant: str, decision: str) -> str:
-    """The resource name of a decision; empty for none."""
-    return child_name(tenant, "decisions", decision)
-
-
 def revision_name(revision: Revision) -> str:
     """The name of a policy's revision."""
     return f"{policy_name(revision.tenant)}@{revision.revision}"
@@ -58,7 +54,7 @@ def from_lookup(request: dedup_pb2.LookupRequest) -> Query:
             field="question.text",
             metadata={"limit": str(QUESTION_CHARACTERS)},
         )
-    mode = enum_name(answer_pb2.CacheMode, request.cache_mode, "CACHE_MODE_", "cache_mode")
+    mode = wire_names.enum_name(answer_pb2.CacheMode, request.cache_mode, "CACHE_MODE_", "cache_mode")
     limits = request.limits
     return Query(
         tenant=tenant,
@@ -103,14 +99,6 @@ def from_images(request: dedup_pb2.LookupRequest) -> tuple[bytes, tuple[bytes, .
     if contents and [hashlib.sha256(content).digest() for content in contents] != digests:
         raise InvalidInput("DIGEST_MISMATCH", f"{field}: not the digests of what was sent.", field=field)
     return digest_of(digests), contents
-
-
-def enum_name(kind: object, number: int, prefix: str, field: str) -> str:
-    """The bare name of an enum value. Raises InvalidInput for a number that is not known here."""
-    try:
-        return str(kind.Name(number)).removeprefix(prefix)  # type: ignore[attr-defined]
-    except ValueError:
-        raise InvalidInput("ENUM_UNKNOWN", f"{field}: {number} is not a known value.", field=field) from None
 
 
 def probability(value: float, field: str) -> float:
@@ -161,7 +149,9 @@ def from_judged(pair: dedup_pb2.JudgedPair) -> Judged:
 
 def from_answer(answer: content_pb2.Answer, seconds: float) -> FreshAnswer:
     """A fresh answer, with the message itself kept for later hits."""
-    finish = enum_name(content_pb2.FinishReason, answer.finish_reason, "FINISH_REASON_", "answer.finish_reason")
+    finish = wire_names.enum_name(
+        content_pb2.FinishReason, answer.finish_reason, "FINISH_REASON_", "answer.finish_reason"
+    )
     return FreshAnswer(
         answer.text, finish, answer.model, answer.model_revision, answer.SerializeToString(), max(0.0, seconds)
     )
@@ -179,7 +169,7 @@ def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
     response = dedup_pb2.LookupResponse(
         policy_revision=revision_name(findings.revision),
         evidence=to_evidence(findings),
-        decision=decision_name(query.tenant, findings.decision),
+        decision=wire_names.decision_name(query.tenant, findings.decision),
         max_pixels=findings.revision.policy.max_pixels,
     )
     if isinstance(outcome, Found):

@@ -13,7 +13,7 @@ from askonce.faults import InvalidInput
 from askonce.names import policy_name
 from askonce.times import to_duration, to_seconds, to_timestamp
 from askonce.v1 import policy_pb2
-from dedup_service.api import messages
+from dedup_service.api import wire_names
 from dedup_service.ledger.records import Decision, Label
 from dedup_service.policy.policy import FIELDS, IntentSharing, JudgeMode, Mode, Policy, PolicyInvalidError
 from dedup_service.policy.preview import Preview
@@ -54,7 +54,7 @@ def value_of(message: policy_pb2.Policy, name: str) -> Any:
     raw = getattr(message, name)
     if name in ENUMS:
         kind, wire_kind, prefix = ENUMS[name]
-        return kind(messages.enum_name(wire_kind, raw, prefix, f"policy.{name}"))
+        return kind(wire_names.enum_name(wire_kind, raw, prefix, f"policy.{name}"))
     if name in DURATIONS:
         return to_seconds(raw)
     return tuple(raw) if name == "protected_terms" else raw
@@ -110,7 +110,7 @@ def to_preview(
 def to_flip(decision: Decision, labels: Sequence[Label], keep_text: bool) -> policy_pb2.PolicyFlip:
     """One decision that would have been made otherwise. Texts that the policy no longer allows are left out."""
     flip = policy_pb2.PolicyFlip(
-        decision=messages.decision_name(decision.tenant, decision.id),
+        decision=wire_names.decision_name(decision.tenant, decision.id),
         gained=not decision.hit,
         reason=decision.reason,
         risk=decision.risk,

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from dedup_service.audit.suspicion import mix, often
 from dedup_service.audit.traffic import SAME_FILE, Traffic
@@ -66,6 +64,9 @@ def grouped(
         return []
     nodes = np.unique(np.concatenate([left[rows], right[rows]]))
     one, other = np.searchsorted(nodes, left[rows]), np.searchsorted(nodes, right[rows])
+    from scipy.sparse import coo_matrix  # slow to import: not at every start
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(rows), np.int8), (one, other)), shape=(len(nodes), len(nodes)))
     count, component = connected_components(graph, directed=False)
     sizes = np.bincount(component, minlength=count)

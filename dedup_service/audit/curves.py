@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 from dedup_service.audit.sampling import accuracy
 from dedup_service.audit.traffic import SAME_FILE, Traffic
@@ -237,6 +236,8 @@ def drift(
             sides.append(period[at][finite][first])
         if min(len(side) for side in sides) < 20:
             continue
+        from scipy.stats import ks_2samp  # half a second to import: not at every start
+
         result = ks_2samp(sides[0], sides[1], method="asymp")
         medians = [float(np.median(side)) for side in sides]
         found.append(

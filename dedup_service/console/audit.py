@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import grpc
@@ -19,14 +20,11 @@ from sqlalchemy import make_url
 from askonce import settings, telemetry
 from askonce.names import tenant_name
 from askonce.v1 import store_pb2, store_pb2_grpc
-from dedup_service.audit import labelling
 from dedup_service.audit.job import OLDEST
-from dedup_service.audit.labelling import Session
 from dedup_service.audit.report import NeverHit, Report, finite
 from dedup_service.audit.sampling import accuracy, gate
 from dedup_service.audit.traffic import AuditError, check_file, open_ledger, read_traffic
 from dedup_service.audit.traffic import Progress as AuditProgress
-from dedup_service.console import exports
 from dedup_service.console.calling import Failure, Peer, with_peer
 from dedup_service.console.printing import as_json, print_json, say
 from dedup_service.console.values import LENGTH_OPTION, SHARE_OPTION, TENANT_OPTION
@@ -34,6 +32,9 @@ from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.revisions import RevisionRows
 from dedup_service.policy.policy import Policy, PolicyInvalidError, from_json
 from dedup_service.settings import Settings
+
+if TYPE_CHECKING:
+    from dedup_service.audit.labelling import Session
 
 ledger_option = click.option(
     "--ledger",
@@ -204,6 +205,8 @@ def label(
     with audited():
         engine = open_ledger(ledger or own_ledger())
         try:
+            from dedup_service.audit import labelling  # with it comes all that makes a report
+
             session = labelling.open_session(engine, Span(end - window, end, tenant), count, suspicious=suspicious)
             if not session.tasks:
                 say("Nothing to label: no hit in this time has its texts kept and no label.")
@@ -219,6 +222,8 @@ def label(
 
 def serve(session: Session, port: int) -> None:
     """Serves the page until it is interrupted."""
+    from dedup_service.audit import labelling
+
     with labelling.Page(session, port) as page:
         say(f"Label at {page.url}   (only this machine can open it; Ctrl-C ends)")
         with suppress(KeyboardInterrupt):
@@ -313,6 +318,8 @@ def own_policy() -> Policy:
 def never_hit(peer: Peer, store: Path | None, tenant: str | None, from_service: bool) -> NeverHit | None:
     """Entries that were never served, from an export or from the running service."""
     if store is not None:
+        from dedup_service.console import exports
+
         exports.read_header(store)
         names = ["question", "model", "create_time", "hit_count", "expire_time"]
         return counted(

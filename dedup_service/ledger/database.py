@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy  # create_engine is looked up when it is called: tracing wraps it
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, make_url, text
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 BUSY_MS = 10_000
 """How long a SQLite connection waits for another's write before it gives up."""
@@ -87,6 +86,8 @@ def migrate(engine: Engine) -> None:
     with engine.execution_options(writes=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
+        from alembic import command  # slow to import: not for every command
+
         refuse_newer(connection)
         settings = configuration()
         settings.attributes["connection"] = connection
@@ -111,6 +112,9 @@ def check_version(engine: Engine) -> None:
 
 def refuse_newer(connection: Connection) -> None:
     """Raises LedgerNewerError when the database names a migration that this version does not have."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
     current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in known:
@@ -119,6 +123,8 @@ def refuse_newer(connection: Connection) -> None:
 
 def configuration() -> Config:
     """Alembic's configuration: the migrations that ship with the package, and no file beside it."""
+    from alembic.config import Config
+
     settings = Config()
     settings.set_main_option("script_location", str(files("dedup_service.ledger") / "migrations"))
     return settings

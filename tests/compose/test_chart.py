@@ -241,7 +241,7 @@ def test_what_serves_alone_is_not_doubled(name: str) -> None:
         assert (dedup["kind"], dedup["spec"]["replicas"]) == ("StatefulSet", 1)
         assert "demo-askonce-dedup" not in scaled
     else:
-        assert {"ASKONCE_DEDUP_LEDGER", "ASKONCE_DEDUP_HOT"} <= environment(name, "dedup").keys()
+        assert {"ASKONCE_DEDUP_LEDGER", "ASKONCE_DEDUP_REDIS"} <= environment(name, "dedup").keys()
         assert "ASKONCE_GATEWAY_REDIS" in environment(name, "gateway")
     for service, workload in workloads(name).items():
         several = workload["spec"].get("replicas", 2) > 1

@@ -146,7 +146,7 @@ def test_replicas_of_a_fleet_share_every_store() -> None:
     }  # fmt: skip
     dedup, gateway = environment(services["dedup"]), environment(services["gateway"])
     assert dedup["ASKONCE_DEDUP_LEDGER"].startswith("postgresql://")
-    assert dedup["ASKONCE_DEDUP_HOT"].startswith("redis://valkey:")
+    assert dedup["ASKONCE_DEDUP_REDIS"].startswith("redis://valkey:")
     assert gateway["ASKONCE_GATEWAY_REDIS"].startswith("redis://valkey:")
     assert not services["gateway"].get("ports")
     for store in ("qdrant", "postgres", "valkey"):
