@@ -451,21 +451,20 @@ async def spread(fleet: Fleet, tell: Callable[[], Awaitable[Any]], *told: Told, 
         return [News(call, max(0.0, *(await each))) for each in watches]
 
 
-async def settled(fleet: Fleet, one: Asked) -> str:
-    """Asks until the answer comes from memory at every replica of dedup; returns the decision of the last hit."""
+async def settled(fleet: Fleet, one: Asked) -> content_pb2.Provenance:
+    """Asks until the answer comes from memory, and from every replica of dedup; returns where it came from."""
     chance = random.Random(1)
     async with asyncio.timeout(60):
         while True:
             response = await ask(fleet, one, chance)
-            if is_hit(response) and all([await hits(fleet, number, one) for number in range(len(fleet.dedups))]):
-                return response.provenance.decision
+            if is_hit(response) and all([await hit(fleet, number, one) for number in range(len(fleet.dedups))]):
+                return response.provenance
             await asyncio.sleep(0.02)
 
 
-async def hits(fleet: Fleet, number: int, one: Asked) -> bool:
-    """Whether one replica of dedup has an answer to a request."""
-    found = await fleet.dedups[number].Lookup(one.lookup(content=True), timeout=20)
-    return found.WhichOneof("outcome") == "hit"
+async def hit(fleet: Fleet, number: int, one: Asked) -> str:
+    """The entry that one replica of dedup serves; empty for none."""
+    return (await fleet.dedups[number].Lookup(one.lookup(content=True), timeout=20)).hit.entry
 
 
 async def policy_news(fleet: Fleet, turn: int) -> News:
@@ -486,15 +485,15 @@ async def policy_news(fleet: Fleet, turn: int) -> News:
 async def wrong_news(fleet: Fleet, turn: int) -> list[News]:
     """An answer that a client found wrong is served by no replica, neither to an exact repeat nor to a copy."""
     repeat, *others = asked(picture(50_000 + turn), ASPECTS[turn % len(ASPECTS)])
-    decision = await settled(fleet, repeat)
+    served = await settled(fleet, repeat)
     await settled(fleet, others[-1])
-    request = answer_pb2.SubmitFeedbackRequest(decision=decision, verdict=answer_pb2.VERDICT_WRONG)
+    request = answer_pb2.SubmitFeedbackRequest(decision=served.decision, verdict=answer_pb2.VERDICT_WRONG)
 
     async def repeat_gone(number: int) -> bool:
-        return not await hits(fleet, number, repeat)
+        return await hit(fleet, number, repeat) != served.entry
 
     async def copy_gone(number: int) -> bool:
-        return not await hits(fleet, number, others[-1])
+        return await hit(fleet, number, others[-1]) != served.entry
 
     def tell() -> Awaitable[Any]:
         return fleet.answers[turn % GATEWAYS].SubmitFeedback(request, timeout=20)
@@ -505,11 +504,11 @@ async def wrong_news(fleet: Fleet, turn: int) -> list[News]:
 async def purge_news(fleet: Fleet, turn: int) -> News:
     """The answers about a purged image are served by no replica."""
     one = asked(picture(60_000 + turn), ASPECTS[turn % len(ASPECTS)])[0]
-    await settled(fleet, one)
+    served = await settled(fleet, one)
     request = store_pb2.PurgeRequest(parent=PARENT, image_digest=hashlib.sha256(one.content).digest())
 
     async def gone(number: int) -> bool:
-        return not await hits(fleet, number, one)
+        return await hit(fleet, number, one) != served.entry
 
     return (await spread(fleet, lambda: fleet.stores[turn % DEDUPS].Purge(request, timeout=20), gone))[0]
 
@@ -526,7 +525,10 @@ async def verdict_news(fleet: Fleet, turn: int) -> News:
         for _ in range(3):
             await fleet.dedups[turn % DEDUPS].Learn(dedup_pb2.LearnRequest(parent=PARENT, judged=pair), timeout=10)
 
-    return (await spread(fleet, tell, lambda number: hits(fleet, number, wanted)))[0]
+    async def served(number: int) -> bool:
+        return bool(await hit(fleet, number, wanted))
+
+    return (await spread(fleet, tell, served))[0]
 
 
 async def news(options: argparse.Namespace) -> dict[str, Any]:
