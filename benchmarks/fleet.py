@@ -284,8 +284,12 @@ class Kills:
     lost: int = 0
 
 
-async def kill_each(fleet: Fleet, parts: Sequence[str], kills: int, clients: int = 4, calm: float = 0.5) -> Kills:
-    """Kills each part so often under load, and sees that it works again."""
+async def kill_each(
+    fleet: Fleet, parts: Sequence[str], kills: int, clients: int = 4, calm: float = 0.5, seconds: float = float("inf")
+) -> Kills:
+    """Kills each part so often under load, in rounds, and sees that it works again; begins no round after so many
+    seconds."""
+    ends = time.monotonic() + seconds
     found = Kills()
     numbers = itertools.count(10_000)
     spare: list[Asked] = []
@@ -303,6 +307,8 @@ async def kill_each(fleet: Fleet, parts: Sequence[str], kills: int, clients: int
     workers.append(asyncio.create_task(store(fleet, fresh, found.acknowledged, 99)))
     try:
         for number in range(kills):
+            if time.monotonic() > ends:
+                break
             for part in parts:
                 found.tally.phase = "calm"
                 stored = len(found.acknowledged)
@@ -384,7 +390,7 @@ async def kill(options: argparse.Namespace) -> dict[str, Any]:
     """The study of kills."""
     with tempfile.TemporaryDirectory(prefix="askonce-fleet-") as folder:
         async with Fleet(Path(folder), {"ASKONCE_INFERENCE_DELAY": "0.05"}, READY, options.qdrant) as fleet:
-            found = await kill_each(fleet, fleet.parts, options.kills)
+            found = await kill_each(fleet, fleet.parts, options.kills, seconds=options.seconds)
             await asyncio.sleep(2.0)
             account = await asyncio.to_thread(overdrawn, fleet.postgres.url)
     outcomes = found.tally.outcomes
@@ -574,6 +580,7 @@ def main() -> None:
     parser.add_argument("stream", type=Path, nargs="?")
     parser.add_argument("--qdrant", type=Path, help="a Qdrant program")
     parser.add_argument("--kills", type=int, default=10, help="times that each process is killed")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no round of kills after so long")
     parser.add_argument("--rounds", type=int, default=20, help="pieces of news of each kind")
     parser.add_argument("--limit", type=int, help="only the first so many requests")
     parser.add_argument("--concurrency", type=int, default=4, help="requests under way at once")

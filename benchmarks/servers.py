@@ -71,6 +71,7 @@ class ServerProcess:
     async def start(self) -> None:
         """Starts it and waits until it listens. Raises TimeoutError."""
         self.process = await asyncio.create_subprocess_exec(
+            *self.leave(),
             *self.command(),
             cwd=self.folder,
             env={**os.environ, **self.environ},
@@ -84,6 +85,11 @@ class ServerProcess:
             if self.process.returncode is not None or time.monotonic() > until:
                 raise TimeoutError(f"{self.name} does not start")
             await asyncio.sleep(0.02)
+
+    def leave(self) -> Sequence[str]:
+        """What goes before the command: it ends with this process, however that ends, and runs as who it should."""
+        found = shutil.which("setpriv")
+        return [found, "--pdeathsig", "KILL"] if found else []
 
     async def ready(self) -> bool:
         """Whether it takes requests."""
@@ -140,7 +146,10 @@ class PostgresServer(ServerProcess):
         found = shutil.which("setpriv")
         if found is None:
             raise MissingServerError("PostgreSQL can't run as root and there is no setpriv")
-        return [found, "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        return [found, "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig", "KILL"]
+
+    def leave(self) -> Sequence[str]:
+        return self.user if self.user else super().leave()
 
     def prepare(self) -> None:
         if os.geteuid() == 0:
@@ -156,7 +165,7 @@ class PostgresServer(ServerProcess):
     def command(self) -> Sequence[str]:
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.folder}
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        return [*self.user, str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *flags]
+        return [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *flags]
 
     async def ready(self) -> bool:
         """See `ServerProcess`. After a kill it mends its files first, and listens meanwhile."""
