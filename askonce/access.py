@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -112,8 +112,8 @@ class Identity:
     """When the key stops being valid, in seconds since the epoch."""
 
 
-SERVICE = "service"
-"""The name of whoever shows the service key."""
+PEER = Identity("service", roles=frozenset(Role))
+"""Whoever shows the service key."""
 OPERATOR = "askonce-operator"
 """Metadata, percent-encoded: who says to be at the terminal where a service key is used. A claim, for the history."""
 ANYBODY = Identity("anonymous", roles=frozenset(Role))
@@ -177,14 +177,13 @@ class Guard:
         self.service_key = None if access.open else SecretFile(access.service_key)
         self.keyring = keyring or (Keyring(access.keys) if access.keys else None)
 
-    def identify(self, metadata: Iterable[tuple[str, str | bytes]], common_name: str = "") -> Identity:
-        """Who calls, by the call's metadata or certificate. Raises Unauthenticated."""
-        shown = {key: value for key, value in metadata if isinstance(value, str)}
+    def identify(self, shown: Mapping[str, str], common_name: str = "") -> Identity:
+        """Who calls, by the text among the call's metadata or by certificate. Raises Unauthenticated."""
         accepted = self.service_key.accepted if self.service_key is not None else ()
         if (secret := shown.get(SERVICE_KEY, "")) and any(
             hmac.compare_digest(secret.encode(), key) for key in accepted
         ):
-            return Identity(SERVICE, roles=frozenset(Role))
+            return PEER
         key = shown.get("x-api-key", "")
         scheme, _, rest = shown.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and rest.strip():

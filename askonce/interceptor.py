@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, NamedTuple
 
 import grpc
 import structlog
@@ -15,8 +15,12 @@ from askonce import faults, telemetry
 from askonce.access import ADMINISTRATIVE, ANYBODY, Guard, Identity, tenant_of
 
 current_identity: contextvars.ContextVar[Identity] = contextvars.ContextVar("askonce_identity", default=ANYBODY)
-Gate = Callable[[grpc.HandlerCallDetails], None]
-"""Refuses a caller by the call's metadata, before its message is read; raises a Fault."""
+current_metadata: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("askonce_metadata")
+"""The text among the metadata of the call under way, by lower-case key; read once a call."""
+Gate = Callable[[str, Mapping[str, str]], None]
+"""Refuses a caller of "Service/Method" by the call's metadata, before its message is read; raises a Fault."""
+finished = telemetry.children(telemetry.REQUESTS)
+lasted = telemetry.children(telemetry.DURATIONS)
 
 
 class Unreadable:
@@ -24,6 +28,13 @@ class Unreadable:
 
     def __init__(self, fault: faults.Fault) -> None:
         self.fault = fault
+
+
+class Read(NamedTuple):
+    """A message with its size on the wire: asking the message for it would serialise it again."""
+
+    message: Any
+    size: int
 
 
 class Requests(grpc.aio.ServerInterceptor):
@@ -65,32 +76,35 @@ class Requests(grpc.aio.ServerInterceptor):
                 return found
             service, _, name = method.rpartition("/")
             handler = self.handlers[method] = self.wrap(f"{service.rpartition('.')[2]}/{name}", found)
+        metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+        current_metadata.set(metadata)  # this task runs the handler too
         try:
-            self.admit(method, details)
+            self.admit(method, metadata)
         except faults.Fault as fault:
             return self.refusal(method.rpartition("/")[2], fault)
         return handler
 
-    def admit(self, method: str, details: grpc.HandlerCallDetails) -> None:
+    def admit(self, method: str, metadata: Mapping[str, str]) -> None:
         """Looks at a caller before its message is read. Raises Unauthenticated or Forbidden."""
+        service, _, name = method.rpartition("/")
         if self.gate is not None:
-            self.gate(details)
+            self.gate(f"{service.rpartition('.')[2]}/{name}", metadata)
         if self.guard is not None:
-            service, _, name = method.rpartition("/")
             try:
-                identity = self.guard.identify(details.invocation_metadata or ())
+                identity = self.guard.identify(metadata)
             except faults.Unauthenticated as fault:
                 if self.certificates and fault.reason == "CREDENTIALS_MISSING":
                     return  # a certificate, which TLS has checked, may say who it is once the call is there
                 raise
             self.guard.allow(identity, f"{service.rpartition('.')[2]}/{name}")
+            current_identity.set(identity)
 
     def refusal(self, method: str, fault: faults.Fault) -> Any:
         """A handler that ends the call without reading what the caller sends."""
 
         async def call(messages: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
-            with telemetry.request(caller_request_id(context)) as line:
+            with telemetry.request(caller_request_id()) as line:
                 self.conclude(method, started, line, fault, context)
                 await self.fail(fault, context)
 
@@ -116,7 +130,7 @@ class Requests(grpc.aio.ServerInterceptor):
         )
 
     def reader(self, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-        """A deserialiser that never raises: what can't be read becomes `Unreadable`."""
+        """A deserialiser that never raises: what can't be read becomes `Unreadable`, all else `Read`."""
 
         def checked(message: bytes) -> Any:
             size = len(message)
@@ -132,7 +146,7 @@ class Requests(grpc.aio.ServerInterceptor):
                     faults.Exhausted("SERVER_BUSY", "Too many bytes are under way; try again shortly.", retry_after=0.5)
                 )
             try:
-                return read(message)
+                return Read(read(message), size)
             except Exception:
                 return Unreadable(
                     faults.InvalidInput(
@@ -142,32 +156,36 @@ class Requests(grpc.aio.ServerInterceptor):
 
         return checked
 
-    def enter(self, name: str, message: Any, context: grpc.aio.ServicerContext[Any, Any], line: dict[str, Any]) -> int:
-        """Checks a call whose message is there; returns the bytes that it holds. Raises a Fault."""
-        if isinstance(message, Unreadable):
-            raise message.fault
+    def enter(self, name: str, arrived: Any, context: grpc.aio.ServicerContext[Any, Any], line: dict[str, Any]) -> Read:
+        """Checks a call whose message, `Read` or `Unreadable`, is there, or whose stream of messages; returns what the
+        handler gets, and the bytes that it holds. Raises a Fault."""
+        if isinstance(arrived, Unreadable):
+            raise arrived.fault
+        read = arrived if isinstance(arrived, Read) else Read(arrived, 0)
         if self.guard is not None:
-            identity = self.guard.identify(context.invocation_metadata() or (), common_name(context))
-            self.guard.allow(identity, name)  # again: a certificate is seen only now
-            if hasattr(message, "DESCRIPTOR"):
-                self.guard.allow_tenant(identity, message)
-            current_identity.set(identity)
+            if self.certificates:  # only now a certificate is seen
+                identity = self.guard.identify(current_metadata.get({}), common_name(context))
+                self.guard.allow(identity, name)
+                current_identity.set(identity)
+            else:
+                identity = current_identity.get()
+            if isinstance(arrived, Read):
+                self.guard.allow_tenant(identity, read.message)
             line["caller"] = identity.name
-        size = message.ByteSize() if self.max_bytes_in_flight and hasattr(message, "ByteSize") else 0
-        self.bytes_in_flight += size
-        return size
+        self.bytes_in_flight += read.size
+        return read
 
     def unary(self, name: str, behaviour: Any) -> Any:
         method = name.rpartition("/")[2]
 
-        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def call(arrived: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
-            with telemetry.request(caller_request_id(context)) as line:
+            with telemetry.request(caller_request_id()) as line:
                 outcome: BaseException | None = None
                 size = 0
                 self.inflight.inc()
                 try:
-                    size = self.enter(name, message, context, line)
+                    message, size = self.enter(name, arrived, context, line)
                     return await behaviour(message, context)
                 except BaseException as error:
                     outcome = error
@@ -183,14 +201,14 @@ class Requests(grpc.aio.ServerInterceptor):
     def streaming(self, name: str, behaviour: Any) -> Any:
         method = name.rpartition("/")[2]
 
-        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def call(arrived: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             started = time.perf_counter()
-            with telemetry.request(caller_request_id(context)) as line:
+            with telemetry.request(caller_request_id()) as line:
                 outcome: BaseException | None = None
                 size = 0
                 self.inflight.inc()
                 try:
-                    size = self.enter(name, message, context, line)
+                    message, size = self.enter(name, arrived, context, line)
                     async for event in behaviour(message, context):
                         yield event
                 except BaseException as error:
@@ -210,9 +228,10 @@ class Requests(grpc.aio.ServerInterceptor):
 
         async def call(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async def checked() -> AsyncIterator[Any]:
-                async for message in messages:
-                    if isinstance(message, Unreadable):
-                        raise message.fault
+                async for arrived in messages:
+                    if isinstance(arrived, Unreadable):
+                        raise arrived.fault
+                    message = arrived.message
                     if self.guard is not None and tenant_of(message):
                         self.guard.allow_tenant(current_identity.get(), message)
                     yield message
@@ -254,8 +273,8 @@ class Requests(grpc.aio.ServerInterceptor):
             code, reason = "INTERNAL", "INTERNAL"
             self.log.error("bug", request_id=telemetry.request_id(), method=method, exc_info=outcome)
         line["reason"] = reason
-        telemetry.REQUESTS.labels(self.service, method, code, reason).inc()
-        telemetry.DURATIONS.labels(self.service, method).observe(duration)
+        finished(self.service, method, code, reason).inc()
+        lasted(self.service, method).observe(duration)
         self.log.info(
             "administrative_act" if name in ADMINISTRATIVE else "request",
             request_id=telemetry.request_id(),
@@ -266,13 +285,9 @@ class Requests(grpc.aio.ServerInterceptor):
         )
 
 
-def caller_request_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """The request id that the caller sent, or a new one."""
-    proposed: str | bytes | None = None
-    for key, value in context.invocation_metadata() or ():
-        if key == telemetry.REQUEST_ID:
-            proposed = value
-    return telemetry.accept_request_id(proposed)
+def caller_request_id() -> str:
+    """The request id that the caller of the call under way sent, or a new one."""
+    return telemetry.accept_request_id(current_metadata.get({}).get(telemetry.REQUEST_ID))
 
 
 def common_name(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -36,6 +36,8 @@ def weight(name: str, key: bytes) -> bytes:
 
 def choose(servers: Sequence[S], key: bytes) -> S:
     """The server for a key, of at least one: the one of the highest weight that carries no more than its share."""
+    if len(servers) == 1:
+        return servers[0]
     bound = math.ceil(BOUND * (1 + sum(each.running for each in servers)) / len(servers))
     calm = [each for each in servers if each.running < bound]
     return max(calm or servers, key=lambda each: weight(each.name, key))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import grpc
 from redis import asyncio as redis
 
 from askonce import serving, startup, telemetry
@@ -109,18 +108,13 @@ class Gateway:
             self.jobs = Jobs(settings.jobs, JobStore(settings.jobs.folder), self.answer_later)
         job_service = JobService(self.admission, self.answering, self.jobs)
         registrations = [Registration(NAME, self.service.add), Registration(JOB_SERVICE, job_service.add)]
-        self.server = Server("gateway", settings.serving, registrations, gate=self.look)
+        self.server = Server(
+            "gateway", settings.serving, registrations, gate=lambda method, shown: self.admission.knows(shown, method)
+        )
         self.http: HttpServer | None = None
         if settings.edge.listen:
             routes = Routes(settings.edge, self.admission, self.answering, self.feedback, self.hosted, self.jobs)
             self.http = HttpServer(settings.edge, routes.application(), settings.serving.grace)
-
-    def look(self, details: grpc.HandlerCallDetails) -> None:
-        """Turns callers away whom nobody knows, before their message is read. Raises Unauthenticated and
-        Forbidden."""
-        service, _, name = details.method.rpartition("/")
-        shown = {key: str(value) for key, value in details.invocation_metadata or ()}
-        self.admission.knows(shown, f"{service.rpartition('.')[2]}/{name}")
 
     async def answer_later(self, request: answer_pb2.AnswerRequest, tenant: str) -> answer_pb2.AnswerResponse:
         """Answers a job."""

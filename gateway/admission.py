@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import TracebackType
 
 from askonce import telemetry
 from askonce.access import METHODS, Role
@@ -61,16 +61,19 @@ class Admission:
             metrics.REFUSED.labels(fault.reason).inc()
             raise
 
-    @asynccontextmanager
-    async def visit(
+    def visit(
         self, credentials: Mapping[str, str], parent: str, method: str = ANSWER, *, poll: bool = False
-    ) -> AsyncIterator[Visit]:
+    ) -> Entrance:
         """Lets a caller of "Service/Method" in for the length of one request; looking after a job (`poll`) counts
         towards no rate.
 
-        Raises Unauthenticated, Forbidden without the method's role or for somebody else's tenant, InvalidInput for a
-        malformed one, and Exhausted when the tenant asks too often or the gateway is full.
+        Entering raises Unauthenticated, Forbidden without the method's role or for somebody else's tenant, InvalidInput
+        for a malformed one, and Exhausted when the tenant asks too often or the gateway is full.
         """
+        return Entrance(self, credentials, parent, method, poll)
+
+    async def let_in(self, credentials: Mapping[str, str], parent: str, method: str, poll: bool) -> Visit:
+        """See `visit`; `leave` ends what this begins."""
         self.interval.tick()
         try:
             caller = self.authenticator.authenticate(credentials)
@@ -90,8 +93,27 @@ class Admission:
             raise
         self.inside += 1
         metrics.WAITING.set(self.inside)
-        try:
-            yield Visit(caller.name, tenant, bool(caller.roles & STORING))
-        finally:
-            self.inside -= 1
-            metrics.WAITING.set(self.inside)
+        return Visit(caller.name, tenant, bool(caller.roles & STORING))
+
+    def leave(self) -> None:
+        """A caller who was let in leaves."""
+        self.inside -= 1
+        metrics.WAITING.set(self.inside)
+
+
+class Entrance:
+    """A visit as a context manager; a class, because one made of a generator costs four times as much."""
+
+    def __init__(
+        self, admission: Admission, credentials: Mapping[str, str], parent: str, method: str, poll: bool
+    ) -> None:
+        self.admission = admission
+        self.asked = (credentials, parent, method, poll)
+
+    async def __aenter__(self) -> Visit:
+        return await self.admission.let_in(*self.asked)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.admission.leave()

@@ -410,7 +410,7 @@ class Answering:
             provenance.saved_duration.CopyFrom(hit.generate_duration)
         trace(provenance, found)
         evidence = found.response.evidence
-        metrics.TIERS.labels(
+        metrics.hits(
             content_pb2.ImageTier.Name(evidence.image_tier).removeprefix("IMAGE_TIER_"),
             content_pb2.QuestionTier.Name(evidence.question_tier).removeprefix("QUESTION_TIER_"),
         ).inc()
@@ -434,9 +434,9 @@ class Answering:
         set_duration(timings.resolve, ask.resolved)
         set_duration(timings.first_token, (first or now) - ask.started)
         source = "cache" if provenance.source == content_pb2.SOURCE_CACHE else "model"
-        metrics.ANSWERS.labels(source, provenance.reason).inc()
-        metrics.TOTAL.labels(source).observe(now - ask.started)
-        metrics.FIRST_PIECE.labels(source).observe((first or now) - ask.started)
+        metrics.answers(source, provenance.reason).inc()
+        metrics.totals(source).observe(now - ask.started)
+        metrics.first_pieces(source).observe((first or now) - ask.started)
         telemetry.note(
             source=source,
             reason=provenance.reason,

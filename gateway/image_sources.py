@@ -52,12 +52,7 @@ class ImageSources:
     async def resolve(self, request: answer_pb2.AnswerRequest, tenant: str, deadline: Deadline) -> Pictures:
         """Gets every image. Raises Fault."""
         sources = named(request)
-        work = [asyncio.ensure_future(self._get(field, image, deadline)) for field, image in sources]
-        try:
-            files = await asyncio.gather(*work)
-        finally:
-            for task in work:
-                task.cancel()
+        files = await self._files(sources, deadline)
         pictures: list[Picture] = []
         counts = []
         for (field, _), content in zip(sources, files, strict=True):
@@ -77,6 +72,17 @@ class ImageSources:
                 counts.append(1)
         self._check_total(pictures)
         return Pictures(tuple(pictures), tuple(counts))
+
+    async def _files(self, sources: Sequence[tuple[str, content_pb2.Image]], deadline: Deadline) -> Sequence[bytes]:
+        """The files behind all sources; those that have to be fetched, side by side."""
+        if len(sources) == 1:
+            return [await self._get(*sources[0], deadline)]
+        work = [asyncio.ensure_future(self._get(field, image, deadline)) for field, image in sources]
+        try:
+            return await asyncio.gather(*work)
+        finally:
+            for task in work:
+                task.cancel()
 
     async def _get(self, field: str, image: content_pb2.Image, deadline: Deadline) -> bytes:
         """The file behind one source."""

@@ -6,6 +6,8 @@ import time
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from askonce.telemetry import children
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 1.8, 3.0, 5.0, 10.0, 30.0, 60.0)
 
 ANSWERS = Counter("askonce_gateway_answers_total", "Answers by where they came from and why.", ["source", "reason"])
@@ -33,6 +35,9 @@ EXPLORED = Counter(
 JOBS = Counter("askonce_gateway_jobs_total", "Jobs by what became of them.", ["outcome"])
 REFUSED = Counter("askonce_gateway_refused_total", "Requests refused before any look-up.", ["reason"])
 WAITING = Gauge("askonce_gateway_answers_in_flight", "Requests for answers under way.")
+
+answers, hits, totals, first_pieces = children(ANSWERS), children(TIERS), children(TOTAL), children(FIRST_PIECE)
+"""The metrics of every answer, with their labels at hand."""
 
 
 class Interval:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from askonce import telemetry
+from askonce.interceptor import current_metadata
 from askonce.v1 import answer_pb2, answer_pb2_grpc
 from gateway.admission import FEEDBACK, Admission
 from gateway.answering import Answering
@@ -31,13 +32,13 @@ class AnswerService(answer_pb2_grpc.AnswerServiceServicer):
         answer_pb2_grpc.add_AnswerServiceServicer_to_server(self, server)
 
     async def Answer(self, request: answer_pb2.AnswerRequest, context: Context) -> answer_pb2.AnswerResponse:
-        async with self.admission.visit(credentials(context), request.parent) as visit:
+        async with self.admission.visit(current_metadata.get(), request.parent) as visit:
             return await self.answering.answer(visit.bounded(request), visit.tenant, context.time_remaining())
 
     async def StreamAnswer(
         self, request: answer_pb2.StreamAnswerRequest, context: Context
     ) -> AsyncIterator[answer_pb2.StreamAnswerResponse]:
-        async with self.admission.visit(credentials(context), request.request.parent) as visit:
+        async with self.admission.visit(current_metadata.get(), request.request.parent) as visit:
             async for event in self.answering.stream(
                 visit.bounded(request.request), visit.tenant, context.time_remaining()
             ):
@@ -47,11 +48,6 @@ class AnswerService(answer_pb2_grpc.AnswerServiceServicer):
         self, request: answer_pb2.SubmitFeedbackRequest, context: Context
     ) -> answer_pb2.SubmitFeedbackResponse:
         parent = self.feedback.tenant_of(request)
-        async with self.admission.visit(credentials(context), parent, FEEDBACK) as visit:
+        async with self.admission.visit(current_metadata.get(), parent, FEEDBACK) as visit:
             telemetry.note(decision=request.decision, verdict=answer_pb2.Verdict.Name(request.verdict))
             return await self.feedback.submit(request, visit.tenant, context.time_remaining())
-
-
-def credentials(context: Context) -> dict[str, str]:
-    """The caller's metadata, text only; keys are lower case in gRPC."""
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

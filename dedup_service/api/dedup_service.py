@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         """See the proto."""
         query = messages.from_lookup(request)
         fair.share.set(query.tenant)
-        async with named_errors():
+        with named_errors():
             return messages.to_response(await self.lookup.look_up(query), query)
 
     async def Remember(self, request: dedup_pb2.RememberRequest, context: CONTEXT) -> dedup_pb2.RememberResponse:
@@ -81,7 +81,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         tenant = tenant_id(request.parent)
         fair.share.set(tenant)
         answer = messages.from_answer(request.answer, to_seconds(request.generate_duration))
-        async with named_errors():
+        with named_errors():
             remembered = await self.remember.remember(
                 tenant, request.ticket, answer, replace=request.replace, compare_only=request.compare_only
             )
@@ -94,7 +94,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         """See the proto."""
         tenant = tenant_id(request.parent)
         target = request.WhichOneof("target")
-        async with named_errors():
+        with named_errors():
             if target == "entry":
                 deleted = await self.forget.entry(tenant, child_id(request.entry, tenant, "entries", "entry"))
             elif target == "image_digest":
@@ -112,7 +112,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         tenant = tenant_id(request.parent)
         evidence = request.WhichOneof("evidence")
         fair.share.set(tenant)
-        async with named_errors():
+        with named_errors():
             if evidence == "feedback":
                 learnt = await self.feedback(tenant, request.feedback)
             elif evidence == "fresh_answer":
@@ -161,7 +161,7 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         self, request: dedup_pb2.GetDedupInfoRequest, context: CONTEXT
     ) -> dedup_pb2.GetDedupInfoResponse:
         """See the proto."""
-        async with named_errors():
+        with named_errors():
             holdings = await self.memory.holdings()
             problems = await self.memory.problems()
         revision = messages.revision_name(self.book.current(tenant_id(request.parent))) if request.parent else ""
@@ -178,8 +178,8 @@ class DedupService(dedup_pb2_grpc.DedupServiceServicer):
         )
 
 
-@asynccontextmanager
-async def named_errors() -> AsyncIterator[None]:
+@contextmanager
+def named_errors() -> Iterator[None]:
     """Turns what the use cases raise into faults."""
     try:
         yield

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 
 from askonce.faults import InvalidInput
 from askonce.names import child_name, policy_name, tenant_id
-from askonce.times import to_duration, to_timestamp
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from askonce.visible import visible
 from dedup_service.api import wire_names
@@ -25,6 +25,8 @@ QUESTION_CHARACTERS = 4_000
 ADDED_PARAMS = frozenset(("repetition_penalty", "top_k", "min_p", "presence_penalty", "frequency_penalty"))
 """Parameters that are part of the answer space where they are set, and leave it as it was where they are not."""
 TAGS, TAG_CHARACTERS = 8, 63
+SPACES = 1_024
+"""Answer spaces whose digests are kept at hand."""
 PAGES = 64
 """Images in one request; the gateway takes fewer."""
 
@@ -119,6 +121,19 @@ def space_from(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> 
     """The digest of the answer space: model, parameters with their defaults filled in, language, history.
 
     Pixels are missing in it: the policy has a say in them, see `within`."""
+    if not question.history:
+        return plain_space(space.SerializeToString(), question.answer_language_code)
+    return digest_space(space, question)
+
+
+@lru_cache(SPACES)
+def plain_space(space: bytes, language: str) -> str:
+    """See `space_from`; for a question without history. Clients have few spaces and ask in them again and again."""
+    return digest_space(dedup_pb2.AnswerSpace.FromString(space), content_pb2.Question(answer_language_code=language))
+
+
+def digest_space(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -> str:
+    """See `space_from`."""
     params = space.params
     filled: dict[str, object] = {
         "max_tokens": params.max_tokens if params.HasField("max_tokens") else 128,
@@ -173,7 +188,7 @@ def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
         max_pixels=findings.revision.policy.max_pixels,
     )
     if isinstance(outcome, Found):
-        response.hit.CopyFrom(to_hit(outcome))
+        fill_hit(response.hit, outcome)
         return response
     miss = to_miss(outcome, query)
     if outcome.judge_inline:
@@ -185,17 +200,16 @@ def to_response(outcome: Outcome, query: Query) -> dedup_pb2.LookupResponse:
     return response
 
 
-def to_hit(found: Found) -> dedup_pb2.Hit:
-    """A stored answer as it was given."""
+def fill_hit(hit: dedup_pb2.Hit, found: Found) -> None:
+    """Writes a stored answer into a response, as it was given."""
     entry = found.entry
-    return dedup_pb2.Hit(
-        answer=content_pb2.Answer.FromString(entry.answer),
-        entry=entry_name(entry.tenant, entry.id),
-        reason=found.findings.reuse.reason,
-        store_time=to_timestamp(entry.create_time),
-        explore=found.explore,
-        generate_duration=to_duration(entry.generate_seconds) if entry.generate_seconds > 0 else None,
-    )
+    hit.answer.MergeFromString(entry.answer)
+    hit.entry = entry_name(entry.tenant, entry.id)
+    hit.reason = found.findings.reuse.reason
+    hit.store_time.FromNanoseconds(round(entry.create_time * 1e9))
+    hit.explore = found.explore
+    if entry.generate_seconds > 0:
+        hit.generate_duration.FromNanoseconds(round(entry.generate_seconds * 1e9))
 
 
 def to_miss(missed: Missed, query: Query) -> dedup_pb2.Miss:

@@ -13,7 +13,7 @@ import grpc
 from sqlalchemy.exc import SQLAlchemyError
 
 from askonce import telemetry
-from askonce.access import ANYBODY, OPERATOR, SERVICE
+from askonce.access import ANYBODY, OPERATOR, PEER
 from askonce.faults import Absent, Conflict, InvalidInput, Unreachable
 from askonce.interceptor import current_identity
 from askonce.names import policy_tenant
@@ -155,7 +155,7 @@ def author_of(context: CONTEXT) -> str:
     certified = next(iter(context.auth_context().get("x509_common_name") or ()), b"").decode(errors="replace")
     if name == ANYBODY.name and certified:
         return certified
-    if name not in (SERVICE, ANYBODY.name):
+    if name not in (PEER.name, ANYBODY.name):
         return name
     said = next((value for key, value in context.invocation_metadata() or () if key == OPERATOR), "")
     operator = "".join(c for c in unquote(str(said))[:OPERATOR_LENGTH] if c.isprintable())

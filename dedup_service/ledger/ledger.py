@@ -90,12 +90,24 @@ class LedgerState:
     """Attempts that failed and were repeated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One row on its way to the database."""
 
     table: Table
     row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A decision whose row the writer's thread is to make: a request does not wait for that."""
+
+    decision: Decision
+    keep_text: bool
+
+    def entry(self) -> Entry:
+        """The row; without `keep_text`, digests stand for the texts."""
+        return Entry(DECISIONS, plain(decision_row(sealed(self.decision, keep_text=self.keep_text))))
 
 
 class Ledger:
@@ -112,20 +124,20 @@ class Ledger:
         self.capacity = capacity
         self.batch = batch
         self.interval = interval
-        self.queue: deque[Entry] = deque()
+        self.queue: deque[Entry | Made] = deque()
         self.changed = threading.Condition()
         self.in_hand = 0
         self.urgent = False
         self.closing = False
         self.abandoned = threading.Event()
         self.counts = {"written": 0, "dropped": 0, "refused": 0, "failures": 0}
+        QUEUED.set_function(lambda: self.state().queued)
         self.writer = threading.Thread(target=self.run, name="ledger", daemon=True)
         self.writer.start()
 
     def record_decision(self, decision: Decision, *, keep_text: bool) -> bool:
         """Takes a decision; without `keep_text`, digests stand for its texts. False when it had to be dropped."""
-        kept = sealed(decision, keep_text=keep_text)
-        return self.put(Entry(DECISIONS, decision_row(kept)))
+        return self.queued(Made(decision, keep_text))
 
     def record_label(self, label: Label, *, keep_text: bool) -> bool:
         """Takes a label. False when it had to be dropped."""
@@ -185,23 +197,27 @@ class Ledger:
 
     def put(self, entry: Entry) -> bool:
         """Queues a row unless the queue is full or closed."""
+        return self.queued(Entry(entry.table, plain(entry.row)))
+
+    def queued(self, entry: Entry | Made) -> bool:
+        """Queues what is to be written, unless the queue is full or closed."""
         with self.changed:
             if self.closing or len(self.queue) + self.in_hand >= self.capacity:
                 self.count("dropped", 1)
                 return False
-            self.queue.append(Entry(entry.table, {name: storable(value) for name, value in entry.row.items()}))
-            QUEUED.inc()
+            self.queue.append(entry)
             if len(self.queue) == self.batch:
                 self.changed.notify_all()
             return True
 
     def run(self) -> None:
         """The writer's thread: gathers a batch, writes it, counts it."""
-        while (entries := self.gather()) is not None:
+        while (taken := self.gather()) is not None:
+            entries = self.rows(taken)
             written, refused = self.write(entries)
+            refused += len(taken) - len(entries)
             with self.changed:
                 if not self.abandoned.is_set():
-                    QUEUED.dec(self.in_hand)
                     self.in_hand = 0
                 self.count("written", written)
                 self.count("refused", refused)
@@ -212,7 +228,17 @@ class Ledger:
         self.counts[outcome] += records
         RECORDS.labels(outcome).inc(records)
 
-    def gather(self) -> list[Entry] | None:
+    def rows(self, taken: Sequence[Entry | Made]) -> list[Entry]:
+        """The rows of what was queued, without those that can't be made."""
+        entries: list[Entry] = []
+        for each in taken:
+            try:
+                entries.append(each.entry() if isinstance(each, Made) else each)
+            except (TypeError, ValueError) as error:
+                log.error("ledger_refused", table=DECISIONS.name, error=type(error).__name__)
+        return entries
+
+    def gather(self) -> list[Entry | Made] | None:
         """The next batch: whatever has come when `interval` is over or `batch` is full. None once closed and empty."""
         with self.changed:
             self.changed.wait_for(
@@ -220,10 +246,10 @@ class Ledger:
             )
             if not self.queue and (self.closing or self.abandoned.is_set()):
                 return None
-            entries = [self.queue.popleft() for _ in range(min(self.batch, len(self.queue)))]
-            self.in_hand = len(entries)
+            taken = [self.queue.popleft() for _ in range(min(self.batch, len(self.queue)))]
+            self.in_hand = len(taken)
             self.urgent = self.urgent and bool(self.queue)
-            return entries
+            return taken
 
     def write(self, entries: Sequence[Entry]) -> tuple[int, int]:
         """Writes a batch in one transaction, again and again while the database is out of reach. A batch that the
@@ -325,6 +351,11 @@ def decision_row(decision: Decision) -> dict[str, Any]:
     row["timings"] = json.dumps(dict(decision.timings)) if decision.timings else None
     row["pair"] = pair_key(decision)
     return row
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose every value can be stored."""
+    return {name: storable(value) for name, value in row.items()}
 
 
 def storable(value: object) -> object:

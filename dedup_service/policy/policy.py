@@ -275,6 +275,8 @@ def tighten(policy: Policy, limits: Tightening) -> Policy:
             found.append(Violation(f"min_{side}_score", f"must be at least the policy's {threshold:g}, not {limit:g}"))
     if found:
         raise PolicyInvalidError(found)
+    if limits.image is None and limits.question is None:
+        return policy
     return replace(
         policy,
         image_floor=policy.image_floor if limits.image is None else limits.image,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,7 @@ def clopper_pearson(wrong: int, total: int, confidence: float = 0.95) -> Interva
     return Interval(lower_bound(wrong, total, side), mid, upper_bound(wrong, total, side))
 
 
+@lru_cache(1_024)
 def labels_needed(budget: float, confidence: float, wrong: int = 0) -> int:
     """Fewest labels, `wrong` of them wrong, with which `upper_bound` can lie within `budget` (0 < budget < 1)."""
     from scipy.special import bdtr  # half a second to import: not at every start

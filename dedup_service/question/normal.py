@@ -208,6 +208,7 @@ def _bare(text: str) -> str:
     return "".join(kept)
 
 
+@lru_cache(maxsize=16384)
 def detect_language(text: str) -> Language:
     """Tells the language of a question by its script: "zh" as soon as a fifth of its letters are Han characters
     (Chinese questions about images often quote Latin names), "en" for other Latin text, "other"

@@ -35,6 +35,9 @@ JUDGED_PAIRS = 3
 
 HOT_STRATA = frozenset({"exact/exact", "exact/normalised"})
 """Kinds of evidence whose hits the hot tier keeps: equal bytes and one normal form."""
+HOT_SHARE = 0.95
+"""Of its time in the hot tier, less the jitter, an entry has so much left when a hit does not write it there again: a
+busy entry costs one write in minutes instead of one a hit, and cools down that much earlier."""
 SAME_FILE = Side("SAME", "BYTES", 1.0, "SAME_BYTES")
 """The verdict on two files of equal bytes."""
 UNSEEN = Side(UNKNOWN)
@@ -139,7 +142,7 @@ class Lookup:
         entry = await self.repeated(query, policy)
         if entry is not None and (findings := self.exact_findings(query, revision, policy, entry)).reuse.hit:
             timings = {"hot": (time.perf_counter() - started) * 1e3}
-            return await self.found(query, findings, same_normal(query, entry), policy, timings)
+            return await self.found(query, findings, same_normal(query, entry), policy, timings, warm=True)
         self.account.balance(query.tenant)  # where it is low, an allowance is drawn while the image is looked at
         resolved = await self.resolver.known(query.tenant, query.byte_digest)
         if resolved is None:
@@ -243,16 +246,24 @@ class Lookup:
         return Findings(revision, new_id(self.clock()), ResolvedImage(image, entry.image), match, match.side, reuse)
 
     async def found(
-        self, query: Query, findings: Findings, match: Match, policy: Policy, timings: dict[str, float]
+        self,
+        query: Query,
+        findings: Findings,
+        match: Match,
+        policy: Policy,
+        timings: dict[str, float],
+        *,
+        warm: bool = False,
     ) -> Found:
-        """Records a hit, keeps the entry warm, and draws it for verification or not."""
+        """Records a hit, keeps the entry warm, and draws it for verification or not. `warm` says that it came from the
+        hot tier, which is written to again only when it has cooled down somewhat."""
         now = self.clock()
         self.account.settle(query.tenant, findings.reuse.cost, policy.error_budget)
         drawn = exploration(policy.exploration_rate, judged=match.judged)
         explore = drawn > 0 and explored(findings.decision, drawn)
         kept = replace(policy, sliding_ttl=False) if fleeting(match.entry) else policy
         entry = self.touches.use(match.entry, kept, now)
-        if findings.reuse.stratum in HOT_STRATA and policy.hot_ttl > 0:
+        if findings.reuse.stratum in HOT_STRATA and policy.hot_ttl > 0 and not (warm and hot(match.entry, policy, now)):
             await self.exact_cache.put(exact_key(query), entry)
         self.record(query, findings, policy, timings, hit=True, explore=explore, drawn=drawn)
         return Found(findings, entry, explore)
@@ -463,6 +474,12 @@ def spelt(normal: str, question: str) -> str:
     """The key of a question that counts as it is spelt: its normal form, and its text's digest behind an invisible
     mark, which no text holds (`askonce.visible`)."""
     return f"{normal}\u2063{digest(question)}"
+
+
+def hot(entry: Entry, policy: Policy, now: float) -> bool:
+    """Whether an entry of the hot tier has most of its time there still before it."""
+    least = HOT_SHARE * policy.hot_ttl - policy.ttl_jitter
+    return 0 < least < entry.hot_until - now <= policy.hot_ttl + policy.ttl_jitter
 
 
 def fleeting(entry: Entry) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Histogram
 
+from askonce.telemetry import children
 from dedup_service.ledger.records import Decision
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -35,14 +36,16 @@ CANDIDATES = Histogram(
     buckets=(0, 1, 2, 3, 5, 10, 20),
 )
 
+lookups, stages = children(LOOKUPS), children(STAGES)
+
 
 def count(decision: Decision, timings: Mapping[str, float]) -> None:
     """Counts a decided look-up; `timings` are milliseconds by stage."""
-    LOOKUPS.labels(
+    lookups(
         decision.image_tier or "NONE",
         decision.question_tier or "NONE",
         "hit" if decision.hit else "miss",
         decision.reason,
     ).inc()
     for stage, milliseconds in timings.items():
-        STAGES.labels(stage).observe(milliseconds / 1e3)
+        stages(stage).observe(milliseconds / 1e3)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from dedup_service.policy.policy import Tightening, zone
 from dedup_service.question.normal import Language
@@ -121,6 +122,7 @@ def end_of_day(now: float, time_zone: str) -> float:
     return datetime.combine(tomorrow, time.min, zone(time_zone)).timestamp()
 
 
+@lru_cache(maxsize=16384)
 def narrowed(space: str, condition: str) -> str:
     """The digest of a space within another."""
     return hashlib.sha256(f"{space} {condition}".encode()).hexdigest()[:32]

@@ -67,7 +67,7 @@ def test_what_changes_or_removes_is_an_operators() -> None:
 
 def test_keys_carry_roles_and_a_tenant(guard: Guard) -> None:
     """A key may do what its roles allow, for its tenant only."""
-    operator = guard.identify([("x-api-key", "op")])
+    operator = guard.identify({"x-api-key": "op"})
     assert (operator.name, operator.tenant) == ("ops", "acme")
     guard.allow(operator, "StoreService/Purge")
     guard.allow_tenant(operator, store_pb2.PurgeRequest(parent="tenants/acme"))
@@ -77,7 +77,7 @@ def test_keys_carry_roles_and_a_tenant(guard: Guard) -> None:
     with pytest.raises(Forbidden) as lacking:
         guard.allow(operator, "DedupService/Lookup")
     assert lacking.value.reason == "ROLE_MISSING"
-    auditor = guard.identify([("authorization", "bearer audit")])
+    auditor = guard.identify({"authorization": "bearer audit"})
     guard.allow(auditor, "StoreService/ExportEntries")
     guard.allow_tenant(auditor, store_pb2.ExportEntriesRequest(parent="tenants/globex"))
 
@@ -100,9 +100,9 @@ def test_a_bound_key_reaches_no_other_tenant(guard: Guard, message: object) -> N
         guard.allow_tenant(Identity("ops", "acme", frozenset(Role)), message)
 
 
-@pytest.mark.parametrize("metadata", [[], [("x-api-key", "gone")], [("x-api-key", "guess")],
-                                      [("askonce-service-key", "guess")], [("authorization", "Basic op")]])  # fmt: skip
-def test_who_is_unknown_is_refused(guard: Guard, metadata: list[tuple[str, str | bytes]]) -> None:
+@pytest.mark.parametrize("metadata", [{}, {"x-api-key": "gone"}, {"x-api-key": "guess"},
+                                      {"askonce-service-key": "guess"}, {"authorization": "Basic op"}])  # fmt: skip
+def test_who_is_unknown_is_refused(guard: Guard, metadata: dict[str, str]) -> None:
     """No key, an expired one, a wrong one: nobody is let in."""
     with pytest.raises(Unauthenticated):
         guard.identify(metadata)
@@ -110,9 +110,9 @@ def test_who_is_unknown_is_refused(guard: Guard, metadata: list[tuple[str, str |
 
 def test_a_certificate_is_a_key_too(guard: Guard) -> None:
     """With mTLS the common name of a listed certificate says who calls."""
-    assert guard.identify([], "billing.example.com").tenant == "acme"
+    assert guard.identify({}, "billing.example.com").tenant == "acme"
     with pytest.raises(Unauthenticated):
-        guard.identify([], "other.example.com")
+        guard.identify({}, "other.example.com")
 
 
 def test_the_service_key_is_changed_while_services_run(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_service_key_is_changed_while_services_run(tmp_path: Path) -> None:
 
     def known(key: str) -> bool:
         try:
-            return guard.identify([(access.SERVICE_KEY, key)]).roles == frozenset(Role)
+            return guard.identify({access.SERVICE_KEY: key}).roles == frozenset(Role)
         except Unauthenticated:
             return False
 
@@ -174,7 +174,7 @@ def test_a_bad_key_is_an_error_of_the_start(text: str) -> None:
 def test_an_open_service_lets_everybody_in(tmp_path: Path) -> None:
     """Only where the setting says so."""
     guard = Guard(Access(tmp_path / "never-made.key", open=True))
-    guard.allow(guard.identify([]), "StoreService/Purge")
+    guard.allow(guard.identify({}), "StoreService/Purge")
     assert not (tmp_path / "never-made.key").exists()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import TextIO, cast
 
 import pytest
 import structlog
@@ -100,3 +101,44 @@ def test_a_stream_that_fails_costs_lines_and_nothing_else(stream: io.StringIO) -
     logs.configure("dedup", "info", "json", stream)
     structlog.get_logger("store").info("again")
     assert lines(stream)[-1]["event"] == "again"
+
+
+class Written(io.StringIO):
+    """A stream that counts its writes."""
+
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+def test_lines_that_wait_go_out_together_and_in_order() -> None:
+    """Many lines are one write; none is lost, and their order stays."""
+    file = Written()
+    grouped = logs.GroupedFile(logs.LenientFile(file))
+    with grouped.writing:  # nobody may write meanwhile
+        for number in range(100):
+            grouped.write(f"{number}\n")
+    grouped.flush()
+    assert file.getvalue().split() == [str(number) for number in range(100)]
+    assert file.writes <= 2
+
+
+def test_an_error_goes_out_at_once() -> None:
+    """A line of level error takes all that wait before it along."""
+    file = Written()
+    logger = logs.NamedLogger(cast(TextIO, logs.GroupedFile(logs.LenientFile(file))), "store")
+    logger.info("first")
+    logger.error("second")
+    assert file.getvalue() == "first\nsecond\n"
+
+
+def test_the_last_lines_of_a_process_are_written() -> None:
+    """A process that ends at once after a line has written it."""
+    code = (
+        "from askonce import logs; import structlog; logs.configure('x', 'info', 'json'); "
+        "[structlog.get_logger('x').info('line', number=n) for n in range(50)]"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert [json.loads(line)["number"] for line in said.splitlines()] == list(range(50))

@@ -14,6 +14,8 @@ from dedup_service.image.picture import PictureError
 from dedup_service.policy.policy import IntentSharing, JudgeMode, Mode, PolicyInvalidError, Tightening
 from dedup_service.question.normal import normalise
 from dedup_service.question.pair_memory import Evidence
+from dedup_service.store.exact_cache import ExactKey
+from dedup_service.store.records import Entry
 from dedup_service.usecases.lookup import ContentWanted, Found, Missed
 from dedup_service.usecases.miss_ticket import TicketError
 from dedup_service.usecases.query import CacheMode, Judged
@@ -38,6 +40,27 @@ async def test_the_same_again_is_an_exact_hit(dedup: Bench) -> None:
         assert hit(found) == "RM 138.90"
         assert isinstance(found, Found)
         assert found.findings.reuse.reason == "EXACT"
+
+
+async def test_a_busy_entry_is_written_to_the_hot_tier_now_and_then(dedup: Bench) -> None:
+    """Of many hits one writes to the hot tier; once the entry has cooled down somewhat, the next one does."""
+    cache, times = dedup.lookup.exact_cache, list[float]()
+    put = cache.put
+
+    async def noted(key: ExactKey, entry: Entry) -> None:
+        times.append(dedup.clock.now)
+        await put(key, entry)
+
+    cache.put = noted  # type: ignore[method-assign]
+    await dedup.teach(receipt(), QUESTION, "RM 138.90")
+    stored = len(times)
+    for _ in range(20):
+        assert hit(await dedup.lookup.look_up(query_for(receipt(), QUESTION))) == "RM 138.90"
+    assert len(times) <= stored + 1
+    dedup.clock.now += 1_800
+    for _ in range(20):
+        assert hit(await dedup.lookup.look_up(query_for(receipt(), QUESTION))) == "RM 138.90"
+    assert times.count(dedup.clock.now) == 1
 
 
 async def test_every_hit_is_recorded_with_its_image(dedup: Bench) -> None:
