@@ -77,6 +77,8 @@ COLOURED_SHARE = 0.2
 # What uneven light may do to a photo of a page: a factor of brightness, levels of colour.
 _LIGHT = 2.0
 _CAST = 12.0
+# Registrations that fit worse than this, pixels, may hide a perspective.
+FLAT = 0.15
 # A photo softens more than it seems to: text is to be so high, pixels, and this share of the limits is allowed.
 PHOTO_TEXT = 7.5
 PHOTO_LIMIT = 0.75
@@ -232,7 +234,8 @@ def measure(
     for kind in KEYPOINTS:
         if kind != KEYPOINTS[0]:
             alignment = better(alignment, by_keypoints(*sides, kind))
-        if trusted(alignment) or (readable and (photo := _photo(*sides, query, kind)) is not None):
+        rms = alignment.rms if alignment is not None and trusted(alignment) else np.inf
+        if rms <= FLAT or (readable and (photo := _photo(*sides, query, kind)) is not None) or rms < np.inf:
             break
     if photo is not None:
         query, query_grey, alignment, outside, lies = photo

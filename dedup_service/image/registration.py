@@ -23,9 +23,10 @@ _SIFT_SIDE = 560
 _SCALES = (0.12, 8.0)
 _MAX_ANISOTROPY = 1.25
 _MAX_TILT = 6.0
-# A page in a photo: so many keypoints and cells agree on its perspective, and a side of it is at most so many times
-# longer than the opposite one.
+# A page in a photo: so many keypoints and cells agree on its perspective, it fills at most this share of the photo, and
+# a side of it is at most so many times longer than the opposite one.
 _AGREED = 24
+_FILLS = 0.98
 _MAX_TAPER = 1.35
 
 
@@ -327,7 +328,8 @@ def _photographed(matrix: Matrix, stored: Grey, query: Grey) -> bool:
         return False
     sides = np.hypot(*(np.roll(at, -1, axis=0) - at).T)
     outline = at.astype(np.float32).reshape(-1, 1, 2)
-    if not cv2.isContourConvex(outline) or cv2.contourArea(outline, oriented=True) <= 0:  # mirrored
+    area = cv2.contourArea(outline, oriented=True)  # negative: mirrored
+    if not cv2.isContourConvex(outline) or not 0 < area < _FILLS * query.size:
         return False
     taper = max(sides[0] / sides[2], sides[2] / sides[0], sides[1] / sides[3], sides[3] / sides[1])
     stretch = (sides[0] + sides[2]) / (sides[1] + sides[3]) * height / width
