@@ -192,6 +192,7 @@ INSTEAD = {
     Field.COMPANY: Field.SENDER,
     Field.DEPARTURE: Field.START_TIME,
     Field.ARRIVAL: Field.END_TIME,
+    Field.TENDERED: Field.CASH,
 }
 """What is meant where the first is not on the page: whom a parcel is for, when a taxi's ride began."""
 
@@ -214,7 +215,7 @@ def from_items(document: Document, wish: ItemWish) -> str | None:
         chosen = list(rows)
     if len(chosen) != 1:
         return None
-    cells = chosen[0].cells
+    cells = {Column.NAME: chosen[0].name, **chosen[0].cells}
     if wish.priced:
         return f"{chosen[0].name} {cells[Column.AMOUNT]}" if Column.AMOUNT in cells else None
     doubtful = wish.column is Column.AMOUNT and wish.either and Column.UNIT_PRICE in cells

@@ -191,6 +191,8 @@ def understand(question: str) -> Wish:
     if item is not None and (item.ordinal or item.count):
         return Wish(item=item)
     if len(fields) > 1 and not JOINED.search(rest):
+        if item is not None and item.words and leftover(rest):
+            return Wish(item=item)  # goods whose name holds a field's: "the calibration service"
         return NOTHING  # of two things at once, or one of the other: not both were asked for
     if {Field.DATE, Field.TIME} & set(fields) and ELSEWHEN.search(text):
         return NOTHING  # the day of the document is not that of the payment
@@ -238,6 +240,14 @@ def _extremes() -> Iterator[tuple[str, Extreme]]:
         ),
     ):
         one, value, goods = Extreme(largest), Extreme(largest, value=True), Extreme(largest, goods=True)
+        yield rf"(?:(?:which|what) (?:is|was) )?(?:the )?{dear}(?: {GOODS})?", goods
+        yield rf"(?:which|what) {GOODS} (?:is|was|costs?) (?:the )?(?:{dear}|{most})", goods
+        yield rf"(?:(?:which|what) )?{GOODS} (?:has|had|with) (?:the )?{most} (?:unit )?(?:price|cost)", goods
+        yield (
+            rf"(?:哪个|哪一?[个件样种项]|什么)?{GOODS_ZH}?的?(?:单价|价格|价钱){most_zh}的?{GOODS_ZH}?(?:是)?{WHICH_GOODS_ZH}?",
+            goods,
+        )
+        yield rf"{WHICH_GOODS_ZH}?{dear_zh}的?{GOODS_ZH}?(?:是)?{WHICH_GOODS_ZH}?", goods
         yield (
             rf"(?:in )?(?:which|what) {KINDS} (?:has|had|have|is|was|shows?|saw|sold|used|consumed|records?|recorded)?"
             rf" ?(?:the )?{most}(?: {MEASURED})*{WHERE}",
@@ -248,9 +258,6 @@ def _extremes() -> Iterator[tuple[str, Extreme]]:
         yield rf"{WHICH_ZH}的?[\u4e00-\u9fff]{{0,6}}{most_zh}", one
         yield rf"[\u4e00-\u9fff]{{0,6}}{most_zh}的(?:是)?{WHICH_ZH}", one
         yield rf"(?:图表?[中里]?)?的?{most_zh}的?(?:数值|值|数字|数据)(?:是|为)?(?:多少|几)?", value
-        yield rf"(?:(?:which|what) (?:is|was) )?(?:the )?{dear}(?: {GOODS})?", goods
-        yield rf"(?:which|what) {GOODS} (?:is|was|costs?) (?:the )?(?:{dear}|{most})", goods
-        yield rf"{WHICH_GOODS_ZH}?{dear_zh}的?{GOODS_ZH}?(?:是)?{WHICH_GOODS_ZH}?", goods
     count = Extreme(count=True)
     yield (
         rf"how many (?:{KINDS}s|categories|bars) (?:are |were )?(?:there ?)?(?:(?:shown|listed|compared) ?)?{WHERE}",
@@ -322,11 +329,13 @@ COLUMNS: tuple[tuple[Column, re.Pattern[str]], ...] = tuple(
             r"|(?:how much|what) (?:is|was|are|were|does|did) (?:one|each|a single)(?: (?:pack|piece|unit|bottle|box))?"
             r"(?: of)?"
             r"|(?:price|cost) (?:each|apiece|per item)"
-            r"|单价|每[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱|一[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱",
+            r"|单价|每[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱|一[个件把支瓶盒片台套袋箱包本张块条双只份杯]多少钱"
+            r"|多少钱一[个件把支瓶盒片台套袋箱包本张块条双只份杯]",
         ),
         (
             Column.QUANTITY,
-            r"quantity(?: of| for)?|qty(?: of)?|how many(?: units| pieces| packs| pcs)?(?: of)?|数量"
+            r"quantity(?: of| for)?|qty(?: of)?|how many(?: units| pieces| packs| pcs)?(?: of)?|number of|数量"
+            r"|买了多少$"
             r"|(?:几|多少)[个件把支瓶盒片台套袋箱包本张块条双只份杯]",
         ),
         (Column.TAX_RATE, r"(?:tax|vat) rate(?: of| for| on)?|税率"),
@@ -335,7 +344,8 @@ COLUMNS: tuple[tuple[Column, re.Pattern[str]], ...] = tuple(
         (Column.UNIT, r"计量单位|什么单位"),
         (
             Column.AMOUNT,
-            r"how much (?:is|was|are|were|did|does|do|altogether for)|(?:line )?(?:amount|total)(?: of| for| on)?"
+            r"how much (?:is|was|are|were|did|does|do|for)|what (?:is|was) charged for"
+            r"|(?:line )?(?:amount|total)(?: of| for| on)?"
             r"|金额|总价|小计",
         ),
         (
@@ -358,7 +368,7 @@ ORDINALS = {
 }  # fmt: skip
 ORDINAL = re.compile(
     r"(?P<en>first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\d{1,2}(?:st|nd|rd|th)|last) "
-    r"(?:items?|rows?|lines?|products?|entry|goods|article)"
+    r"(?:items?|rows?|lines?|products?|entry|goods|article|things?)"
     r"(?: of (?:the |this )?(?:table|list|invoice|receipt|bill|goods|items))?"
     r"|(?:item|row|line) (?:number |no\.? )?(?P<nr>\d{1,2})\b"
     r"|第(?P<zh>[一二三四五六七八九十\d])(?:行|项|个|件|种|条|样)(?:商品|货物|物品|东西|项目|服务|菜品?)?"
@@ -368,11 +378,13 @@ COUNT = re.compile(
     r"(?:how many|number of|count of) (?:different |distinct )?"
     r"(?:items|products|rows|lines|line items|articles|goods|kinds of (?:goods|items|products))"
     r"(?: (?:are|were) (?:there|listed|on (?:the|this) \w+|bought|sold|billed))?"
-    r"(?: on (?:the|this) \w+)?(?: in (?:the|this) \w+)?"
-    r"|(?:一共|总共|共)?(?:有|列了|买了|卖了)?(?:几|多少)(?:行|种|项|样)(?:商品|货物|物品|东西|项目|明细)?"
+    r"(?: on (?:the|this) \w+)?(?: in (?:the|this) \w+)?(?: does (?:the|this) \w+ (?:have|list|show))?"
+    r"|(?:(?:小票|发票|收据|单子|表格|表)(?:上|里|中)?)?(?:一共|总共|共)?(?:有|列了|买了|卖了)?(?:几|多少)(?:行|种|项|样)(?:商品|货物|物品|东西|项目|明细)?"
 )
 
 
+WHOLE = re.compile(r"\b(?:in total|in all|altogether|all together)\b|(?<!^)(?:一共|总共|合计)")
+"""What says that the amount of the whole row is meant."""
 BOTH = re.compile(
     r",? (?:and|with) (?:its|the) (?:price|amount|cost)|,? (?:and )?(?:what|how much) (?:does|did) it cost"
     r"|(?<=什么)[,，]?(?:价格|价钱)?(?:是)?多少钱?|(?:和|及|以及)(?:它的?|其)?(?:价格|价钱|金额)(?:分别)?"
@@ -386,6 +398,8 @@ def item_wish(text: str) -> ItemWish | None:
         return ItemWish(Column.NAME, count=True)
     ordinal = 0
     text, both = BOTH.subn(" ", text)
+    text, whole = WHOLE.subn(" ", text)
+    text = trimmed(text)
     matched = ORDINAL.search(text)
     rest = text
     if matched:
@@ -404,18 +418,20 @@ def item_wish(text: str) -> ItemWish | None:
             rest = rest[: found.start()] + " " + rest[found.end() :]
             break
     if column is None:
-        return ItemWish(Column.NAME, ordinal, priced=bool(both)) if ordinal and not leftover(rest) else None
+        bare = " ".join(word for word in rest.split() if word not in ITEM_FILLER_EN)
+        return ItemWish(Column.NAME, ordinal, priced=bool(both)) if ordinal and not leftover(bare) else None
     words = content(rest)
     if ordinal and words:
         return None
-    return ItemWish(column, ordinal, words, either=either if column is Column.AMOUNT else False)
+    return ItemWish(column, ordinal, words, either=either and not whole and column is Column.AMOUNT)
 
 
 def content(rest: str) -> tuple[str, ...]:
     """The words of a question that are no filler."""
     if is_chinese(rest):
         rest = ITEM_FILLER_ZH.sub(" ", FILLER_ZH.sub(" ", rest))
-        return tuple(re.findall(r"[\u4e00-\u9fff]+|[a-z0-9][a-z0-9.-]*", rest))
+        words = re.findall(r"[\u4e00-\u9fff]+|[a-z0-9][a-z0-9.-]*", rest)
+        return tuple(word for word in words if word not in FILLER_EN | ITEM_FILLER_EN)
     return tuple(word for word in re.findall(r"[a-z0-9][a-z0-9'.-]*", rest) if word not in FILLER_EN | ITEM_FILLER_EN)
 
 
@@ -449,6 +465,12 @@ ITEM_FILLER_EN = frozenset(
         "piece",
         "pieces",
         "of",
+        "how",
+        "buy",
+        "buys",
+        "get",
+        "order",
+        "purchase",
     ]
 )
 ITEM_FILLER_ZH = re.compile(

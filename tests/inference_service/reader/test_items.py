@@ -109,3 +109,32 @@ def test_goods_are_all_there_when_they_add_up() -> None:
     assert reply(study(LIST), "How many items are listed?").text == "2"
     short = page("CORNER SHOP LTD\nBrown bread  3.20\nTotal  5.30")
     assert not reply(study(short), "How many items are listed?").answered
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How many drawing boards did they buy?", "1"),
+        ("number of steel rulers", "4"),
+        ("What does one steel ruler cost?", "2.50"),
+        ("How much were the steel rulers in total?", "10.00"),
+        ("What was charged for the drawing board?", "18.00"),
+        ("how many lines does the table have", "3"),
+        ("What was the last item bought?", "Ruler case"),
+        ("Which item has the highest unit price?", "Drawing board A3"),
+        ("单价最高的是哪个", "Drawing board A3"),
+        ("steel ruler多少钱一个", "2.50"),
+        ("drawing board一共多少钱", "18.00"),
+        ("小票上有几样商品", "3"),
+        ("第一样东西是什么", "Steel ruler 30 cm"),
+    ],
+)
+def test_goods_are_asked_for_in_many_ways(question: str, answer: str) -> None:
+    """What is bought, charged and listed, one and all of it, the dearest and the last."""
+    assert reply(study(TABLE), question).text == answer
+
+
+def test_goods_may_be_called_like_a_field() -> None:
+    """The calibration service is a row, not the page's kind of service."""
+    table = page("Description   Qty   Price   Amount\nCalibration service   1   185.00   185.00\nTotal   185.00")
+    assert reply(study(table), "How much is the calibration service?").text == "185.00"
