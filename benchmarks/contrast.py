@@ -1,12 +1,14 @@
 """Merges between questions that were written to be told apart, or to be one: public sets, read from a folder.
 
     ASKONCE_CONTRAST=FOLDER python -m benchmarks.contrast [--json OUT]
+    python -m benchmarks.contrast SET... [--json OUT]
 
 FOLDER holds checkouts by their names: allenai/contrast-sets (DROP, Quoref: questions perturbed by their authors until
 the answer about one passage changed), google-research-datasets/Disfl-QA (a question and the same question as somebody
 would say it who corrects himself), curai/medical-question-pair-dataset, and FewCLUE (BUSTM, Chinese). What is not there
 is left out. None of them chose a rule, a list or a model, and none is about images: what is read off them is how often
-a cold system merges what differs, not how much it would serve. *Merged* is what is served without labels or a judge.
+a cold system merges what differs, not how much it would serve. *Merged* is what is served without labels or a judge;
+no encoder is needed to say that. The same of any files of pairs or intents that `benchmarks.questions` reads: SET.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.questions import Pair, wilson
+from benchmarks.questions import Pair, read_pairs, wilson
 from dedup_service.question.score import gather
 
 FOLDER = "ASKONCE_CONTRAST"
@@ -115,15 +117,20 @@ def measure(pairs: Sequence[Pair]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.contrast", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("sets", type=Path, nargs="*", metavar="SET", help="files of pairs or intents, instead")
     parser.add_argument("--json", type=Path, metavar="OUT")
     options = parser.parse_args(arguments)
-    folder = os.environ.get(FOLDER)
-    if not folder:
+    folder = os.environ.get(FOLDER, "")
+    sets: dict[str, Callable[[Path], Iterator[Pair]]] = {
+        path.name: lambda _, path=path: iter(read_pairs(path))  # type: ignore[misc]
+        for path in options.sets
+    }
+    if not folder and not sets:
         print(f"skipped: {FOLDER} names no folder", file=sys.stderr)
         return 0
     table = Table("set", "same", "merged", "vetoed", "different", "merged", "95 %")
     found: dict[str, Any] = {}
-    for name, read in SETS.items():
+    for name, read in (sets or SETS).items():
         try:
             pairs = list(read(Path(folder)))
         except FileNotFoundError as absent:

@@ -50,6 +50,16 @@ def test_variants_with_one_answer_are_no_contrast(tmp_path: Path) -> None:
     ]
 
 
+def test_any_file_of_pairs_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is named is measured instead of the folder."""
+    monkeypatch.delenv(FOLDER, raising=False)
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"a": "What is it?", "b": "what is it", "same": True}), "utf-8")
+    out = tmp_path / "out.json"
+    assert main([str(pairs), "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["pairs.jsonl"]["merged_same"] == 1
+
+
 def test_a_vetoed_pair_is_not_merged() -> None:
     """Vetoes count on their own, and merge nothing."""
     found = measure([Pair("What is on page 2?", "What is on page 3?", True, "", "en")])
