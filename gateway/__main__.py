@@ -157,18 +157,26 @@ class Gateway:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the gateway until SIGINT or SIGTERM."""
     about = "Answers questions about images, from memory where that is safe and from the model where it is not."
-    startup.command("askonce-gateway", "gateway", Settings, about, run, arguments)
+    startup.command("askonce-gateway", "gateway", Settings, about, run, arguments, check=check)
 
 
-def run(settings: Settings) -> None:
-    """Serves with these settings. Raises SettingsError, StartError and OSError."""
+def check(settings: Settings) -> tuple[Authenticator, list[str]]:
+    """Makes sure that the settings go together, and reads the files that they name: who may ask, and forbidden terms.
+
+    Raises SettingsError, StartError and OSError.
+    """
     if settings.jobs.shared and not settings.redis:
         raise SettingsError("jobs.shared: name ASKONCE_GATEWAY_REDIS, where the jobs are to be kept")
     authenticator = from_settings(settings.auth)
     refuse_open(settings, authenticator)
-    keys = Keys(settings.service_key, authenticator)
     terms = settings.screening.terms
-    forbidden = read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
+    return authenticator, read_terms(terms.read_text(encoding="utf-8").splitlines()) if terms else []
+
+
+def run(settings: Settings) -> None:
+    """Serves with these settings. Raises SettingsError, StartError and OSError."""
+    authenticator, forbidden = check(settings)
+    keys = Keys(settings.service_key, authenticator)
     metrics = telemetry.start_metrics(settings.telemetry.metrics_listen)
     refreshing = PeriodicThread("keys", keys.refresh, RELOAD_SECONDS)
     refreshing.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from askonce import serving, startup, telemetry
@@ -11,15 +12,20 @@ from askonce.periodic import PeriodicThread
 from askonce.serving import Registration, Server
 from inference_service.admission import Admission
 from inference_service.engine import Engine
-from inference_service.registry import build
+from inference_service.registry import build, described
 from inference_service.service import NAME, InferenceService
 from inference_service.settings import Settings
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the service until SIGINT or SIGTERM."""
     about = "Hosts the model that answers what memory does not."
-    startup.command("askonce-inference", "inference", Settings, about, run)
+    startup.command("askonce-inference", "inference", Settings, about, run, arguments, check=engine, further=engine)
+
+
+def engine(settings: Settings) -> list[tuple[str, str, str]]:
+    """The settings of the engine. Raises SettingsError."""
+    return described(settings.engine)
 
 
 def run(settings: Settings) -> None:

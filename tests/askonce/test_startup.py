@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest
 
 from askonce import settings, startup
 from askonce.settings import SettingsError, StartError
+from dedup_service.__main__ import main as dedup
+from gateway.__main__ import main as gateway
+from inference_service.__main__ import main as inference
 
 ROOT = Path(__file__).parents[2]
 SERVERS = {"gateway": "askonce-gateway", "dedup_service": "askonce-dedup", "inference_service": "askonce-inference"}
@@ -71,6 +75,50 @@ def test_a_taken_port_is_one_line(module: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert len(lines) == 1, done.stderr
     assert address in lines[0]
+
+
+@pytest.mark.parametrize(("main", "environ", "said"), [
+    (gateway, {"ASKONCE_GATEWAY_AUTH_API_KEYS": "/nope/keys.toml"}, "/nope/keys.toml"),
+    (gateway, {"ASKONCE_GATEWAY_SERVING_LISTEN": "0.0.0.0:50051"}, "nobody needs a key"),
+    (gateway, {"ASKONCE_GATEWAY_SCREENING_TERMS": "/nope/terms"}, "/nope/terms"),
+    (gateway, {"ASKONCE_GATEWAY_JOBS_SHARED": "true"}, "ASKONCE_GATEWAY_REDIS"),
+    (gateway, {"ASKONCE_CONFIG": "/nope.toml"}, "/nope.toml"),
+    (dedup, {"ASKONCE_DEDUP_DEFAULT_POLICY": "/nope.json"}, "/nope.json"),
+    (dedup, {"ASKONCE_DEDUP_ON_DAMAGE": "pray"}, "pray"),
+    (dedup, {"ASKONCE_DEDUP_METRICS_TENANTS": "No such"}, "No such"),
+    (inference, {"ASKONCE_INFERENCE_ENGINE": "vllm"}, "vllm"),
+    (inference, {"ASKONCE_READER_THREDS": "2"}, "did you mean ASKONCE_READER_THREADS"),
+    (inference, {"ASKONCE_INFERENCE_ENGINE": "openai:http://x/v1", "ASKONCE_OPENAI_CONNECT_TIMEOUT_S": "soon"},
+     "ASKONCE_OPENAI_CONNECT_TIMEOUT_S: 'soon' is not a number"),
+])  # fmt: skip
+def test_a_check_finds_what_a_start_would(
+    main: Callable[[list[str]], None], environ: dict[str, str], said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """`--check-config` reads the files that settings name and looks at what goes together, the engine's settings too;
+    it starts and writes nothing."""
+    for name in [name for name in os.environ if name.startswith("ASKONCE_")]:
+        monkeypatch.delenv(name)
+    main(["--check-config"])
+    assert "the settings are fine" in capsys.readouterr().out
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main(["--check-config"])
+    shown = capsys.readouterr().err
+    assert (ended.value.code, shown.count("\n"), said in shown) == (2, 1, True), shown
+
+
+def test_an_engines_settings_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The inference service shows its engine's section behind its own."""
+    monkeypatch.setenv("ASKONCE_INFERENCE_ENGINE", "openai:http://vllm:8000/v1")
+    monkeypatch.setenv("ASKONCE_OPENAI_API_KEY", "sesame")
+    inference(["--show-config"])
+    shown = capsys.readouterr().out
+    assert "ASKONCE_INFERENCE_ENGINE = openai:http://vllm:8000/v1    # environment" in shown
+    assert "ASKONCE_OPENAI_BASE_URL = http://vllm:8000/v1" in shown
+    assert "ASKONCE_OPENAI_API_KEY = (hidden)    # environment" in shown
+    assert "sesame" not in shown
 
 
 @pytest.mark.parametrize("error", [
