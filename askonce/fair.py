@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections import OrderedDict, deque
@@ -91,6 +92,11 @@ class Work(Future[T]):
         """Drops the work if it has not begun; otherwise nobody waits for it any more."""
         self.given_up.set()
         return super().cancel()
+
+
+async def in_threads(executor: Executor, call: Callable[[], T]) -> T:
+    """Runs work of the processor, or that blocks, in an executor's threads. Raises what it raises."""
+    return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
 class Running(threading.local):

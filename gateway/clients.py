@@ -62,41 +62,38 @@ class DedupClient:
         self, request: dedup_pb2.RememberRequest, timeout: float, key: bytes = b""
     ) -> dedup_pb2.RememberResponse:
         """Stores an answer. Raises Fault."""
-        try:
-            return await self.call(
-                lambda stub, left: stub.Remember(request, timeout=left, metadata=telemetry.outgoing()),
-                key,
-                timeout,
-                request.parent,
-            )
-        except DedupDown as down:
-            raise unreachable("DEDUP_UNAVAILABLE") from down
-        except grpc.aio.AioRpcError as error:
-            raise fault_of(error, "DEDUP_UNAVAILABLE") from error
+        return await self.ask(
+            lambda stub, left: stub.Remember(request, timeout=left, metadata=telemetry.outgoing()),
+            key,
+            timeout,
+            request.parent,
+        )
 
     async def learn(self, request: dedup_pb2.LearnRequest, timeout: float) -> dedup_pb2.LearnResponse:
         """Reports evidence. Raises Fault."""
-        try:
-            return await self.call(
-                lambda stub, left: stub.Learn(request, timeout=left, metadata=telemetry.outgoing()),
-                b"",
-                timeout,
-                request.parent,
-            )
-        except DedupDown as down:
-            raise unreachable("DEDUP_UNAVAILABLE") from down
-        except grpc.aio.AioRpcError as error:
-            raise fault_of(error, "DEDUP_UNAVAILABLE") from error
+        return await self.ask(
+            lambda stub, left: stub.Learn(request, timeout=left, metadata=telemetry.outgoing()),
+            b"",
+            timeout,
+            request.parent,
+        )
 
     async def removals(self, request: dedup_pb2.ListRemovalsRequest, timeout: float) -> dedup_pb2.ListRemovalsResponse:
         """What was purged lately. Raises Fault."""
+        return await self.ask(
+            lambda stub, left: stub.ListRemovals(request, timeout=left, metadata=telemetry.outgoing()), b"", timeout, ""
+        )
+
+    async def ask(
+        self,
+        method: Callable[[dedup_pb2_grpc.DedupServiceAsyncStub, float], Awaitable[R]],
+        key: bytes,
+        timeout: float,
+        tenant: str,
+    ) -> R:
+        """As `call`, for what has to succeed. Raises Fault."""
         try:
-            return await self.call(
-                lambda stub, left: stub.ListRemovals(request, timeout=left, metadata=telemetry.outgoing()),
-                b"",
-                timeout,
-                "",
-            )
+            return await self.call(method, key, timeout, tenant)
         except DedupDown as down:
             raise unreachable("DEDUP_UNAVAILABLE") from down
         except grpc.aio.AioRpcError as error:

@@ -11,6 +11,7 @@ import unicodedata
 from typing import Any
 
 from askonce.faults import InvalidInput
+from askonce.limits import DEFAULT_MAX_TOKENS, MAX_PIXELS, MAX_TOKENS, STOP_CHARACTERS, STOPS, TAG_CHARACTERS, TAGS
 from askonce.names import split_child, tenant_id, tenant_name
 from askonce.v1 import answer_pb2, content_pb2
 from askonce.visible import visible
@@ -25,13 +26,8 @@ MODES = frozenset(answer_pb2.CacheMode.values())
 VERDICTS = frozenset((answer_pb2.VERDICT_RIGHT, answer_pb2.VERDICT_WRONG))
 ROLES = frozenset((content_pb2.ROLE_USER, content_pb2.ROLE_ASSISTANT, content_pb2.ROLE_SYSTEM))
 
-MAX_TOKENS = (1, 4_096)
-MAX_PIXELS = (12_544, 4_816_896)
 TOP_K = (0, 1_000_000)
 PENALTY = (-2.0, 2.0)
-DEFAULT_MAX_TOKENS = 128
-MAX_TAGS, MAX_TAG_CHARS = 8, 63
-MAX_STOPS, MAX_STOP_CHARS = 4, 64
 MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
 
 
@@ -140,12 +136,12 @@ def check_params(params: content_pb2.GenerationParams, field: str = "params") ->
         check_range(params.frequency_penalty, *PENALTY, f"{field}.frequency_penalty")
     if params.HasField("response_format"):
         response_format.check(params.response_format, f"{field}.response_format")
-    if len(params.stop) > MAX_STOPS:
-        raise too_long("STOP_TOO_MANY", f"{field}.stop", len(params.stop), MAX_STOPS, "strings")
+    if len(params.stop) > STOPS:
+        raise too_long("STOP_TOO_MANY", f"{field}.stop", len(params.stop), STOPS, "strings")
     for number, stop in enumerate(params.stop):
-        if not 1 <= len(stop) <= MAX_STOP_CHARS or CONTROL.search(stop):
+        if not 1 <= len(stop) <= STOP_CHARACTERS or CONTROL.search(stop):
             where = f"{field}.stop[{number}]"
-            message = f"{where}: write 1 to {MAX_STOP_CHARS} characters, none a control character."
+            message = f"{where}: write 1 to {STOP_CHARACTERS} characters, none a control character."
             raise InvalidInput("STOP_INVALID", message, field=where)
 
 
@@ -161,12 +157,12 @@ def check_reuse(limits: answer_pb2.ReuseLimits, field: str = "limits") -> None:
 
 def check_tags(tags: Any, field: str = "tags") -> None:
     """Checks the labels of an entry."""
-    if len(tags) > MAX_TAGS:
-        raise too_long("TAGS_TOO_MANY", field, len(tags), MAX_TAGS, "labels")
+    if len(tags) > TAGS:
+        raise too_long("TAGS_TOO_MANY", field, len(tags), TAGS, "labels")
     for number, tag in enumerate(tags):
-        if not 1 <= len(tag) <= MAX_TAG_CHARS or CONTROL.search(tag):
+        if not 1 <= len(tag) <= TAG_CHARACTERS or CONTROL.search(tag):
             where = f"{field}[{number}]"
-            message = f"{where}: write 1 to {MAX_TAG_CHARS} characters, none a control character."
+            message = f"{where}: write 1 to {TAG_CHARACTERS} characters, none a control character."
             raise InvalidInput("TAG_INVALID", message, field=where)
 
 

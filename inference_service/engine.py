@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol
 
+from askonce.limits import DEFAULT_MAX_TOKENS, MAX_PIXELS, MAX_TOKENS
+
 
 class Role(Enum):
     """Who spoke in a conversation."""
@@ -48,9 +50,9 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate. The defaults are greedy decoding of at most 128 tokens."""
+    """How to generate. The defaults are greedy decoding of few tokens."""
 
-    max_tokens: int = 128
+    max_tokens: int = DEFAULT_MAX_TOKENS
     """The most tokens to generate, 1 to the engine's limit."""
     temperature: float = 0.0
     """0 is greedy; up to 2."""
@@ -235,8 +237,8 @@ class EngineInfo:
     model: str
     revision: str = ""
     dtype: str = ""
-    max_tokens_limit: int = 4096
-    max_pixels_limit: int = 4_816_896
+    max_tokens_limit: int = MAX_TOKENS[1]
+    max_pixels_limit: int = MAX_PIXELS[1]
     caches: tuple[CacheState, ...] = ()
     can_judge: bool = False
     versions: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from google.protobuf import duration_pb2
 
 from askonce.faults import InvalidInput
+from askonce.limits import MAX_PIXELS, STOP_CHARACTERS, STOPS
 from askonce.times import to_duration, to_timestamp
 from askonce.v1 import content_pb2, inference_pb2
 from askonce.visible import visible
@@ -50,8 +51,6 @@ VERDICTS = {
     "different": inference_pb2.QUESTION_VERDICT_DIFFERENT,
     "unsure": inference_pb2.QUESTION_VERDICT_UNSURE,
 }
-PIXELS = (12_544, 4_816_896)
-STOPS, STOP_CHARS = 4, 64
 SIDE = 65_535
 SIZES = 16
 SCOPE = 200
@@ -181,9 +180,9 @@ def from_params(params: content_pb2.GenerationParams, max_tokens_limit: int) -> 
     )
     if repetition_penalty == 0:
         raise out_of_range("repetition_penalty", "above 0 and up to 2")
-    max_pixels = within(params.max_pixels, *PIXELS, "max_pixels") if params.HasField("max_pixels") else None
-    if len(params.stop) > STOPS or not all(1 <= len(stop) <= STOP_CHARS for stop in params.stop):
-        raise out_of_range("stop", f"at most {STOPS} strings of 1 to {STOP_CHARS} characters")
+    max_pixels = within(params.max_pixels, *MAX_PIXELS, "max_pixels") if params.HasField("max_pixels") else None
+    if len(params.stop) > STOPS or not all(1 <= len(stop) <= STOP_CHARACTERS for stop in params.stop):
+        raise out_of_range("stop", f"at most {STOPS} strings of 1 to {STOP_CHARACTERS} characters")
     return Sampling(
         max_tokens=int(max_tokens),
         temperature=temperature,
@@ -259,7 +258,7 @@ def from_judged_on(request: inference_pb2.CompareQuestionsRequest, limits: Limit
     if not request.HasField("image"):
         return None
     scope = from_scope(request)
-    pixels = int(within(request.max_pixels, *PIXELS, "max_pixels")) if request.max_pixels else None
+    pixels = int(within(request.max_pixels, *MAX_PIXELS, "max_pixels")) if request.max_pixels else None
     return JudgedOn(from_image(request.image, request.image_digest, limits, "image", scope), pixels, scope)
 
 

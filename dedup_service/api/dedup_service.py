@@ -13,6 +13,7 @@ import grpc
 
 from askonce import fair, telemetry
 from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
+from askonce.limits import COMMENT_CHARACTERS, CORRECT_CHARACTERS
 from askonce.names import child_id, tenant_id, tenant_name
 from askonce.paging import page_size, position
 from askonce.times import to_seconds, to_timestamp
@@ -29,8 +30,6 @@ from dedup_service.usecases.miss_ticket import TicketError
 from dedup_service.usecases.remember import Remember
 
 CONTEXT = grpc.aio.ServicerContext[Any, Any]
-COMMENT_CHARACTERS = 1_000
-CORRECT_CHARACTERS = 4_000
 
 
 REMOVALS = 1_000

@@ -7,6 +7,7 @@ import math
 from functools import lru_cache
 
 from askonce.faults import InvalidInput
+from askonce.limits import DEFAULT_MAX_TOKENS, TAG_CHARACTERS, TAGS
 from askonce.names import child_name, policy_name, tenant_id
 from askonce.v1 import answer_pb2, content_pb2, dedup_pb2
 from askonce.visible import visible
@@ -24,7 +25,6 @@ DIGEST = 32
 QUESTION_CHARACTERS = 4_000
 ADDED_PARAMS = frozenset(("repetition_penalty", "top_k", "min_p", "presence_penalty", "frequency_penalty"))
 """Parameters that are part of the answer space where they are set, and leave it as it was where they are not."""
-TAGS, TAG_CHARACTERS = 8, 63
 SPACES = 1_024
 """Answer spaces whose digests are kept at hand."""
 PAGES = 64
@@ -136,7 +136,7 @@ def digest_space(space: dedup_pb2.AnswerSpace, question: content_pb2.Question) -
     """See `space_from`."""
     params = space.params
     filled: dict[str, object] = {
-        "max_tokens": params.max_tokens if params.HasField("max_tokens") else 128,
+        "max_tokens": params.max_tokens if params.HasField("max_tokens") else DEFAULT_MAX_TOKENS,
         "temperature": params.temperature if params.HasField("temperature") else 0.0,
         "top_p": params.top_p if params.HasField("top_p") else 1.0,
         "seed": params.seed if params.HasField("seed") else None,

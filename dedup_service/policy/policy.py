@@ -12,6 +12,8 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from askonce.limits import MAX_PIXELS
+
 
 class Mode(StrEnum):
     """How stored answers may be used."""
@@ -87,7 +89,7 @@ class Policy:
     neutral_answers: bool = True
     """Whether an answer that needs no language by its form (an amount, a date in figures, a code, a name copied
     from the page) may serve a question in another language all the same."""
-    max_pixels: int = 4_816_896
+    max_pixels: int = MAX_PIXELS[1]
     """Pixels of an image that the model may look at, 12,544 to 4,816,896 (6,144 tokens of 28 by 28 pixels)."""
     hot_ttl: float = 7_200.0
     """Seconds that an answer stays in the hot tier, 0 to 31,536,000. With 0 there is no hot tier."""
@@ -158,7 +160,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "error_budget": (0, 0.5),
     "confidence": (0.5, 0.9999),
     "exploration_rate": (0, 1),
-    "max_pixels": (12_544, 4_816_896),
+    "max_pixels": MAX_PIXELS,
     "hot_ttl": (0, YEAR),
     "archive_ttl": (0, YEAR),
     "ttl_jitter": (0, 86_400),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
+from askonce.periodic import PeriodicTask
 from dedup_service.policy.policy import Policy
 from dedup_service.store.records import Entry, Memory, MemoryUnavailableError, Touch
 
@@ -21,10 +20,9 @@ class Touches:
     def __init__(self, memory: Memory, interval: float = 1.0, limit: int = 10_000) -> None:
         """`interval` is the time between two writes in seconds."""
         self.memory = memory
-        self.interval = interval
         self.limit = limit
         self.waiting: dict[str, Touch] = {}
-        self.task: asyncio.Task[None] | None = None
+        self.writing = PeriodicTask("touches", self.flush, interval)
 
     def use(self, entry: Entry, policy: Policy, now: float) -> Entry:
         """Notes a use; returns the entry as it now is: hot again, its end of life moved if the policy slides it."""
@@ -40,13 +38,7 @@ class Touches:
 
     async def start(self) -> None:
         """Begins to write in the background."""
-        self.task = asyncio.create_task(self.run(), name="touches")
-
-    async def run(self) -> None:
-        """Writes what waits, again and again."""
-        while True:
-            await asyncio.sleep(self.interval)
-            await self.flush()
+        await self.writing.start()
 
     async def flush(self) -> None:
         """Writes what waits. A store that is away loses counts, never answers."""
@@ -60,10 +52,7 @@ class Touches:
 
     async def stop(self) -> None:
         """Writes the rest and ends."""
-        if self.task is not None:
-            self.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self.task
+        await self.writing.stop()
         await self.flush()
 
 

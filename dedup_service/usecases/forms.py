@@ -17,6 +17,7 @@ import structlog
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from askonce.fair import in_threads
 from askonce.periodic import PeriodicTask
 from dedup_service.image.fingerprint import Fingerprint
 from dedup_service.image.form import Form, Learnt, belongs, found_form, founds, likeliest, of_form
@@ -162,7 +163,7 @@ class Forms:
         page = pages_of(features.fingerprint)[0]
         height, width = page.rgb.shape[:2]
         seen = Seen(width, height, features.keypoints, features.local)
-        places = await self.work(lambda: find_places(forms, seen, page))
+        places = await in_threads(self.workers, lambda: find_places(forms, seen, page))
         sighting = self.sightings[(tenant, image)] = Sighting(seen, places, ids(forms))
         known = self.tenants.get(tenant)
         for place in places[:1]:
@@ -179,7 +180,7 @@ class Forms:
             for space, vectors in place.vectors:
                 for scored in await self.descriptors.nearest(tenant, space, vectors, limit):
                     stored[scored.record.image] = scored.record
-            for likely in await self.work(partial(compared, place, list(stored.values()))):
+            for likely in await in_threads(self.workers, partial(compared, place, list(stored.values()))):
                 if likely.image not in found or found[likely.image].similarity < likely.similarity:
                     found[likely.image] = likely
         return sorted(found.values(), key=lambda one: one.similarity, reverse=True)[:limit]
@@ -194,7 +195,9 @@ class Forms:
     ) -> list[Likely]:
         """Those of some images of no form to which an image registers, best first. The best of them that could found a
         form with it is noted in the sighting."""
-        maps = await self.work(lambda: [first(register(features.keypoints, keypoints_of(one))) for one in stored])
+        maps = await in_threads(
+            self.workers, lambda: [first(register(features.keypoints, keypoints_of(one))) for one in stored]
+        )
         likely = []
         for one, registration in zip(stored, maps, strict=True):
             if registration is None:
@@ -234,7 +237,7 @@ class Forms:
                 if content is None:
                     return
                 kin = sighting.kin if sighting is not None else None
-                sighting = await self.work(lambda: see(content, forms))
+                sighting = await in_threads(self.workers, lambda: see(content, forms))
                 sighting.kin = kin
             place = first([one for one in sighting.places if self.takes(tenant, one)])
             if place is not None:
@@ -259,7 +262,9 @@ class Forms:
         """The image of no form with which a new one can found a form."""
         found = await self.descriptors.nearest(tenant, local_space(tenant), seen.descriptor[None], NEIGHBOURS + 1)
         stored = [one.record for one in found if one.record.image != image]
-        maps = await self.work(lambda: [first(register(seen.keypoints, keypoints_of(one))) for one in stored])
+        maps = await in_threads(
+            self.workers, lambda: [first(register(seen.keypoints, keypoints_of(one))) for one in stored]
+        )
         kin = [Kin(one, found) for one, found in zip(stored, maps, strict=True) if found is not None and founds(found)]
         return max(kin, key=lambda one: len(one.registration.agreed), default=None)
 
@@ -271,7 +276,9 @@ class Forms:
             return False
         await self.bound(tenant)
         form, _ = found_form(stored.image, tenant, keypoints_of(stored), stored.width, stored.height, self.clock())
-        sightings = [await self.work(partial(see, content, [form])) for content in contents if content is not None]
+        sightings = [
+            await in_threads(self.workers, partial(see, content, [form])) for content in contents if content is not None
+        ]
         if not all(sighting.places for sighting in sightings):
             return False
         self.tenants[tenant].forms[form.id] = form
@@ -286,7 +293,7 @@ class Forms:
         known = self.tenants[tenant]
         form = known.current(place.form.id)
         matrix, cells = place.ways[0]
-        vector = await self.work(lambda: form.projection.apply(cells))
+        vector = await in_threads(self.workers, lambda: form.projection.apply(cells))
         space = space_of(form.id, form.projection.key)
         described = Described(image, tenant, space, form.id, matrix, seen.width, seen.height, cells.to_bytes())
         await self.descriptors.put([(described, vector)])
@@ -309,7 +316,7 @@ class Forms:
         if settle and len(form.projections) > 1:
             form = form.settled()
         elif learn and form.due():
-            form = await self.work(lambda: form.relearnt(secrets.token_hex(4)))
+            form = await in_threads(self.workers, lambda: form.relearnt(secrets.token_hex(4)))
         known.forms[form_id] = replace(form, revision=stored.revision + 1, last_use=known.forms[form_id].last_use)
         await self.descriptors.put_form(known.forms[form_id])
 
@@ -345,7 +352,7 @@ class Forms:
         former, latest = form.projections
         space = space_of(form.id, latest.key)
         async for members in self.descriptors.members(tenant, form.id, space_of(form.id, former.key)):
-            vectors = await self.work(partial(projected, latest, members))
+            vectors = await in_threads(self.workers, partial(projected, latest, members))
             moved = [replace(one, space=space) for one in members]
             await self.descriptors.put(list(zip(moved, vectors, strict=True)))
         async with self.lock(tenant):
@@ -363,9 +370,9 @@ class Forms:
             return
         compared.add(newest.id)
         others = [form for form in forms if form.id != newest.id]
-        near = await self.work(lambda: likeliest(others, newest.keypoints, newest.descriptor, TRIED))
+        near = await in_threads(self.workers, lambda: likeliest(others, newest.keypoints, newest.descriptor, TRIED))
         for other in near:
-            found = first(await self.work(partial(register, newest.keypoints, other.keypoints)))
+            found = first(await in_threads(self.workers, partial(register, newest.keypoints, other.keypoints)))
             if found is not None and founds(found) and 2 * len(found.agreed) >= len(newest.keypoints):
                 async with self.lock(tenant):
                     await self.remove(tenant, min(newest, other, key=lambda form: form.learnt.members).id)
@@ -410,10 +417,6 @@ class Forms:
     def lock(self, tenant: str) -> asyncio.Lock:
         """The lock of a tenant's forms; kept for as long as someone holds or awaits it."""
         return self.locks.setdefault(tenant, asyncio.Lock())
-
-    async def work(self, call: Callable[[], T]) -> T:
-        """Runs CPU work in the worker threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, call)
 
 
 def see(content: bytes, forms: Sequence[Form]) -> Sighting:

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from askonce import telemetry
+from askonce.fair import in_threads
 from dedup_service.image.fingerprint import Fingerprint
 from dedup_service.image.keypoints import FEWEST, Matrix
 from dedup_service.image.lookalike import Comparison, ImageVerdict
@@ -41,7 +42,6 @@ from dedup_service.usecases.known_mismatches import KnownMismatches
 from dedup_service.usecases.metrics import CANDIDATES as COMPARED
 from dedup_service.usecases.metrics import CHECKS as CHECK_SECONDS
 
-T = TypeVar("T")
 AnyFingerprint = Fingerprint | PageFingerprints
 log = structlog.get_logger("image_resolver")
 
@@ -209,11 +209,11 @@ class ImageResolver:
 
     async def open(self, content: bytes) -> Opened:
         """Checks and decodes one file. Raises PictureError."""
-        return await self.work(lambda: self.images.open(content))
+        return await in_threads(self.workers, lambda: self.images.open(content))
 
     async def extract(self, opened: Sequence[Opened]) -> Features:
         """The features of one file, or of several as one."""
-        parts = [await self.work(partial(self.images.extract, each)) for each in opened]
+        parts = [await in_threads(self.workers, partial(self.images.extract, each)) for each in opened]
         return parts[0] if len(parts) == 1 else join(parts)
 
     async def pack(self, tenant: str, features: Features) -> bytes:
@@ -221,7 +221,9 @@ class ImageResolver:
         arrival = self.pending.get((tenant, features.byte_digest))
         if arrival is not None and arrival.packed:
             return arrival.packed
-        pages = [await self.work(partial(self.images.pack, page)) for page in pages_of(features.fingerprint)]
+        pages = [
+            await in_threads(self.workers, partial(self.images.pack, page)) for page in pages_of(features.fingerprint)
+        ]
         packed = pages[0] if len(pages) == 1 else join_packed(pages)
         if arrival is not None:
             arrival.packed = packed
@@ -437,14 +439,10 @@ class ImageResolver:
             return ANOTHER_COUNT
         verdicts: list[ImageVerdict] = []
         for left, right in zip(kept, asked, strict=True):
-            verdicts.append(await self.work(partial(self.images.compare, left, right, guess)))
+            verdicts.append(await in_threads(self.workers, partial(self.images.compare, left, right, guess)))
             if verdicts[-1].verdict != "same":
                 return verdicts[-1]
         return together(verdicts)
-
-    async def work(self, call: Callable[[], T]) -> T:
-        """Runs CPU work in the worker threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, call)
 
 
 def by_digest(record: ImageRecord, digest: str, tier: str) -> ResolvedImage:

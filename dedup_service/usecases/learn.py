@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeVar
 
-from cachetools import LRUCache
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
+from askonce.fair import in_threads
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.purge import Purged
 from dedup_service.ledger.reading import Reader
@@ -26,8 +28,6 @@ from dedup_service.usecases.labelling import Labelling
 from dedup_service.usecases.part_file import part_file
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Judged
-
-T = TypeVar("T")
 
 FLUSH = 5.0
 """Seconds to wait for a decision that is still on its way to the ledger."""
@@ -59,24 +59,17 @@ class Learnt:
 
 
 class Allowance:
-    """A token bucket per tenant: `rate` a second on average, `burst` at once."""
+    """Calls of a tenant: `rate` a second on average, `burst` at once. Counted in this process."""
 
-    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rate = rate
-        self.burst = burst
-        self.clock = clock
-        self.buckets: LRUCache[str, tuple[float, float]] = LRUCache(10_000)
+    def __init__(self, rate: float, burst: int) -> None:
+        self.item = RateLimitItemPerSecond(burst, max(1, round(burst / rate)))
+        self.limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def take(self, tenant: str) -> float:
-        """Takes one token: 0 when there was one, else the seconds until there is."""
-        now = self.clock()
-        tokens, since = self.buckets.get(tenant, (float(self.burst), now))
-        tokens = min(float(self.burst), tokens + (now - since) * self.rate)
-        if tokens < 1:
-            self.buckets[tenant] = (tokens, now)
-            return (1 - tokens) / self.rate
-        self.buckets[tenant] = (tokens - 1, now)
-        return 0.0
+        """Takes one call: 0 when there was one left, else the seconds until there is."""
+        if self.limiter.hit(self.item, tenant):
+            return 0.0
+        return max(0.1, self.limiter.get_window_stats(self.item, tenant).reset_time - time.time())
 
 
 class Learn:
@@ -148,8 +141,9 @@ class Learn:
         about = await self.decision(tenant, decision)
         if answer is None:
             verdict = AnswerVerdict("unsure", "UNVERIFIED")
-            await self.work(
-                lambda: self.labelling.label(tenant, decision, Source.EXPLORATION, verdict, "", keep_text=False)
+            await in_threads(
+                self.workers,
+                lambda: self.labelling.label(tenant, decision, Source.EXPLORATION, verdict, "", keep_text=False),
             )
             return Learnt()
         entry = await self.memory.entry(tenant, about.entry)
@@ -157,15 +151,17 @@ class Learn:
         if served is None:
             return Learnt()
         keep_text = self.book.current(tenant).policy.keep_question_text
-        verdict = await self.work(lambda: self.labelling.compare(answer, served))
-        await self.work(
-            lambda: self.labelling.label(tenant, decision, Source.EXPLORATION, verdict, answer, keep_text=keep_text)
+        verdict = await in_threads(self.workers, lambda: self.labelling.compare(answer, served))
+        await in_threads(
+            self.workers,
+            lambda: self.labelling.label(tenant, decision, Source.EXPLORATION, verdict, answer, keep_text=keep_text),
         )
         if about.question_text is not None and about.nearest_question_text is not None:
             left, right = normalise(about.question_text), normalise(about.nearest_question_text)
             image = about.nearest_image
-            await self.work(
-                lambda: self.labelling.teach(tenant, left, right, verdict, answer, "exploration", image=image)
+            await in_threads(
+                self.workers,
+                lambda: self.labelling.teach(tenant, left, right, verdict, answer, "exploration", image=image),
             )
         if verdict.verdict == "different":
             await self.separate(about, entry)
@@ -177,7 +173,7 @@ class Learn:
         if probability is None or judged.image:
             return Learnt()
         left, right = normalise(judged.left), normalise(judged.right)
-        await self.work(lambda: self.labelling.judge(tenant, left, right, probability))
+        await in_threads(self.workers, lambda: self.labelling.judge(tenant, left, right, probability))
         return Learnt(0, True)
 
     async def decision(self, tenant: str, decision: str) -> Decision:
@@ -189,12 +185,12 @@ class Learn:
                 found = self.reader.decision(decision)
             return found
 
-        found = await self.work(read)
+        found = await in_threads(self.workers, read)
         for _ in range(TURNS):
             if found is not None or not 0 <= self.clock() - time_of(decision) < ON_ITS_WAY:
                 break
             await asyncio.sleep(ON_ITS_WAY / TURNS)
-            found = await self.work(lambda: self.reader.decision(decision))
+            found = await in_threads(self.workers, lambda: self.reader.decision(decision))
         if found is None or found.tenant != tenant:
             raise DecisionUnknownError(decision)
         return found
@@ -222,7 +218,7 @@ class Learn:
             left, right = normalise(about.question_text), normalise(about.nearest_question_text)
             if about.hit and left != right:
                 self.parted.add(about.tenant, digest(left), digest(right), spelling=False)
-            await self.work(lambda: self.labelling.deny(about.tenant, left, right))
+            await in_threads(self.workers, lambda: self.labelling.deny(about.tenant, left, right))
         await self.separate(about, served)
 
     async def separate(self, about: Decision, served: Entry | None) -> None:
@@ -234,7 +230,3 @@ class Learn:
         own = record.digests[:2] if record is not None else ()
         for file in {about.image, served.file if served is not None else ""} - {"", *own}:
             await part_file(self.memory, self.exact_cache, self.mismatches, about.tenant, file, about.nearest_image)
-
-    async def work(self, call: Callable[[], T]) -> T:
-        """Runs blocking work in the worker threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, call)

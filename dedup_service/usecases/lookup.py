@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from askonce import telemetry
+from askonce.fair import in_threads
 from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.records import Decision, digest, new_id
 from dedup_service.policy.account import Account, LeasedAccount
@@ -321,7 +322,9 @@ class Lookup:
         if query.exact_only or not len(flight.vector) or not len(matching.vector):
             return False
         cosine = float(flight.vector @ matching.vector)
-        match = await self.matcher.work(lambda: self.matcher.compare(query, flight.awaited, cosine, policy))
+        match = await in_threads(
+            self.matcher.workers, lambda: self.matcher.compare(query, flight.awaited, cosine, policy)
+        )
         side = resolved.side if same(resolved) else Side("SAME", "BYTES", 1.0, "SAME_PENDING")
         reuse = decide(
             side,

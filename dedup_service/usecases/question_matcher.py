@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from cachetools import LRUCache
 
+from askonce.fair import in_threads
 from dedup_service.ledger.records import digest
 from dedup_service.policy.policy import IntentSharing, Policy
 from dedup_service.policy.reuse import NORMALISED_PROBABILITY, UNKNOWN, Side
@@ -24,8 +22,6 @@ from dedup_service.store.records import Entry, Memory, Vector, entry_id
 from dedup_service.usecases.metrics import CANDIDATES as COMPARED
 from dedup_service.usecases.parted_questions import PartedQuestions
 from dedup_service.usecases.query import Query
-
-T = TypeVar("T")
 
 CANDIDATES = 20
 """Most stored questions scored in one look-up: all that an image keeps by default."""
@@ -117,7 +113,9 @@ class QuestionMatcher:
         near = await self.memory.entries_near(query.tenant, image, query.space, vector, CANDIDATES)
         found = [(scored.record, scored.similarity) for scored in near]
         COMPARED.labels("question").observe(len(found))
-        matches = await self.work(lambda: [self.compare(query, entry, cosine, policy) for entry, cosine in found])
+        matches = await in_threads(
+            self.workers, lambda: [self.compare(query, entry, cosine, policy) for entry, cosine in found]
+        )
         return Matching(tuple(sorted(matches, key=rank, reverse=True)), vector)
 
     async def encoded(self, query: Query) -> Matching:
@@ -131,13 +129,13 @@ class QuestionMatcher:
 
     async def readable(self, query: Query) -> bool:
         """Whether the encoder can read the question."""
-        return await self.work(lambda: self.encoder.readable(query.question))
+        return await in_threads(self.workers, lambda: self.encoder.readable(query.question))
 
     async def vector(self, query: Query) -> Vector:
         """The question's vector; computed once per normal form while it is remembered."""
         vector = self.vectors.get(query.normal)
         if vector is None:
-            vector = (await self.work(lambda: self.encoder.encode([query.question])))[0]
+            vector = (await in_threads(self.workers, lambda: self.encoder.encode([query.question])))[0]
             self.vectors[query.normal] = vector
         return vector
 
@@ -180,10 +178,6 @@ class QuestionMatcher:
             self.parted.parted(query.tenant, digest(one), digest(other))
             for one, other in zip(mine, theirs, strict=True)
         )
-
-    async def work(self, call: Callable[[], T]) -> T:
-        """Runs CPU work in the worker threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, call)
 
 
 def same_normal(query: Query, entry: Entry) -> Match:

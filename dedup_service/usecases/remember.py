@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import structlog
 
+from askonce.fair import in_threads
 from dedup_service.ledger.records import Source
 from dedup_service.policy.policy import Mode, Policy
 from dedup_service.policy.revisions import PolicyBook
@@ -223,7 +223,7 @@ class Remember:
         near_misses = [
             (near_miss, await self.memory.entry(ticket.tenant, near_miss.entry)) for near_miss in ticket.near_misses
         ]
-        await asyncio.get_running_loop().run_in_executor(
+        await in_threads(
             self.workers, lambda: self.study(ticket, answer, policy, [(r, e) for r, e in near_misses if e is not None])
         )
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from askonce.limits import DEFAULT_MAX_TOKENS, MAX_TOKENS
 from gateway.http import openai, parameters, plain
 
 VERSION = "1"
+TOKENS = {"minimum": MAX_TOKENS[0], "maximum": MAX_TOKENS[1]}
 
 FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"type": "string"}, 'The hosted model\'s name, or "askonce" for whichever is hosted.'),
@@ -22,9 +24,9 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
         "include_usage: whether a last chunk counts tokens.",
     ),
-    "max_tokens": ({"type": "integer", "minimum": 1, "maximum": 4096}, "The most tokens to generate. Default 128."),
-    "max_completion_tokens": ({"type": "integer", "minimum": 1, "maximum": 4096}, "The same as max_tokens."),
-    "max_new_tokens": ({"type": "integer", "minimum": 1, "maximum": 4096}, "The same as max_tokens."),
+    "max_tokens": ({"type": "integer", **TOKENS}, f"The most tokens to generate. Default {DEFAULT_MAX_TOKENS}."),
+    "max_completion_tokens": ({"type": "integer", **TOKENS}, "The same as max_tokens."),
+    "max_new_tokens": ({"type": "integer", **TOKENS}, "The same as max_tokens."),
     "temperature": ({"type": "number", "minimum": 0, "maximum": 2}, "Default 0, which is greedy decoding."),
     "top_p": ({"type": "number", "maximum": 1}, "Nucleus sampling. Default 1."),
     "top_k": ({"type": "integer", "minimum": -1}, "How many tokens sampling chooses from; 0 or -1 for all."),

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from askonce.fair import in_threads
 from inference_service.engine import (
     OPTIONAL_PARAMS,
     Ask,
@@ -182,7 +183,7 @@ class GlmEngine:
             constraint = self.grammars.constraint(form) if form is not None and self.grammars is not None else None
             return self.prompter.prompt(ask), constraint, time.monotonic() - begin
 
-        waiting = asyncio.get_running_loop().run_in_executor(self.pool, make)
+        waiting = in_threads(self.pool, make)
         try:
             async with asyncio.timeout(remaining(ask.deadline)):
                 return await waiting
@@ -275,8 +276,7 @@ class GlmEngine:
 
     async def read(self, asked: Sequence[Put], deadline: float | None = None) -> list[Reading]:
         """What the model says to each put. Raises EngineError."""
-        loop = asyncio.get_running_loop()
-        prompts = await loop.run_in_executor(self.pool, lambda: [self.judge.prompt(put) for put in asked])
+        prompts = await in_threads(self.pool, lambda: [self.judge.prompt(put) for put in asked])
         if max(len(prompt.ids) for prompt in prompts) + 1 > self.network.kv_cache.tokens:
             raise BadAskError("TOO_MANY_TOKENS", "the questions are too long to judge")
         batch = JudgeBatch(prompts, asyncio.Queue(), deadline)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from askonce.limits import MAX_PIXELS, MAX_TOKENS
+
 
 class Quantisation(Enum):
     """The number format of the text model's linear layers. The vision tower and the output layer keep `dtype`."""
@@ -51,9 +53,9 @@ class GlmSettings:
     """The most bytes of per-image KV prefixes kept on the device; 0 keeps none."""
     feature_cache_bytes: int = 1 << 30
     """The most bytes of per-image vision features kept on the device; 0 keeps none."""
-    max_tokens_limit: int = 4_096
+    max_tokens_limit: int = MAX_TOKENS[1]
     """The most tokens that one answer may take."""
-    max_pixels_limit: int = 4_816_896
+    max_pixels_limit: int = MAX_PIXELS[1]
     """The most pixels of one image that the model looks at: 6,144 image tokens of 28 x 28 pixels."""
     max_images: int = 8
     """The most images in one request; each takes its own tokens of the context."""

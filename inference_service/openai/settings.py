@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from askonce.limits import MAX_PIXELS, MAX_TOKENS
+
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
@@ -58,9 +60,9 @@ class OpenAISettings:
     image_token_side: int = 28
     """Pixels of the square that costs one image token, 28 for GLM-4.6V. A server that counts fewer than half of the
     tokens that the image must cost has lost it. 0 for a model that counts otherwise: nothing is checked then."""
-    max_tokens_limit: int = 4_096
+    max_tokens_limit: int = MAX_TOKENS[1]
     """The most tokens that one answer may take."""
-    max_pixels_limit: int = 4_816_896
+    max_pixels_limit: int = MAX_PIXELS[1]
     """Images of more pixels are made smaller before they are sent."""
     max_source_pixels: int = 100_000_000
     """Images that decode to more pixels are refused."""

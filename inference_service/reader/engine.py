@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 
-from askonce.fair import FairExecutor
+from askonce.fair import FairExecutor, in_threads
 from inference_service.engine import (
     Ask,
     Completed,
@@ -88,9 +88,8 @@ class ReaderEngine:
 
     async def start(self) -> None:
         """Loads the weights and reads one small page, so that the first request finds everything warm."""
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self.thread, self.load)
+            await in_threads(self.thread, self.load)
         except EngineError:
             raise
         except Exception as error:
