@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import time
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +21,14 @@ current_metadata: contextvars.ContextVar[Mapping[str, str]] = contextvars.Contex
 """The text among the metadata of the call under way, by lower-case key; read once a call."""
 Gate = Callable[[str, Mapping[str, str]], None]
 """Refuses a caller of "Service/Method" by the call's metadata, before its message is read; raises a Fault."""
+OURS = ("/askonce.", "/google.longrunning.")
+"""What the paths of our own methods begin with."""
+WATCHES_EACH, WATCHES = 64, 1_024
+"""Streams of health and reflection at once, which need no key: of one address, and of all. They may last for ever, and
+must leave room for calls."""
+MESSAGE_SECONDS = 60.0
+"""Seconds for which a call that has sent no message counts against its caller."""
+CREDENTIALS = ("x-api-key", "authorization", "askonce-service-key")
 finished = telemetry.children(telemetry.REQUESTS)
 lasted = telemetry.children(telemetry.DURATIONS)
 
@@ -54,7 +64,9 @@ class Requests(grpc.aio.ServerInterceptor):
         certificates: bool = False,
         max_message_bytes: int,
         max_bytes_in_flight: int,
+        max_calls: int = 2_048,
     ) -> None:
+        """Half of `max_calls` calls may wait for the message of one caller."""
         self.service = service
         self.log = log
         self.guard = guard
@@ -65,24 +77,85 @@ class Requests(grpc.aio.ServerInterceptor):
         self.bytes_in_flight = 0
         self.inflight = telemetry.INFLIGHT.labels(service)
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self.most_waiting = max(1, max_calls // 2)
+        self.waiting: dict[str, deque[float]] = {}
+        """When the calls came whose message has not come yet, by what the caller showed."""
+        self.watches: Counter[str] = Counter()
+        """Streams of health and reflection by address."""
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
-        """Wraps our own handlers once per method; others (health, reflection, unknown names) pass as they are."""
+        """Wraps handlers once per method: ours, and streams of health and reflection; others and unknown names pass as
+        they are."""
         method = details.method
         handler = self.handlers.get(method)
         if handler is None:
             found = await continuation(details)
-            if found is None or not method.startswith(("/askonce.", "/google.longrunning.")):
+            if found is None:
+                return None
+            if not method.startswith(OURS):
+                if found.response_streaming:
+                    found = self.handlers[method] = self.bounded(found)
                 return found
             service, _, name = method.rpartition("/")
             handler = self.handlers[method] = self.wrap(f"{service.rpartition('.')[2]}/{name}", found)
+        if not method.startswith(OURS):
+            return handler
         metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
         current_metadata.set(metadata)  # this task runs the handler too
         try:
             self.admit(method, metadata)
+            self.expect(shown_by(metadata))
         except faults.Fault as fault:
             return self.refusal(method.rpartition("/")[2], fault)
         return handler
+
+    def expect(self, caller: str) -> None:
+        """Notes a call whose message is still to come: gRPC waits for it without bounds, and each wait takes one of the
+        places for calls. Calls that are cancelled meanwhile count until they are too old. Raises Exhausted."""
+        now = time.monotonic()
+        waiting = self.waiting.setdefault(caller, deque())
+        while waiting and waiting[0] < now - MESSAGE_SECONDS:
+            waiting.popleft()
+        if len(waiting) >= self.most_waiting:
+            raise faults.Exhausted("SERVER_BUSY", "Too many calls of yours have sent no message.", retry_after=5.0)
+        waiting.append(now)
+
+    def arrived(self, caller: str) -> None:
+        """Notes that a call's message has come."""
+        if waiting := self.waiting.get(caller):
+            waiting.popleft()
+            if not waiting:
+                del self.waiting[caller]
+
+    def bounded(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler of somebody else's stream that ends RESOURCE_EXHAUSTED when there are too many of them."""
+        behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        yields = inspect.isasyncgenfunction(behaviour)
+
+        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            address = context.peer().rpartition(":")[0]
+            if self.watches[address] >= WATCHES_EACH or self.watches.total() >= WATCHES:
+                await self.fail(faults.Exhausted("SERVER_BUSY", "Too many streams are open.", retry_after=5.0), context)
+            self.watches[address] += 1
+            try:
+                if yields:
+                    async for each in behaviour(message, context):
+                        yield each
+                else:  # it writes to the context itself
+                    await behaviour(message, context)
+            finally:
+                self.watches[address] -= 1
+                if not self.watches[address]:
+                    del self.watches[address]
+
+        build = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return build(
+            call,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
     def admit(self, method: str, metadata: Mapping[str, str]) -> None:
         """Looks at a caller before its message is read. Raises Unauthenticated or Forbidden."""
@@ -159,6 +232,7 @@ class Requests(grpc.aio.ServerInterceptor):
     def enter(self, name: str, arrived: Any, context: grpc.aio.ServicerContext[Any, Any], line: dict[str, Any]) -> Read:
         """Checks a call whose message, `Read` or `Unreadable`, is there, or whose stream of messages; returns what the
         handler gets, and the bytes that it holds. Raises a Fault."""
+        self.arrived(shown_by(current_metadata.get({})))
         if isinstance(arrived, Unreadable):
             raise arrived.fault
         read = arrived if isinstance(arrived, Read) else Read(arrived, 0)
@@ -283,6 +357,11 @@ class Requests(grpc.aio.ServerInterceptor):
             duration_ms=round(duration * 1000, 3),
             **line,
         )
+
+
+def shown_by(metadata: Mapping[str, str]) -> str:
+    """What tells one caller from another; empty for those who show nothing."""
+    return next((metadata[name] for name in CREDENTIALS if name in metadata), "")
 
 
 def caller_request_id() -> str:

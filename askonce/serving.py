@@ -98,6 +98,7 @@ class Server:
                 certificates=settings.tls.client_ca is not None,
                 max_message_bytes=settings.max_message_bytes,
                 max_bytes_in_flight=settings.max_bytes_in_flight,
+                max_calls=settings.max_concurrent_calls,
             )
         ]
         self.server = grpc.aio.server(

@@ -239,8 +239,8 @@ async def hits(services: Services, pairs: list[tuple[bytes, str]]) -> int:
 
 
 async def texts(stage: Stage) -> list[Row]:
-    """Questions of code points that grow when they are normalised. A fault: dedup's process died, or the call ended
-    INTERNAL or UNKNOWN."""
+    """Questions of code points that grow when they are normalised, while the C library checks its heap. A fault: the
+    dedup service died, or the call ended INTERNAL or UNKNOWN."""
     row = Row("1 questions that break native code")
     chance = random.Random(3)
     questions = [sign * 20 for sign in growing()[:8]]
@@ -248,18 +248,24 @@ async def texts(stage: Stage) -> list[Row]:
     questions += ["e" + "\u0301" * 1_500, "\u3000" * 500 + "?", "\u0f77\u0fb2" * 300, "\ufdfa\ufdfb\u3316" * 60]
     waiting = list(questions)
     while waiting:
-        async with stage.services(f"texts{len(waiting)}") as services:
+        async with stage.services(f"texts{len(waiting)}", heap_checks()) as services:
             await stored(services, 1)
             before = services.pid("dedup_service")
             while waiting:
-                text = waiting.pop()
+                text = waiting.pop(0)
                 code = await outcome(ask(services, picture(0), text))
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.3)
                 died = services.pid("dedup_service") != before
                 row.note("dedup died" if died else code if code in ("INTERNAL", "UNKNOWN") else "")
                 if died:
                     break
     return [row]
+
+
+def heap_checks() -> dict[str, str]:
+    """Variables that make the C library check its heap; empty where that can't be had."""
+    library = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
+    return {"GLIBC_TUNABLES": "glibc.malloc.check=3", "LD_PRELOAD": str(library)} if library.exists() else {}
 
 
 def empty_scans(count: int) -> bytes:

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from askonce import faults, serving
 from askonce.access import SERVICE_KEY, Access, Guard, shows
 from askonce.dialing import Dialing, dial
+from askonce.interceptor import WATCHES_EACH
 from askonce.secret_file import SecretFile
 from askonce.v1 import store_pb2, store_pb2_grpc
 
@@ -155,3 +156,72 @@ async def test_errors_carry_the_request_id(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call(b"", timeout=10, metadata=[("askonce-request-id", "abc-1")])
         assert dict(refused.value.trailing_metadata() or ())["askonce-request-id"] == "abc-1"
+
+
+async def test_streams_of_health_leave_room_for_calls(tmp_path: Path) -> None:
+    """Watching needs no key and may last for ever: one address gets so many streams of health and reflection and no
+    more, those that it has go on, and calls go through meanwhile. What ends makes room."""
+    async with served(tmp_path, max_concurrent_calls=200) as (store, channel, _):
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        reflect: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+
+        async def silent() -> AsyncIterator[bytes]:
+            await asyncio.sleep(600)
+            yield b""
+
+        opened = [watch(b"") for _ in range(WATCHES_EACH)]
+        for each in opened:
+            assert await each.read()
+        for late in (watch(b""), reflect(silent())):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await late.read()
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert faults.reason_of(refused.value) == "SERVER_BUSY"
+        stub: store_pb2_grpc.StoreServiceAsyncStub = store_pb2_grpc.StoreServiceStub(channel)
+        await stub.Purge(store_pb2.PurgeRequest(parent="tenants/acme"), timeout=10, metadata=shown(tmp_path))
+        assert store.calls == 1
+        for each in opened:
+            each.cancel()
+        for _ in range(100):
+            again = watch(b"")
+            try:
+                assert await again.read()
+                break
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.05)
+        else:
+            raise AssertionError("streams that ended made no room")
+        again.cancel()
+
+
+async def test_calls_that_send_nothing_take_half_of_the_places(tmp_path: Path) -> None:
+    """Whoever opens calls and sends no message is refused beyond half of the places; a caller with another key is not,
+    and messages that come make room."""
+    (tmp_path / "service.key").write_text("one-key-of-enough-length\nother-key-of-enough-length\n", encoding="ascii")
+    other = ((SERVICE_KEY, "other-key-of-enough-length"),)
+    async with served(tmp_path, max_concurrent_calls=8) as (store, channel, _):
+        upload: Any = channel.stream_unary(PURGE)
+        go = asyncio.Event()
+
+        async def late() -> AsyncIterator[bytes]:
+            await go.wait()
+            yield store_pb2.PurgeRequest(parent="tenants/acme").SerializeToString()
+
+        calls = [upload(late(), metadata=shown(tmp_path)) for _ in range(6)]
+        refused, _ = await asyncio.wait({asyncio.ensure_future(one(call)) for call in calls}, timeout=3.0)
+        assert [each.result() for each in refused] == ["SERVER_BUSY"] * 2
+        stub: store_pb2_grpc.StoreServiceAsyncStub = store_pb2_grpc.StoreServiceStub(channel)
+        await stub.Purge(store_pb2.PurgeRequest(parent="tenants/acme"), timeout=10, metadata=other)
+        go.set()
+        assert sorted([await one(call) for call in calls]) == [""] * 4 + ["SERVER_BUSY"] * 2
+        await stub.Purge(store_pb2.PurgeRequest(parent="tenants/acme"), timeout=10, metadata=shown(tmp_path))
+        assert store.calls == 6
+
+
+async def one(call: Any) -> str:
+    """The reason of a call's refusal; empty for none."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return faults.reason_of(error)
+    return ""
