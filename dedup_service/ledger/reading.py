@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sqlalchemy import Engine, RowMapping, Select, func, select
 from askonce.names import PROBE_TENANT
 from dedup_service.ledger.ledger import DECISIONS, FEEDBACK, KNOWN_MISMATCHES, LABELS, PAIRS, PARTED
 from dedup_service.ledger.records import Decision, Feedback, KnownMismatch, Label, PartedPair, Source
+from dedup_service.policy.noise import Compared
 from dedup_service.policy.recorded import FORBIDDEN, RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
 from dedup_service.policy.reuse import is_repeat
 from dedup_service.policy.risk import Sample
@@ -138,30 +139,37 @@ class Reader:
             rows = connection.execute(query.group_by(LABELS.c.tenant)).all()
         return {str(row[0]): int(row[1]) for row in rows}
 
-    def verified(self, since: float) -> dict[str, list[Sample]]:
+    def verified(self, since: float) -> dict[str, Compared]:
         """Served answers that were drawn at random and compared since then (seconds since the epoch), by tenant and by
         the probability with which they were drawn; each stands for so many as that probability says. A person's verdict
         replaces the comparison's. Reads nothing but them."""
+        names = ("tenant", "propensity", "image_tier", "question_tier")
         drawn, person = LABELS.alias("drawn"), LABELS.alias("person")
         same = func.coalesce(person.c.same, drawn.c.same)
         query = (
-            select(DECISIONS.c.tenant, DECISIONS.c.propensity, same, func.count())
+            select(*(DECISIONS.c[name] for name in names), same, func.count())
             .select_from(drawn)
             .join(DECISIONS, DECISIONS.c.id == drawn.c.decision)
             .outerjoin(person, (person.c.decision == drawn.c.decision) & (person.c.source == Source.AUDIT))
             .where(drawn.c.source == Source.EXPLORATION, drawn.c.time >= since)
             .where(DECISIONS.c.hit.is_(True), DECISIONS.c.propensity > 0)
-            .group_by(DECISIONS.c.tenant, DECISIONS.c.propensity, same)
+            .group_by(*(DECISIONS.c[name] for name in names), same)
         )
-        counts: dict[tuple[str, float], Counter[bool | None]] = {}
+        counts: dict[tuple[str, bool, float], Counter[bool | None]] = {}
         with self.engine.connect() as connection:
-            for tenant, propensity, verdict, count in connection.execute(query):
+            rows: list[Any] = list(connection.execute(query))
+            for tenant, propensity, image_tier, question_tier, verdict, count in rows:
                 kept = None if verdict is None else bool(verdict)
-                counts.setdefault((tenant, propensity), Counter())[kept] += count
-        found: dict[str, list[Sample]] = {}
-        for (tenant, propensity), by in counts.items():
+                key = (tenant, is_repeat(image_tier, question_tier), propensity)
+                counts.setdefault(key, Counter())[kept] += count
+        found: dict[str, Compared] = {}
+        for (tenant, repeat, propensity), by in sorted(counts.items()):
             population = max(by.total(), round(by.total() / propensity))
-            found.setdefault(tenant, []).append(Sample(population, by[True], by[False], by[None]))
+            sample = Sample(population, by[True], by[False], by[None])
+            old = found.get(tenant, Compared())
+            found[tenant] = (
+                replace(old, repeats=(*old.repeats, sample)) if repeat else replace(old, others=(*old.others, sample))
+            )
         return found
 
     def judge_verdicts(self, tenant: str) -> int:

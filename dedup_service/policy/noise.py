@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, UNLABELLED, WRONG, Recorded
-from dedup_service.policy.risk import Interval, clopper_pearson
+from dedup_service.policy.risk import Interval, Sample, clopper_pearson, estimate
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,37 @@ class Blame:
     """Verified hits on the very same request: what `model` rests on."""
     others: int
     """Verified hits on anything else: what `reuse` rests on."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Verified hits, in parts that were drawn with one probability each."""
+
+    repeats: tuple[Sample, ...] = ()
+    """Those on the very same request."""
+    others: tuple[Sample, ...] = ()
+    """Those on anything else."""
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All of them."""
+        return self.repeats + self.others
+
+
+def beyond_noise(compared: Compared, confidence: float) -> Interval:
+    """The share of the hits that are wrong beyond the model's own noise, as `blame` parts it, from counts alone. From 0
+    to 1 where nothing was compared."""
+    total = sum(sample.population for sample in compared.samples)
+    if not total:
+        return Interval(0.0, 0.0, 1.0)
+    each = (1 + confidence) / 2
+    noise, doubtful = estimate(compared.repeats, each), estimate(compared.others, each)
+    share = sum(sample.population for sample in compared.others) / total
+    return Interval(
+        share * max(0.0, doubtful.low - noise.high),
+        share * max(0.0, doubtful.mid - noise.mid),
+        share * max(0.0, doubtful.high - noise.low),
+    )
 
 
 def blame(recorded: Recorded, served: NDArray[np.bool_], confidence: float) -> Blame:

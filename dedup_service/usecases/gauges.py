@@ -15,8 +15,9 @@ from prometheus_client import Gauge
 
 from askonce.names import ALL
 from dedup_service.policy.account import CREDIT
+from dedup_service.policy.noise import Compared, beyond_noise
 from dedup_service.policy.revisions import PolicyBook
-from dedup_service.policy.risk import Sample, estimate
+from dedup_service.policy.risk import estimate
 from dedup_service.store.records import Memory
 
 HOLDINGS_SECONDS = 15.0
@@ -46,6 +47,12 @@ RATE = Gauge(
     "high are the ends of its 95 % interval, mid the estimate. Without comparisons it is 0 to 1.",
     ["tenant", "bound"],
 )
+REUSE = Gauge(
+    "askonce_dedup_reuse_wrong_rate",
+    "The part of askonce_dedup_wrong_rate that is reuse's: beyond the model's own noise, which verified repeats of the "
+    "very same request show. This is what the error budget bounds.",
+    ["tenant", "bound"],
+)
 VERIFIED = Gauge(
     "askonce_dedup_verified_hits",
     "Hits of the last seven days that were drawn at random and compared, by verdict.",
@@ -70,7 +77,7 @@ class Accounts(Protocol):
 class Verified(Protocol):
     """Where comparisons are read."""
 
-    def verified(self, since: float) -> dict[str, list[Sample]]:
+    def verified(self, since: float) -> dict[str, Compared]:
         """Compared hits since then (seconds since the epoch), by tenant. Blocks."""
 
 
@@ -106,17 +113,19 @@ class Gauges:
 
     async def figures(self) -> float:
         """Asks the ledger; returns the seconds until the next time. Raises what the database raises."""
-        samples, balances = await asyncio.to_thread(self.read)
+        compared, balances = await asyncio.to_thread(self.read)
         self.balance(self.account.held(), balances)
-        self.rate(ALL, [sample for each in samples.values() for sample in each])
-        budgets = [self.budget(tenant) for tenant in samples] or [self.book.default.error_budget]
+        repeats = tuple(sample for each in compared.values() for sample in each.repeats)
+        others = tuple(sample for each in compared.values() for sample in each.others)
+        self.rate(ALL, Compared(repeats, others))
+        budgets = [self.budget(tenant) for tenant in compared] or [self.book.default.error_budget]
         BUDGET.labels(ALL).set(max(budgets))
         for tenant in self.tenants:
-            self.rate(tenant, samples.get(tenant, []))
+            self.rate(tenant, compared.get(tenant, Compared()))
             BUDGET.labels(tenant).set(self.budget(tenant))
         return FIGURES_SECONDS
 
-    def read(self) -> tuple[dict[str, list[Sample]], dict[str, float]]:
+    def read(self) -> tuple[dict[str, Compared], dict[str, float]]:
         """What the database says. Blocks."""
         return self.labels.verified(self.clock() - WINDOW), self.accounts.balances()
 
@@ -133,10 +142,14 @@ class Gauges:
             BALANCE.labels(tenant, "database").set(stored.get(tenant, CREDIT))
         SPENT.set(sum(1 for tenant, balance in stored.items() if balance <= 0 and held.get(tenant, 0.0) <= 0))
 
-    def rate(self, tenant: str, samples: list[Sample]) -> None:
-        """Sets how often answers from memory are wrong."""
-        interval = estimate(samples, CONFIDENCE)
-        for bound in ("low", "mid", "high"):
-            RATE.labels(tenant, bound).set(getattr(interval, bound))
+    def rate(self, tenant: str, compared: Compared) -> None:
+        """Sets how often answers from memory are wrong, and how often by reuse's own fault."""
+        samples = compared.samples
+        for gauge, interval in (
+            (RATE, estimate(samples, CONFIDENCE)),
+            (REUSE, beyond_noise(compared, CONFIDENCE)),
+        ):
+            for bound in ("low", "mid", "high"):
+                gauge.labels(tenant, bound).set(getattr(interval, bound))
         for verdict in ("right", "wrong", "unsure"):
             VERIFIED.labels(tenant, verdict).set(sum(getattr(sample, verdict) for sample in samples))

@@ -13,6 +13,7 @@ from dedup_service.ledger.ledger import Ledger
 from dedup_service.ledger.reading import Reader, Span
 from dedup_service.ledger.records import Decision, Label, Source
 from dedup_service.ledger.revisions import RevisionRows
+from dedup_service.policy.noise import Compared
 from dedup_service.policy.policy import Policy
 from dedup_service.policy.recorded import RIGHT, UNDECIDED, UNLABELLED, WRONG
 from dedup_service.policy.revisions import PolicyBook
@@ -170,7 +171,14 @@ def test_compared_hits_are_counted_by_tenant_and_propensity(engine: Engine) -> N
             decision(number, tenant=tenant), hit=True, would_hit=True, explored=True, propensity=propensity
         )
 
-    made = [*(served(number, 0.1) for number in range(4)), served(4, 0.5, "other"), decision(5), served(6, 0.1)]
+    repeat = dataclasses.replace(served(0, 0.1), image_tier="BYTES", question_tier="EXACT")
+    made = [
+        repeat,
+        *(served(number, 0.1) for number in range(1, 4)),
+        served(4, 0.5, "other"),
+        decision(5),
+        served(6, 0.1),
+    ]
     labels = [
         label(0, Source.EXPLORATION, True),
         label(1, Source.EXPLORATION, True),
@@ -182,4 +190,7 @@ def test_compared_hits_are_counted_by_tenant_and_propensity(engine: Engine) -> N
         label(6, Source.NEAR_MISS, False),  # was not drawn
     ]
     found = write(engine, made, labels).verified(1_500.0)
-    assert found == {"acme": [Sample(30, 1, 1, 1)], "other": [Sample(2, 1, 0, 0)]}
+    assert found == {
+        "acme": Compared((Sample(10, 1, 0, 0),), (Sample(20, 0, 1, 1),)),
+        "other": Compared((), (Sample(2, 1, 0, 0),)),
+    }
