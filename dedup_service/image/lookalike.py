@@ -59,11 +59,12 @@ SMALL_TEXT = 9.0
 # Frames whose sides are in a ratio that differs by more than this, as a logarithm, are not of one icon.
 ICON_STRETCH = 0.04
 
-# What a pair with text below SMALL_TEXT may reach, as a share of the limits on shape and stroke: a tenth less for each
+# What a pair with text below CLEAR_TEXT may reach, as a share of the limits on shape and stroke: a fifth less for each
 # pixel, and below TINY_TEXT only what clean pairs reach. One digit of 5 pixels differed by 0.52, one of 7 by 0.98.
+CLEAR_TEXT = 8.0
 TINY_TEXT = 6.0
 TINY_LIMIT = 0.4
-SMALL_SLOPE = 0.1
+SMALL_SLOPE = 0.2
 # What the smallest stroke, the tail of a comma, is worth for each pixel of text height, as a share of the contrast.
 STROKE_OF_TEXT = 0.05
 STROKE_MOST = 0.5
@@ -342,7 +343,7 @@ def judge(evidence: Evidence | None, limits: Limits = DEFAULT_LIMITS) -> tuple[V
         return "unsure", score, "CONTENT_OUTSIDE", None, turn
     # Where text is small, a changed glyph is a small difference: less is allowed, and the smallest stroke of the
     # smallest text would have to stand out.
-    cleanest = TINY_LIMIT if evidence.text < TINY_TEXT else 1 - SMALL_SLOPE * (SMALL_TEXT - evidence.text)
+    cleanest = TINY_LIMIT if evidence.text < TINY_TEXT else 1 - SMALL_SLOPE * (CLEAR_TEXT - evidence.text)
     if evidence.text and max(shape, stroke) > cleanest:
         return "unsure", score, "TEXT_TOO_SMALL", None, turn
     least = min(STROKE_MOST, STROKE_OF_TEXT * evidence.text)
