@@ -376,7 +376,7 @@ async def is_stored(fleet: Fleet, one: Asked, chance: random.Random) -> bool:
     return False
 
 
-def overdrawn(ledger: str, tenant: str = PARENT) -> dict[str, float]:
+def overdrawn(ledger: str, tenant: str = TENANT) -> dict[str, float]:
     """What the recorded hits of a tenant cost beyond what the account allows for them; never above zero."""
     engine = open_database(ledger)
     recorded = Reader(engine).recorded(Span(tenant=tenant))

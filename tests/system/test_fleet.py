@@ -87,4 +87,7 @@ async def test_a_death_costs_no_answer(fleet: Fleet, part: str) -> None:
     found = await kill_each(fleet, [part], 1, clients=3, calm=0.2)
     assert found.acknowledged
     assert (found.lost, found.tally.wrong, found.tally.stuck) == (0, 0, 0)
-    assert (await asyncio.to_thread(overdrawn, fleet.postgres.url))["over"] == 0
+    async with asyncio.timeout(60):  # what was recorded while the database was away is written a little later
+        while (account := await asyncio.to_thread(overdrawn, fleet.postgres.url))["hits"] == 0:
+            await asyncio.sleep(0.2)
+    assert account["over"] == 0
