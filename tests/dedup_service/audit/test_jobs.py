@@ -14,7 +14,7 @@ from dedup_service.ledger.database import open_database
 from dedup_service.ledger.report_rows import ALIVE, ReportRows, ReportState
 from dedup_service.store.records import MemoryUnavailableError, Unused
 from tests.dedup_service.audit.conftest import END, FORTNIGHT
-from tests.dedup_service.store.test_repository import an_entry, an_image
+from tests.dedup_service.store.memories import an_entry, an_image
 
 pytestmark = pytest.mark.slow
 REPORT = f"{int(END * 1e6):014x}{'0' * 18}"

@@ -13,9 +13,7 @@ from dedup_service.store.descriptors import PAGE, Described, PointDescriptors, l
 from dedup_service.store.points import DESCRIPTOR_DIMENSION
 from dedup_service.store.records import Vector, image_id
 from dedup_service.store.repository import PointMemory
-from tests.dedup_service.store.test_repository import an_image, clock, direction, memory, store
-
-__all__ = ["clock", "memory"]  # fixtures
+from tests.dedup_service.store.memories import an_image, direction, store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 

@@ -1,16 +1,28 @@
-"""What a Qdrant server is told and asked, beyond what every store does (see test_repository)."""
+"""What a Qdrant server is told and asked, beyond what every store does (see the other tests of memory)."""
 
 from __future__ import annotations
 
+import asyncio
+import uuid
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from dedup_service.settings import Qdrant
-from dedup_service.store.points import Kind, Layout
-from dedup_service.store.qdrant_server import ServerPoints, compatible
-from dedup_service.store.records import MemoryUnavailableError
+from dedup_service.store.points import Above, Among, AnyOf, AtLeast, Below, Equals, Kind, Layout, Where
+from dedup_service.store.qdrant_server import ServerMemory, ServerPoints, compatible, filter_of
+from dedup_service.store.records import (
+    MemoryUnavailableError,
+)
+from tests.dedup_service.store.memories import (
+    IMAGE_SIZE,
+    QUESTION_SIZE,
+    Clock,
+    an_image,
+)
 
 LAYOUT = Layout("i", 4, "q", 3)
 
@@ -110,3 +122,54 @@ async def test_a_setting_that_qdrant_does_not_know_is_named(options: Qdrant, sai
     with pytest.raises(ValueError, match=said):
         ServerPoints(client, LAYOUT, options)
     await client.close()
+
+
+async def test_a_server_that_is_away_is_unavailable_in_time(clock: Clock) -> None:
+    """Without a server every call fails with the known error, within the timeout."""
+    memory = await asyncio.to_thread(
+        partial(
+            ServerMemory.connect,
+            "http://127.0.0.1:9",
+            "dct",
+            IMAGE_SIZE,
+            "sentence",
+            QUESTION_SIZE,
+            options=Qdrant(timeout=0.5),
+        )
+    )
+    async with asyncio.timeout(60):
+        with pytest.raises(MemoryUnavailableError):
+            await memory.start()
+        with pytest.raises(MemoryUnavailableError):
+            await memory.image("acme", an_image().id)
+    await memory.close()
+
+
+def test_every_condition_can_travel_by_grpc() -> None:
+    """The conditions that memory uses survive the client's conversion to the wire and back."""
+    where: Where = (
+        Equals("tenant", "acme"),
+        AnyOf("bands", ("0:aa", "1:bb")),
+        Below("expire_time", 1.5),
+        Above("expire_time", 0.5),
+        Among((str(uuid.UUID(int=7)),)),
+        AtLeast(2, (Equals("bands", "0:aa"), Equals("bands", "1:bb"))),
+    )
+    condition = filter_of(where)
+    assert condition is not None
+    returned = GrpcToRest.convert_filter(RestToGrpc.convert_filter(condition))
+    assert stripped(returned.model_dump()) == stripped(condition.model_dump())
+
+
+def stripped(value: object) -> object:
+    """Without what is empty: the wire does not tell "none" from "not given"."""
+    if isinstance(value, dict):
+        return {key: stripped(inner) for key, inner in value.items() if inner not in (None, [])}
+    return [stripped(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("address", ["qdrant:6334", "ftp://qdrant", "http://", ""])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    """A store's address that can't work is an error before anything starts."""
+    with pytest.raises(ValueError, match="address"):
+        ServerMemory.connect(address, "dct", IMAGE_SIZE, "sentence", QUESTION_SIZE)

@@ -7,11 +7,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+import qdrant_edge as edge
 
 from dedup_service.store.edge import shard
 from dedup_service.store.edge.shard import Collection, create_shard
 from dedup_service.store.points import Kind, Point
-from dedup_service.store.records import entry_id
+from dedup_service.store.records import (
+    entry_id,
+)
+from tests.dedup_service.store.memories import (
+    IMAGE_SIZE,
+    an_image,
+    direction,
+)
 
 
 def a_point(number: int) -> Point:
@@ -69,3 +78,27 @@ def test_what_is_removed_during_a_build_makes_the_next_one_due(tmp_path: Path) -
         collection.removal.join()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["000003"]
     collection.close()
+
+
+def test_what_comes_during_a_build_is_new_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new generation has a graph over what its builder was given; what was stored meanwhile waits for the next."""
+    monkeypatch.setattr(shard, "BUILD_NEW", 2)
+    collection = shard.Collection(tmp_path, Kind.IMAGES, IMAGE_SIZE)
+
+    def point(number: int) -> Point:
+        return Point(an_image(number).id, direction(number, IMAGE_SIZE), {"tenant": "acme"})
+
+    collection.put([point(number) for number in range(4)])
+    assert collection.wants_build()
+    fresh = shard.create_shard(collection.path(2), Kind.IMAGES, IMAGE_SIZE)
+    fresh.update(edge.UpdateOperation.upsert_points([edge.Point(an_image(0).id, direction(0, IMAGE_SIZE), {})]))
+    collection.changed = set()
+    collection.put([point(number) for number in range(1, 4)])
+    collection.catch_up(fresh)
+    collection.take_over(fresh, 1)
+    assert collection.count(()) == 4
+    assert collection.wants_build()
+    assert collection.removal is not None
+    collection.removal.join()
+    collection.shard.close()
+    collection.counter.close()
