@@ -10,11 +10,12 @@ import pytest
 from redis import asyncio as redis
 
 from askonce.faults import Absent, Exhausted, InvalidInput, Unreachable
+from askonce.periodic import PeriodicTask
 from askonce.redis_client import connect
 from askonce.settings import SettingsError
 from askonce.v1 import answer_pb2, job_pb2
 from benchmarks.servers import RedisServer
-from gateway.__main__ import end, run
+from gateway.__main__ import run
 from gateway.jobs import Queue
 from gateway.jobs_redis import SharedJobs, key_of
 from gateway.settings import Jobs as JobSettings
@@ -30,14 +31,10 @@ DONE, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 @asynccontextmanager
 async def working(jobs: Queue) -> AsyncIterator[None]:
     """A gateway that works the queue off."""
-
-    async def work() -> None:
-        while True:
-            await jobs.step()
-
-    task = asyncio.create_task(work())
+    task = PeriodicTask("jobs", jobs.step, 0.0)
+    await task.start()
     yield
-    await end([task])
+    await task.stop()
 
 
 async def until(jobs: Queue, name: str, state: job_pb2.JobState.ValueType) -> job_pb2.Job:
