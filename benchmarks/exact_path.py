@@ -1,14 +1,16 @@
-"""What does an exact repeat cost, and what of it does each part cost? Processor time, so that other load hardly counts.
+"""What does an exact repeat cost, and what of it does each part cost? Processor time, so that other load counts little.
 
-    python -m benchmarks.exact_path [--calls 300] [--rounds 5] [--kilobytes 200] [--json OUT]
+    python -m benchmarks.exact_path [--calls 400] [--rounds 6] [--kilobytes 200] [--json OUT]
 
-Gateway and dedup run as in production, with in-process hot tier and ledger; beside them, in the same run, a bare relay
-and echo of the same message sizes (see `benchmarks.latency`). Eight callers ask at a time. In every round each part is
-taken out once, right after a stretch with everything in; its cost is the median difference over rounds.
+Gateway and dedup run as in production, with hot tier and ledger in the process; beside them, in the same run, a bare
+relay and echo of the same message sizes (see `benchmarks.latency`). Eight callers ask at a time; figures are medians
+over rounds.
 
     cpu_ratio          processor time of relay and echo / gateway and dedup: the ratio of throughputs where servers are
                        bound by the processor and the client has one of its own
-    part               µs per call that a process saves without that part
+    parts              microseconds a call that clocks in the services counted in our own code (`benchmarks.clocks`);
+                       the rest is gRPC, asyncio and the kernel
+    background         microseconds that a process uses in a second in which nobody asks
 """
 
 from __future__ import annotations
@@ -27,22 +29,20 @@ from typing import Any
 import grpc
 
 from askonce.v1 import answer_pb2, answer_pb2_grpc, content_pb2
-from benchmarks import switches
+from benchmarks import clocks
 from benchmarks.latency import OPTIONS, make_requests, server_processes, spawn
 from compose.local import System
 
 IMAGES = 3
 CALLERS = 8
+REST_SECONDS = 5.0
+SETTLE_SECONDS = 1.0
 MODULES = {
     "inference": "benchmarks.ready_model",
-    "gateway": "benchmarks.switched_gateway",
-    "dedup": "benchmarks.switched_dedup",
+    "gateway": "benchmarks.clocked_gateway",
+    "dedup": "benchmarks.clocked_dedup",
 }
-PARTS = {
-    "gateway": ("log line", "metrics", "image digest", "checks of fields and text", "first look at the caller"),
-    "dedup": ("log line", "metrics", "keys and roles", "decision record", "hot tier kept warm"),
-}
-"""What can be taken out of each process; see the modules `switched_gateway` and `switched_dedup`."""
+SERVICES = ("gateway", "dedup")
 
 
 def cpu(pid: int) -> float:
@@ -77,9 +77,9 @@ async def stored(stub: Any, requests: Sequence[answer_pb2.AnswerRequest]) -> ans
 
 async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Starts both sides, runs all rounds and returns the figures."""
-    requests, switch = make_requests(arguments.kilobytes)[:IMAGES], folder / "part-out"
+    requests = make_requests(arguments.kilobytes)[:IMAGES]
     async with AsyncExitStack() as stack:
-        system = await stack.enter_async_context(System(folder, {switches.FILE: str(switch)}, modules=MODULES))
+        system = await stack.enter_async_context(System(folder, {clocks.FOLDER: str(folder)}, modules=MODULES))
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(system.addresses["gateway"], options=OPTIONS)
         )
@@ -91,55 +91,62 @@ async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
         relay = await spawn(stack, relay_port, "--bare", str(relay_port), echo, str(reply))
         other = await stack.enter_async_context(grpc.aio.insecure_channel(relay, options=OPTIONS))
         bare = answer_pb2_grpc.AnswerServiceStub(other)
-        served = {name: system.children[name].process.pid for name in ("gateway", "dedup")}
+        served = {name: system.children[name].process.pid for name in SERVICES}
         echoed = {name: each.pid for name, each in server_processes().items() if name in ("relay", "echo")}
+        resting = await rest(served)
         for stub, pids in ((hit, served), (bare, echoed)):
             await stretch(stub, requests, arguments.calls, pids)
         found: dict[str, list[dict[str, float]]] = {"hit": [], "echo": []}
-        saved: dict[tuple[str, str], list[float]] = {}
+        parts: list[dict[str, dict[str, float]]] = []
         for _ in range(arguments.rounds):
             found["echo"].append(await stretch(bare, requests, arguments.calls, echoed))
-            for part in dict.fromkeys([*PARTS["gateway"], *PARTS["dedup"]]):
-                whole = await stretch(hit, requests, arguments.calls, served)
-                found["hit"].append(whole)
-                await turn(switch, part)
-                without = await stretch(hit, requests, arguments.calls, served)
-                await turn(switch, "")
-                for name, parts in PARTS.items():
-                    if part in parts:
-                        saved.setdefault((name, part), []).append(whole[name] - without[name])
-    return summary(found, saved, len(requests[0].image.content))
+            before = await counted(folder)
+            found["hit"].append(await stretch(hit, requests, arguments.calls, served))
+            after = await counted(folder)
+            count = arguments.calls // CALLERS * CALLERS
+            parts.append(
+                {
+                    name: {part: 1e6 * (spent - before[name][part]) / count for part, spent in after[name].items()}
+                    for name in SERVICES
+                }
+            )
+    return {**summary(found, parts, len(requests[0].image.content)), "background_microseconds_per_second": resting}
 
 
-async def turn(switch: Path, part: str) -> None:
-    """Takes a part out, or with "" puts it back, and waits until the services have seen it."""
-    await asyncio.to_thread(switch.write_text, part, encoding="utf-8")
-    await asyncio.sleep(4 * switches.LOOK_SECONDS)
+async def counted(folder: Path) -> dict[str, dict[str, float]]:
+    """What the clocks show, in seconds, once the ledger has written and the services have said so."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    return {name: json.loads(await asyncio.to_thread((folder / f"{name}.json").read_text)) for name in SERVICES}
+
+
+async def rest(pids: dict[str, int]) -> dict[str, int]:
+    """Microseconds of processor time a second, by process, while nobody asks."""
+    before, began = {name: cpu(pid) for name, pid in pids.items()}, time.monotonic()
+    await asyncio.sleep(REST_SECONDS)
+    spent = time.monotonic() - began
+    return {name: round(1e6 * (cpu(pid) - before[name]) / spent) for name, pid in pids.items()}
 
 
 def summary(
-    found: dict[str, list[dict[str, float]]], saved: dict[tuple[str, str], list[float]], size: int
+    found: dict[str, list[dict[str, float]]], parts: list[dict[str, dict[str, float]]], size: int
 ) -> dict[str, Any]:
-    """The figures: medians, each with the range over rounds where it is small enough to matter."""
+    """The figures: medians over rounds."""
     used = {
         side: {name: round(statistics.median(each[name] for each in rows)) for name in rows[0]}
         for side, rows in found.items()
     }
     servers = {side: sum(value for name, value in row.items() if name != "client") for side, row in used.items()}
-    parts: dict[str, dict[str, Any]] = {}
-    for (name, part), values in saved.items():
-        middle = statistics.median(values)
-        parts.setdefault(name, {})[part] = {
-            "microseconds": round(middle),
-            "range": [round(min(values)), round(max(values))],
-        }
+    table = {
+        name: {part: round(statistics.median(each[name][part] for each in parts), 1) for part in parts[0][name]}
+        for name in SERVICES
+    }
     both = {side: servers[side] + used[side]["client"] for side in used}
     return {
         "payload_bytes": size,
         "microseconds_per_call": used,
         "cpu_ratio": round(servers["echo"] / servers["hit"], 3),
         "cpu_ratio_with_client": round(both["echo"] / both["hit"], 3),
-        "parts": parts,
+        "parts": table,
     }
 
 
@@ -150,15 +157,17 @@ def show(figures: dict[str, Any]) -> None:
         print(f"  {side:6}" + ", ".join(f"{name} {value}" for name, value in row.items()))
     for name, parts in figures["parts"].items():
         for part, cost in parts.items():
-            print(f"  {name:9}{part:28}{cost['microseconds']:>6}   rounds {cost['range'][0]} to {cost['range'][1]}")
+            print(f"  {name:9}{part:40}{cost:>8}")
+    resting = figures["background_microseconds_per_second"]
+    print("  background, per second: " + ", ".join(f"{name} {value}" for name, value in resting.items()))
     print(f"  cpu_ratio {figures['cpu_ratio']}, with the client's own {figures['cpu_ratio_with_client']}")
 
 
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=300, help="calls of one stretch")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=400, help="calls of one stretch")
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--kilobytes", type=int, default=200, help="size of an image")
     parser.add_argument("--json", type=Path, help="write the figures there")
     arguments = parser.parse_args()
