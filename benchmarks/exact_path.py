@@ -1,6 +1,6 @@
 """What does an exact repeat cost, and what of it does each part cost? Processor time, so that other load counts little.
 
-    python -m benchmarks.exact_path [--calls 400] [--rounds 6] [--kilobytes 200] [--json OUT]
+    python -m benchmarks.exact_path [--calls 400] [--rounds 6] [--kilobytes 200] [--plain] [--json OUT]
 
 Gateway and dedup run as in production, with hot tier and ledger in the process; beside them, in the same run, a bare
 relay and echo of the same message sizes (see `benchmarks.latency`). Eight callers ask at a time; figures are medians
@@ -9,7 +9,8 @@ over rounds.
     cpu_ratio          processor time of relay and echo / gateway and dedup: the ratio of throughputs where servers are
                        bound by the processor and the client has one of its own
     parts              microseconds a call that clocks in the services counted in our own code (`benchmarks.clocks`);
-                       the rest is gRPC, asyncio and the kernel
+                       the rest is gRPC, asyncio and the kernel. Clocks cost something themselves: --plain leaves them
+                       out
     background         microseconds that a process uses in a second in which nobody asks
 """
 
@@ -37,8 +38,9 @@ IMAGES = 3
 CALLERS = 8
 REST_SECONDS = 5.0
 SETTLE_SECONDS = 1.0
+PLAIN = {"inference": "benchmarks.ready_model"}
 MODULES = {
-    "inference": "benchmarks.ready_model",
+    **PLAIN,
     "gateway": "benchmarks.clocked_gateway",
     "dedup": "benchmarks.clocked_dedup",
 }
@@ -79,7 +81,9 @@ async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
     """Starts both sides, runs all rounds and returns the figures."""
     requests = make_requests(arguments.kilobytes)[:IMAGES]
     async with AsyncExitStack() as stack:
-        system = await stack.enter_async_context(System(folder, {clocks.FOLDER: str(folder)}, modules=MODULES))
+        system = await stack.enter_async_context(
+            System(folder, {clocks.FOLDER: str(folder)}, modules=PLAIN if arguments.plain else MODULES)
+        )
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(system.addresses["gateway"], options=OPTIONS)
         )
@@ -114,8 +118,10 @@ async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
 
 
 async def counted(folder: Path) -> dict[str, dict[str, float]]:
-    """What the clocks show, in seconds, once the ledger has written and the services have said so."""
+    """What the clocks show, in seconds, once the ledger has written and the services have said so; nothing without."""
     await asyncio.sleep(SETTLE_SECONDS)
+    if not (folder / f"{SERVICES[0]}.json").exists():
+        return {name: {} for name in SERVICES}
     return {name: json.loads(await asyncio.to_thread((folder / f"{name}.json").read_text)) for name in SERVICES}
 
 
@@ -169,6 +175,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=400, help="calls of one stretch")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--kilobytes", type=int, default=200, help="size of an image")
+    parser.add_argument("--plain", action="store_true", help="the services without clocks")
     parser.add_argument("--json", type=Path, help="write the figures there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="askonce-exact-path-") as name:
