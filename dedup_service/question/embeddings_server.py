@@ -112,11 +112,11 @@ class EmbeddingsServer:
         try:
             reply = self._client.post("embeddings", json=body, timeout=timeout or self._timeout)
         except httpx.TimeoutException as error:
-            raise EncoderFailedError("TIMEOUT") from error
+            raise EncoderFailedError("the server did not answer in time") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise EncoderFailedError("UNREACHABLE") from error
+            raise EncoderFailedError("the server can not be reached") from error
         if reply.status_code != 200:
-            raise EncoderFailedError(f"HTTP_{reply.status_code}")
+            raise EncoderFailedError(f"the server answered {reply.status_code}")
         return unit(self._rows(reply, len(texts)))
 
     def _rows(self, reply: httpx.Response, count: int) -> NDArray[np.float32]:
@@ -124,10 +124,10 @@ class EmbeddingsServer:
             data = sorted(reply.json()["data"], key=lambda each: int(each["index"]))
             rows = np.array([each["embedding"] for each in data], dtype=np.float32)
         except (ValueError, KeyError, TypeError) as error:
-            raise EncoderFailedError("BAD_REPLY") from error
+            raise EncoderFailedError("the server sent no such vectors") from error
         wanted = (count, self.dimension or (rows.shape[1] if rows.ndim == 2 else 0))
         if rows.shape != wanted or not 0 < wanted[1] <= MOST_DIMENSIONS or not np.isfinite(rows).all():
-            raise EncoderFailedError("BAD_REPLY")
+            raise EncoderFailedError("the server sent no such vectors")
         return rows
 
 

@@ -40,7 +40,7 @@ class QuestionEncoder(Protocol):
 
 
 class EncoderFailedError(Exception):
-    """An encoder that exists gave no vectors this time; the message is one word that says why."""
+    """An encoder that exists gave no vectors this time; the message says why."""
 
 
 class UnknownEncoderError(ValueError):
