@@ -192,3 +192,19 @@ def test_a_shared_queue_needs_a_place() -> None:
     """Jobs that are to be shared without a Redis are a mistake in the settings."""
     with pytest.raises(SettingsError, match="ASKONCE_GATEWAY_REDIS"):
         run(Settings(jobs=JobSettings(shared=True)))
+
+
+async def test_a_purge_takes_the_answers_of_shared_jobs_along(redis_client: redis.Redis) -> None:
+    """What was done before a removal of its tenant goes, for all gateways; other tenants' jobs and later ones stay."""
+    now = [1_000.0]
+    jobs = SharedJobs(JobSettings(), redis_client, echo, lambda: now[0])
+    async with working(jobs):
+        made = [await jobs.create(f"tenants/{tenant}", ask(), "") for tenant in ("a", "b")]
+        for job in made:
+            await until(jobs, job.name, DONE)
+        now[0] = 3_000.0
+        later = await jobs.create("tenants/a", ask(), "")
+        await until(jobs, later.name, DONE)
+    await jobs.purge("tenants/a", 2_000.0)
+    listed = [(await jobs.list(f"tenants/{tenant}", 10, "")).jobs for tenant in ("a", "b")]
+    assert [[job.name for job in each] for each in listed] == [[later.name], [made[1].name]]
