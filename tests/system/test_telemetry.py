@@ -8,6 +8,7 @@ import base64
 import json
 import re
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -109,18 +110,24 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
         environ[f"ASKONCE_{service}_TELEMETRY_METRICS_LISTEN"] = "127.0.0.1:0"
     try:
         async with started(home, environ) as client:
-            addresses = {name: said(home, name, "metrics_served") for name in SERVICES}
-            yield Watched(client, collector, addresses, said(home, "gateway", "serving_http"))
+            addresses = {name: await asyncio.to_thread(said, home, name, "metrics_served") for name in SERVICES}
+            http = await asyncio.to_thread(said, home, "gateway", "serving_http")
+            yield Watched(client, collector, addresses, http)
     finally:
         collector.server.shutdown()
         collector.server.server_close()
 
 
 def said(home: Path, service: str, event: str) -> str:
-    """The address that a service gave with an event of its start."""
-    text = (home / "logs" / f"{service}.log").read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    return str(next(line["address"] for line in lines if line["event"] == event))
+    """The address that a service gave with an event of its start. Lines come in groups: the event may be on its way."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        text = (home / "logs" / f"{service}.log").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+        if found := [str(line["address"]) for line in lines if line["event"] == event]:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{service} did not say {event}")
 
 
 @pytest.mark.slow
