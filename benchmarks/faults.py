@@ -619,7 +619,13 @@ async def supervision(stage: Stage) -> list[Row]:
         image = picture(3)
         await ask(services, image, ASPECTS[0], timeout=60)
         for name in ("dedup_service", "inference_service", "gateway"):
-            pid = services.pid(name)
+            try:
+                pid = services.pid(name)
+            except psutil.Error:
+                pid = 0
+            if not pid:
+                row.note(f"{name} was gone already")
+                continue
             os.kill(pid, signal.SIGKILL)
             row.note("" if await back(services, name, pid) else f"{name} did not come back")
         second = [sys.executable, "-m", "compose.local", "--home", str(services.home), "--gateway", local(free_port())]
@@ -634,7 +640,9 @@ async def supervision(stage: Stage) -> list[Row]:
             row.note(await failed(ask(services, image, ASPECTS[0], timeout=20)))
         except OSError:
             row.note("a second start removed the port files")
-        below = psutil.Process(services.process.pid).children(recursive=True)
+        below: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            below = psutil.Process(services.process.pid).children(recursive=True)
         services.process.kill()
         gone, alive = await asyncio.to_thread(psutil.wait_procs, below, 15)
         for child in alive:
