@@ -18,9 +18,9 @@ async def test_jobs_outlive_the_process(tmp_path: Path) -> None:
     await before.create("tenants/b", ask("two"), "two")
     after = Jobs(JobSettings(folder=tmp_path), JobStore(tmp_path), echo)
     await after.load()
-    assert after.get(first.name).response.answer.text == "tenants/a: one"
+    assert (await after.get(first.name)).response.answer.text == "tenants/a: one"
     await after.step()
-    assert after.get("tenants/b/jobs/two").response.answer.text == "tenants/b: two"
+    assert (await after.get("tenants/b/jobs/two")).response.answer.text == "tenants/b: two"
     assert files(tmp_path, "*.request") == []
 
 
