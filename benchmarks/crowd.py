@@ -218,7 +218,7 @@ class Crowd:
             image, TENANT, (features.byte_digest, features.pixel_digest), features.hashes[0],
             features.width, features.height, time.time(),
         )  # fmt: skip
-        packed = await self.resolver.pack(features) if len(self.pages) < 3 else b""
+        packed = await self.resolver.pack(TENANT, features) if len(self.pages) < 3 else b""
         await self.memory.put_image(record, features.vectors[0], packed)
         await self.forms.describe(TENANT, image)
         self.pages.append((page, image))

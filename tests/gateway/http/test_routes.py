@@ -150,7 +150,9 @@ async def test_http_client_prefers_to_wait_elsewhere(tmp_path: Path) -> None:
             assert (reply.status_code, reply.json()["status"]) == (202, "queued")
             system.model.fault = None
             name = f"tenants/default/jobs/{reply.json()['id']}"
-            await until(lambda: jobs.get(name).state == job_pb2.JOB_STATE_SUCCEEDED, timeout=10)
+            async with asyncio.timeout(10):
+                while (await jobs.get(name)).state != job_pb2.JOB_STATE_SUCCEEDED:
+                    await asyncio.sleep(0.01)
             found = (await client.get(reply.headers["location"])).json()
             assert found["status"] == "succeeded"
             assert found["completion"]["choices"][0]["message"]["content"].endswith("What is the total?")

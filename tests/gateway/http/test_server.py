@@ -9,6 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from askonce.settings import StartError
 from gateway.http.server import HttpServer
 from gateway.settings import Edge
 
@@ -34,5 +35,5 @@ async def test_taken_port_is_an_error() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         server = HttpServer(Edge(listen=f"127.0.0.1:{taken.getsockname()[1]}"), Starlette(), grace=1.0)
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(StartError, match="the port is taken"):
             await server.start()

@@ -175,7 +175,10 @@ async def test_no_memory_for_another_shape_costs_no_answer(
     asks = [asking(f"How much? {size}", picture(size, size, size), max_tokens=40) for size in sizes]
     before = REGISTRY.get_sample_value("askonce_engine_out_of_memory_total") or 0.0
     async with opening(max_batch_tokens=2_048, max_batch_rows=8) as engine:
-        answers = await asyncio.gather(*(complete(engine, ask) for ask in asks))
+        first = [asyncio.create_task(complete(engine, ask)) for ask in asks[:2]]
+        while not engine.scheduler.runner.ready:  # the larger ones come beside answers that are being written
+            await asyncio.sleep(0)
+        answers = await asyncio.gather(*first, *(complete(engine, ask) for ask in asks[2:]))
         assert engine.healthy()
     assert len(refusals) >= 2
     assert REGISTRY.get_sample_value("askonce_engine_out_of_memory_total") == before + len(refusals)
