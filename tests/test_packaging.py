@@ -83,7 +83,7 @@ def test_the_command_says_what_is_missing(wheels: Path, tmp_path: Path) -> None:
     ("policy", "scipy matplotlib alembic sqlalchemy cv2 pyarrow qdrant_client"),
     ("purge", "scipy matplotlib alembic sqlalchemy cv2 qdrant_client"),
     ("doctor", "scipy matplotlib alembic sqlalchemy pyarrow qdrant_client"),
-    ("audit", "scipy matplotlib alembic cv2 pyarrow qdrant_client"),
+    ("audit", "scipy matplotlib alembic cv2 pyarrow qdrant_client sqlalchemy"),
 ])  # fmt: skip
 def test_a_command_imports_what_it_needs_alone(command: str, without: str) -> None:
     """Nothing large is loaded for a command that does not use it: each starts within half a second of work."""
