@@ -95,7 +95,10 @@ def variables() -> frozenset[str]:
         (GatewaySettings, "gateway"), (DedupSettings, "dedup"), (InferenceSettings, "inference"),
         (ReaderSettings, "reader"), (GlmSettings, "transformers"), (OpenAISettings, "openai"),
     ]  # fmt: skip
-    found = set(re.findall(r"[\"'${(\[ ](ASKONCE_[A-Z0-9_]*[A-Z0-9])", sources())) | {"ASKONCE_TEST_QDRANT"}
+    found = set(re.findall(r"[\"'${(\[ ](ASKONCE_[A-Z0-9_]*[A-Z0-9])", sources())) | {
+        "ASKONCE_TEST_QDRANT",
+        "ASKONCE_COMPLETE",  # of the library that reads the command line
+    }
     for kind, section in sections:
         needed = {name: value for name, value in chosen.items() if name.startswith(f"ASKONCE_{section.upper()}_")}
         found |= {row[0] for row in describe(kind, section, needed)}
@@ -222,7 +225,7 @@ CHECKS: dict[str, Callable[[str], bool]] = {
     "metric": lambda text: text in metrics() or text in words(),
     "reason or constant": lambda text: text.removeprefix("VETO_") in words() | {"HTTP_PROXY"},
     "flag": lambda text: text in flags() | FOREIGN,
-    "field": lambda text: text in words(),
+    "field": lambda text: text in words() | {"zsh_source"},
     "class or message": lambda text: text in words(),
     "path": is_path,
 }
