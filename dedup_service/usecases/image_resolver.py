@@ -192,19 +192,23 @@ class ImageResolver:
                 self.pictures.keep(tenant, image, features.fingerprint.rgb)
             underway = self.fresh(key)
         if underway is not None:
-            return await self.arrived(key, await asyncio.shield(underway.resolved))
+            return await self.arrived(key, await asyncio.shield(underway.resolved), policy)
         return await self.enter(key, features, policy)
 
-    async def arrived(self, key: tuple[str, str], resolved: ResolvedImage) -> ResolvedImage:
-        """What was found out about a file that is on its way; the record of the image that it joined may be there by
-        now."""
+    async def arrived(self, key: tuple[str, str], resolved: ResolvedImage, policy: Policy) -> ResolvedImage:
+        """What was found out about a file that is on its way; the record of the image that it joined, or that joined
+        it, may be there by now."""
         features = resolved.features
-        if resolved.side.verdict != "SAME" or resolved.nearest is not None or features is None:
+        same = resolved.side.verdict == "SAME"
+        if features is None or (same and resolved.nearest is not None):
             return resolved
         tenant = key[0]
         record = await self.memory.image(tenant, resolved.image)
         if record is None:
             return resolved
+        if not same:  # who joined this file has stored it: it is looked for anew
+            self.pending.pop(key, None)
+            return await self.enter(key, features, policy)
         with suppress(MemoryReadOnlyError):
             await self.memory.add_digests(tenant, record.id, [features.byte_digest, *features.marks])
         self.pending.pop(key, None)
@@ -398,7 +402,7 @@ class ImageResolver:
                 continue
             if side.verdict == "SAME" and side.probability >= JOIN_PROBABILITY:
                 return await self.arrived(
-                    (tenant, features.byte_digest), ResolvedImage(side, found.image, None, features)
+                    (tenant, features.byte_digest), ResolvedImage(side, found.image, None, features), policy
                 )
         return None
 
