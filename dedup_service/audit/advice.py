@@ -36,7 +36,7 @@ def safety(report: Report) -> list[Advice]:
     if report.verdict == "BOUND_BROKEN":
         found.append(tightening(report))
         found.extend(unsteady(report))
-    wrong = [shown for shown in report.suspicious if SURE & set(shown.signs)]
+    wrong = [shown for shown in report.suspicious if SURE & set(shown.signs) and not shown.removed]
     if wrong:
         first = wrong[0]
         found.append(

@@ -317,6 +317,7 @@ def shown(reader: Reader, traffic: Traffic, found: Sequence[Finding]) -> tuple[S
     """The findings with everything that a reader needs to judge them."""
     ids = [finding.decision for finding in found] + [finding.witness for finding in found if finding.witness]
     decisions = {decision.id: decision for decision in reader.by_id(ids)}
+    removed = {each.entry for each in reader.feedback(Span(tenant=None)) if each.entry} if found else set()
     rows = []
     for finding in found:
         decision = decisions.get(finding.decision)
@@ -338,6 +339,7 @@ def shown(reader: Reader, traffic: Traffic, found: Sequence[Finding]) -> tuple[S
                 question_reason=decision.question_reason, vetoes=decision.vetoes, risk=decision.risk,
                 label=NO_LABEL.get(int(traffic.recorded.label[finding.row]), ""), box=decision.image_box,
                 image=image_of(decision), stored_image=decision.nearest_image, entry=decision.nearest_entry,
+                removed=decision.nearest_entry in removed,
             )
         )  # fmt: skip
     return tuple(rows)

@@ -63,6 +63,8 @@ class Shown:
     stored_image: str
     """Thumbnail key of the stored image."""
     entry: str
+    removed: bool = False
+    """Whether feedback has removed the entry since."""
 
 
 @dataclass(frozen=True)

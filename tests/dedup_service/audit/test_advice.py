@@ -85,6 +85,13 @@ def test_what_is_followed_is_not_advised_again(report: Report) -> None:
     )
 
 
+def test_what_feedback_removed_is_not_to_be_removed(report: Report) -> None:
+    """Answers known to be wrong are to be removed until feedback has done so."""
+    assert any(title.startswith("Remove ") for title in titles(report))
+    done = tuple(replace(shown, removed=True) for shown in report.suspicious)
+    assert not any(title.startswith("Remove ") for title in titles(replace(report, suspicious=done)))
+
+
 def test_no_advice_is_the_default(report: Report) -> None:
     """Under a default policy no command sets a field to what it is."""
     defaults = Policy()
