@@ -65,10 +65,12 @@ def test_a_closed_list_of_differences_is_dropped() -> None:
 
 @given(st.sampled_from(BASES), st.lists(st.sampled_from(HARMLESS), max_size=3))
 def test_harmless_edits_merge(base: str, edits: list[object]) -> None:
-    """Whichever listed edits are made, one after another, the normal form stays."""
+    """Whichever listed edits are made, one after another, the normal form stays. A mark that stands alone, behind a
+    space, is no end of the sentence: it may be what is asked about."""
     text = base
     for edit in edits:
         text = edit(text)  # type: ignore[operator]
+    assume(re.search(r"\s[.!。…,]", text) is None)
     assume("请问" not in text[1:] and "Please" not in text[1:])
     assert normalise(text) == normalise(base)
 
